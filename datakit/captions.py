@@ -1,0 +1,80 @@
+"""Read, split, shuffle, format and write captions; text only, no pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datakit.errors import CaptionError
+
+# Tried in this order; a UTF-16 file is only believed with its byte order mark.
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """The captions of one picture, one a line, with what was mended while reading them.
+
+    Attributes
+    ----------
+    lines
+        Non-empty captions without surrounding space.
+    warnings
+        What the user should know, one sentence each.
+    """
+
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What is written to a caption file: lines joined by a newline, no blank edges, no byte order mark.
+
+        Trainers read the file as it is: SimpleTuner keeps a byte order mark in the caption, and 4.8 stops in
+        training on carriage returns and trailing blanks.
+        """
+        return "\n".join(self.lines)
+
+
+def read_caption(path: Path) -> Caption:
+    """Read a caption file as UTF-8, else as UTF-16 with a byte order mark, else as Windows-1252.
+
+    Raises
+    ------
+    CaptionError
+        The file cannot be read, or holds bytes that are no text.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CaptionError(f"caption {path.name} cannot be read: {error.strerror or error}") from error
+    return decode_caption(data, path.name)
+
+
+def decode_caption(data: bytes, name: str) -> Caption:
+    """Turn the bytes of a caption file into captions; ``name`` is used in messages.
+
+    Raises
+    ------
+    CaptionError
+        The bytes are no text in any encoding tried.
+    """
+    notes = []
+    encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+    if encoding is not None:
+        notes.append(f"caption {name} had a byte order mark")
+    try:
+        text = data.decode(encoding or "utf-8")
+    except UnicodeDecodeError:
+        try:
+            text = data.decode("cp1252")
+        except UnicodeDecodeError:
+            text = ""
+        if not text or encoding is not None or "\x00" in text:
+            raise CaptionError(f"caption {name} is not text in UTF-8, UTF-16 or Windows-1252: save it as UTF-8") from None
+        notes.append(f"caption {name} is not UTF-8: read as Windows-1252")
+    if "\x00" in text:
+        raise CaptionError(f"caption {name} holds zero bytes and is no text: save it as UTF-8")
+    # Only line feeds and carriage returns end a caption; str.splitlines would also split at form feeds and U+2028.
+    lines = tuple(line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+    return Caption(tuple(line for line in lines if line), tuple(notes))

@@ -1,0 +1,167 @@
+"""Find the samples of a folder and give each an output name that no other sample has."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from datakit.errors import UsageError
+
+# What is looked at as a picture. HEIC and JPEG XL need a plug-in and are refused by name without it.
+PICTURE_EXTENSIONS = frozenset(
+    ".jpg .jpeg .png .webp .bmp .tif .tiff .avif .gif .heic .heif .jxl".split(),
+)
+CAPTION_EXTENSIONS = (".txt", ".caption")
+# datakit's own working folder inside a dataset: the lock, the journal and unfinished files.
+STATE_FOLDER = ".datakit"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A picture and its caption file.
+
+    Attributes
+    ----------
+    id
+        The picture's path relative to the source folder, with forward slashes.
+    picture
+        Where it lies.
+    caption
+        Where its caption lies; None where it has none.
+    """
+
+    id: str
+    picture: Path
+    caption: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a folder holds: samples in the order of their ids, and what was passed over (path, reason)."""
+
+    samples: tuple[Sample, ...]
+    refused: tuple[tuple[str, str], ...]
+
+
+def find_samples(folder: Path, leave_out: Path | None = None) -> Found:
+    """Walk a folder recursively and pair each picture with its caption.
+
+    Hidden files and folders are left out, and so is the folder ``leave_out``. Links are followed; a link
+    back to a folder that encloses it is refused. The caption of ``a.jpg`` is ``a.txt``, else ``a.caption``,
+    in any case.
+
+    Raises
+    ------
+    UsageError
+        The folder does not exist, is no folder, or cannot be read.
+    """
+    if not folder.exists():
+        raise UsageError(f"{folder} does not exist")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder")
+    samples: list[Sample] = []
+    refused: list[tuple[str, str]] = []
+    skipped = leave_out.resolve() if leave_out else None
+    stack = [(folder, PurePosixPath(), (_identity(folder),))]
+    while stack:
+        place, relative, above = stack.pop()
+        try:
+            with os.scandir(place) as listing:
+                entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        except OSError as error:
+            if place == folder:
+                raise UsageError(f"{folder} cannot be read: {error.strerror or error}") from error
+            refused.append((relative.as_posix(), f"folder cannot be read: {error.strerror or error}"))
+            continue
+        captions = _captions_by_stem(entries)
+        for entry in entries:
+            name = (relative / entry.name).as_posix()
+            path = place / entry.name
+            if entry.is_dir():
+                if skipped is not None and path.resolve() == skipped:
+                    continue
+                identity = _identity(path)
+                if identity in above:
+                    refused.append((name, "link leads back to a folder that encloses it"))
+                else:
+                    stack.append((path, relative / entry.name, (*above, identity)))
+            elif os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS:
+                if not _is_unicode(name):
+                    refused.append((name, "name is not valid UTF-8: rename the file"))
+                elif entry.is_symlink() and not path.exists():
+                    refused.append((name, "link leads nowhere"))
+                else:
+                    caption = captions.get(os.path.splitext(entry.name)[0])
+                    samples.append(Sample(name, path, caption and place / caption))
+    samples.sort(key=lambda sample: sample.id)
+    return Found(tuple(samples), tuple(sorted(refused)))
+
+
+def output_stems(samples: Iterable[Sample]) -> dict[str, str]:
+    """Map each sample id to the output path without extension, one that no other sample has.
+
+    A sample keeps its path and stem. Samples whose stems are equal (but for case or Unicode form, since some
+    file systems and a trainer's cache treat those as one) each get their extension appended, ``a_jpg`` and
+    ``a_png``; what still collides is numbered in the order of the ids, ``a_jpg_2``.
+    """
+    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for sample in samples:
+        stem = os.path.splitext(sample.id)[0]
+        groups[fold(stem)].append((sample.id, stem))
+    names = {members[0][0]: members[0][1] for members in groups.values() if len(members) == 1}
+    taken = {fold(stem) for stem in names.values()}
+    for members in (groups[key] for key in sorted(groups)):
+        if len(members) > 1:
+            for identity, stem in sorted(members):
+                extension = os.path.splitext(identity)[1][1:].lower()
+                names[identity] = free_name(f"{stem}_{extension}", taken)
+    return names
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Return a name, or the first of ``name_2``, ``name_3`` and so on, that is not taken; it then is.
+
+    ``taken`` holds names as `fold` gives them.
+    """
+    candidate, number = name, 2
+    while fold(candidate) in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    taken.add(fold(candidate))
+    return candidate
+
+
+def fold(name: str) -> str:
+    """Return what two names have in common that some file systems take for one: letter case and Unicode form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def shared_stems(samples: Iterable[Sample], stems: Mapping[str, str]) -> list[str]:
+    """Return the ids of samples whose output name differs from their own, in order."""
+    return [sample.id for sample in samples if stems[sample.id] != os.path.splitext(sample.id)[0]]
+
+
+def _captions_by_stem(entries: list[os.DirEntry[str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for extension in CAPTION_EXTENSIONS:
+        for entry in entries:
+            stem, suffix = os.path.splitext(entry.name)
+            if suffix.lower() == extension and entry.is_file():
+                found.setdefault(stem, entry.name)
+    return found
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,143 @@
+"""Executors of one machine: serial, and a pool of processes that survives its workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Fork copies threads' locks in whatever state they are; a fresh interpreter is safe with OpenCV everywhere.
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """What stands in for the result of an item that killed its worker, ran too long or raised."""
+
+    reason: str
+
+
+def serial(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int = 0, timeout: float | None = None,
+) -> Iterator[tuple[Item, Result | Crash]]:
+    """Yield (item, result) in order, in this process; ``jobs`` and ``timeout`` do not apply."""
+    for item in items:
+        yield item, function(item)
+
+
+def processes(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int = 1, timeout: float | None = None,
+) -> Iterator[tuple[Item, Result | Crash]]:
+    """Yield (item, result) as they are ready, from ``jobs`` worker processes.
+
+    Each worker has one item at a time and one more is never queued: memory does not grow with the number of
+    items. A worker that dies, or takes longer than ``timeout`` seconds for an item, costs that item only: its
+    result is a `Crash` and a new worker takes over. Closing the iterator ends the workers.
+    """
+    source = iter(items)
+    workers: list[_Worker] = []
+    try:
+        for item in source:
+            workers.append(_Worker(function))
+            workers[-1].give(item)
+            if len(workers) == jobs:
+                break
+        while workers:
+            for worker in _ready(workers, timeout):
+                item, result, alive = worker.take(timeout)
+                if not alive:
+                    worker.stop()
+                    workers.remove(worker)
+                following = next(source, _NOTHING)
+                if following is not _NOTHING:
+                    if not alive:
+                        worker = _Worker(function)
+                        workers.append(worker)
+                    worker.give(following)
+                elif alive:
+                    worker.stop()
+                    workers.remove(worker)
+                yield item, result
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+_NOTHING: Any = object()
+
+
+class _Worker:
+    """One process and the item it works on."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.connection, theirs = _CONTEXT.Pipe()
+        self.process = _CONTEXT.Process(target=_work, args=(theirs, function), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.item: Any = None
+        self.since = 0.0
+
+    def give(self, item: Any) -> None:
+        self.item, self.since = item, time.monotonic()
+        try:
+            self.connection.send(item)
+        except OSError:
+            pass  # it died between two items; `take` finds out and says so
+
+    def overdue(self, timeout: float | None) -> bool:
+        return timeout is not None and time.monotonic() - self.since > timeout
+
+    def take(self, timeout: float | None) -> tuple[Any, Any, bool]:
+        """Return the item, its result, and whether the worker can take another."""
+        try:
+            if self.connection.poll():
+                return self.item, self.connection.recv(), True
+        except (EOFError, OSError):
+            self.process.join(1.0)
+        if self.process.is_alive():
+            return self.item, Crash(f"took longer than {timeout:g} seconds"), False
+        code = self.process.exitcode or 0
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return self.item, Crash(f"the worker process died of it ({cause})"), False
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+
+
+def _ready(workers: list[_Worker], timeout: float | None) -> list[_Worker]:
+    """Wait until some workers have answered, died or run out of time."""
+    while True:
+        pause = None if timeout is None else max(0.0, min(worker.since for worker in workers) + timeout - time.monotonic())
+        # A worker's end closes its connection, so waiting for the connections covers deaths too.
+        answered = set(wait([worker.connection for worker in workers], pause))
+        ready = [worker for worker in workers if worker.connection in answered or worker.overdue(timeout)]
+        if ready:
+            return ready
+
+
+def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
+    """Answer items until the other end closes; an interrupt is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            item = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            result = function(item)
+        except Exception as error:
+            result = Crash(f"{type(error).__name__}: {error}")
+        try:
+            connection.send(result)
+        except OSError:
+            return

@@ -1,0 +1,223 @@
+"""Plans and records as JSON lines: what a stage decides, and what it did.
+
+A plan says how one picture will be cropped and may be edited by hand. A record says how one file of a dataset
+was made. ``manifest.jsonl`` holds one record a file, in the order of their outputs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from datakit.errors import PlanError
+from datakit.geometry import Area, Box, Size
+
+MANIFEST = "manifest.jsonl"
+METADATA = "metadata.jsonl"
+
+Anchor = Literal["face", "saliency", "center", "manual"]
+
+
+class Face(msgspec.Struct, frozen=True):
+    """A detected face: where, how sure (0 to 1), and the share of it (0 to 1) that the crop keeps."""
+
+    box: Area
+    score: float
+    kept: float = 1.0
+
+
+class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How one picture is cropped.
+
+    Attributes
+    ----------
+    source
+        The picture, relative to the source folder.
+    box
+        The window in pixels of the upright source.
+    bucket
+        The size that the window is resized to.
+    anchor, why
+        What placed the window, as a word and as a sentence.
+    source_size
+        Of the upright source, in pixels.
+    faces
+        Those that took part in the decision.
+    saliency_kept
+        Share (0 to 1) of the saliency mass inside the window; None where no map was needed.
+    area_kept
+        Share (0 to 1) of the source's pixels inside the window.
+    scale
+        Pixels of the output per pixel of the window; above 1 the picture is enlarged.
+    warnings
+        What the user should know, one sentence each.
+    """
+
+    source: str
+    box: Box
+    bucket: Size
+    anchor: Anchor = "manual"
+    why: str = ""
+    source_size: Size | None = None
+    faces: tuple[Face, ...] = ()
+    saliency_kept: float | None = None
+    area_kept: float | None = None
+    scale: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one file of a dataset was made.
+
+    Attributes
+    ----------
+    output, caption
+        The picture and its caption file, relative to the dataset; ``caption`` is None where it has none.
+    bucket
+        Size of the output in pixels.
+    source
+        The picture it was made from, relative to the source folder.
+    source_sha256, source_caption_sha256, output_sha256, caption_sha256
+        Of the files as they were read and written, hexadecimal.
+    key
+        Short hash of the options that decide the bytes.
+    version
+        Of datakit.
+    source_size, box, anchor, why, faces, saliency_kept, area_kept, scale
+        As in `CropPlan`.
+    copy, copies
+        Which copy of its source this is, from 1, and of how many.
+    captions
+        Captions (lines) in the caption file.
+    augmentation
+        Pixel changes by name with their drawn parameters.
+    warnings
+        What the user should know, one sentence each.
+    """
+
+    output: str
+    bucket: Size
+    source: str
+    source_sha256: str
+    output_sha256: str
+    key: str
+    version: str
+    caption: str | None = None
+    caption_sha256: str | None = None
+    source_caption_sha256: str | None = None
+    source_size: Size | None = None
+    box: Box | None = None
+    anchor: Anchor | None = None
+    why: str | None = None
+    faces: tuple[Face, ...] = ()
+    saliency_kept: float | None = None
+    area_kept: float | None = None
+    scale: float | None = None
+    copy: int | None = None
+    copies: int | None = None
+    captions: int = 1
+    augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+_ENCODER = msgspec.json.Encoder()
+_RECORDS = msgspec.json.Decoder(Record)
+_PLANS = msgspec.json.Decoder(CropPlan)
+
+
+def to_line(entry: msgspec.Struct) -> bytes:
+    """Return a plan or a record as one line of JSON with its line feed."""
+    return _ENCODER.encode(entry) + b"\n"
+
+
+def parse_record(line: bytes, where: str) -> Record:
+    """Read a record from a line; ``where`` (file and line number) opens the message.
+
+    Raises
+    ------
+    PlanError
+        The line is no record, or names a file outside the dataset.
+    """
+    try:
+        record = _RECORDS.decode(line)
+    except msgspec.DecodeError as error:
+        raise PlanError(f"{where}: no record: {error}") from None
+    for name in (record.output, record.caption, record.source):
+        if name is not None and not is_relative(name):
+            raise PlanError(f"{where}: {name!r} is not a path inside the folder")
+    return record
+
+
+def read_manifest(folder: Path) -> Iterator[Record]:
+    """Yield the records of a dataset in the order of the file.
+
+    Raises
+    ------
+    PlanError
+        The folder has no manifest, or a line of it cannot be used.
+    """
+    path = folder / MANIFEST
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                yield parse_record(line, f"{path}, line {number}")
+    except OSError as error:
+        raise PlanError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def read_plan(path: Path) -> Iterator[tuple[int, CropPlan]]:
+    """Yield (line number, plan) of a plan file; empty lines are passed over.
+
+    Raises
+    ------
+    PlanError
+        The file cannot be read, or a line is no plan or names a file outside the source folder.
+    """
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    plan = _PLANS.decode(line)
+                except msgspec.DecodeError as error:
+                    raise PlanError(f"{path}, line {number}: no crop plan: {error}") from None
+                if not is_relative(plan.source):
+                    raise PlanError(f"{path}, line {number}: source {plan.source!r} is not a path inside the source folder")
+                yield number, plan
+    except OSError as error:
+        raise PlanError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def is_relative(name: str) -> bool:
+    """Tell whether a name stays inside the folder it is relative to, on any system."""
+    parts = re.split(r"[/\\]" if os.sep == "\\" else "/", name)
+    return bool(name) and "\x00" not in name and not os.path.isabs(name) and not set(parts) & {"", ".", ".."}
+
+
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file beside its place and move it there, so that no reader ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".datakit-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for part in [content] if isinstance(content, bytes) else content:
+                file.write(part)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    # The only way to read it is to set it.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

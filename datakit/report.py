@@ -1,0 +1,96 @@
+"""What a run did: counts, refusals with their reasons, and the exit code they add up to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from datakit.geometry import Size
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A sample that was not used: its path, the reason, and the enlargement it would need, if that is it."""
+
+    source: str
+    reason: str
+    factor: float | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What a stage did.
+
+    Attributes
+    ----------
+    stage, source, output
+        Which command ran, from which folder to which.
+    done, skipped
+        Files written in this run, and those that were up to date.
+    refused
+        Samples that the options or the rules exclude.
+    failed
+        Samples that are damaged, or that could not be written.
+    removed
+        Outputs whose source is gone; ``pruned`` tells whether they were deleted.
+    notes
+        Things done differently from what the user may expect: renamed outputs, edits left alone.
+    warnings
+        (sample, sentence) of samples that were used all the same.
+    buckets
+        Files of the dataset per size, those that were up to date included.
+    faces_cut
+        (sample, share kept) of pictures whose largest face is not whole.
+    """
+
+    stage: str
+    source: str
+    output: str
+    done: int = 0
+    skipped: int = 0
+    refused: list[Problem] = field(default_factory=list)
+    failed: list[Problem] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    pruned: bool = False
+    notes: list[str] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    buckets: Counter[Size] = field(default_factory=Counter)
+    faces_cut: list[tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every sample was used, else 1."""
+        return 1 if self.refused or self.failed else 0
+
+    def sort(self) -> None:
+        """Put everything into the order of the samples, whatever order the workers finished in."""
+        for problems in (self.refused, self.failed):
+            problems.sort(key=lambda problem: (problem.source, problem.reason))
+        self.removed.sort()
+        self.warnings.sort()
+        self.faces_cut.sort()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data for ``--json``."""
+        return {
+            "stage": self.stage,
+            "source": self.source,
+            "output": self.output,
+            "done": self.done,
+            "skipped": self.skipped,
+            "refused": [_problem(problem) for problem in self.refused],
+            "failed": [_problem(problem) for problem in self.failed],
+            "removed": self.removed,
+            "pruned": self.pruned,
+            "notes": self.notes,
+            "warnings": [{"source": source, "warning": warning} for source, warning in self.warnings],
+            "buckets": {str(bucket): count for bucket, count in sorted(self.buckets.items(), key=lambda item: (-item[1], item[0]))},
+            "faces_cut": [{"source": source, "kept": kept} for source, kept in self.faces_cut],
+            "exit_code": self.exit_code,
+        }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    plain: dict[str, Any] = {"source": problem.source, "reason": problem.reason}
+    return plain if problem.factor is None else plain | {"upscale_needed": problem.factor}

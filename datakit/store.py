@@ -1,0 +1,307 @@
+"""A dataset folder while datakit writes it: lock, journal, what is up to date, atomic commits.
+
+A worker puts finished files into ``.datakit/tmp``. `Store.commit` first appends the record to the journal and
+then moves the files into place, so that after an interruption at any moment every file in the folder is
+either known by its sha256 or not datakit's. `Store.finish` merges the journal into the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from datakit.dataset import STATE_FOLDER
+from datakit.errors import DatasetBusyError, SampleError, UsageError
+from datakit.manifest import MANIFEST, METADATA, Record, parse_record, write_atomically
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT) WITHOUT ROWID"
+
+
+class Fingerprints:
+    """The sha256 of files, remembered by path, size and time of change.
+
+    With ``verify`` nothing remembered is believed and every file is hashed.
+    """
+
+    def __init__(self, database: Path, verify: bool = False) -> None:
+        self._verify = verify
+        try:
+            self._seen = self._connect(database)
+        except sqlite3.DatabaseError:
+            # It only saves time; a damaged one is made anew.
+            database.unlink()
+            self._seen = self._connect(database)
+
+    def _connect(self, database: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(database)
+        # Safe against a killed process; only a power cut can damage it, and then it is made anew.
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute(_SCHEMA)
+        return connection
+
+    def sha256(self, path: Path) -> str | None:
+        """Return a file's sha256 as hexadecimal, or None where there is no such file."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        name = os.fspath(path)
+        if not self._verify:
+            with suppress(sqlite3.DatabaseError):
+                row = self._seen.execute("SELECT size, mtime, sha256 FROM seen WHERE path = ?", (name,)).fetchone()
+                if row is not None and row[:2] == (status.st_size, status.st_mtime_ns):
+                    return str(row[2])
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return None
+        self._remember(name, status, digest)
+        return digest
+
+    def remember(self, path: Path, sha256: str) -> None:
+        """Take note of a file whose sha256 is known because it was just read or written."""
+        self._remember(os.fspath(path), path.stat(), sha256)
+
+    def close(self) -> None:
+        """Save what was learnt."""
+        with suppress(sqlite3.DatabaseError):  # a full disk: the next run hashes again
+            self._seen.commit()
+        self._seen.close()
+
+    def _remember(self, name: str, status: os.stat_result, sha256: str) -> None:
+        row = (name, status.st_size, status.st_mtime_ns, sha256)
+        with suppress(sqlite3.DatabaseError):
+            self._seen.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", row)
+
+
+class _Entry(msgspec.Struct):
+    """One line of the journal: a record and the text of its caption."""
+
+    record: msgspec.Raw
+    text: str | None = None
+
+
+class _Name(msgspec.Struct):
+    file_name: str
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+_NAME = msgspec.json.Decoder(_Name)
+
+
+class Store:
+    """A dataset folder held for writing; use it as a context manager.
+
+    Raises
+    ------
+    UsageError
+        The folder cannot be made or written to.
+    DatasetBusyError
+        Another run holds it.
+    PlanError
+        A line of its manifest cannot be used.
+    """
+
+    def __init__(self, folder: Path, *, overwrite: bool = False, verify: bool = False) -> None:
+        self.folder = folder
+        self.state = folder / STATE_FOLDER
+        self.temporary = self.state / "tmp"
+        self._overwrite = overwrite
+        try:
+            self.temporary.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.state / "lock", timeout=0)
+            self._lock.acquire()
+        except Timeout:
+            raise DatasetBusyError(f"{folder} is being written by another run of datakit: wait until it has ended") from None
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be written to: {error.strerror or error}") from error
+        try:
+            self.fingerprints = Fingerprints(self.state / "seen.sqlite", verify)
+            self._clear_temporary()
+            self._journal_path = self.state / "journal.jsonl"
+            self._known: dict[str, tuple[Path, int, int]] = {}
+            self._index_manifest()
+            self._index_journal()
+            self._journal = self._journal_path.open("ab")
+            self._reader = {path: path.open("rb") for path in (folder / MANIFEST, self._journal_path) if path.exists()}
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.fingerprints.close()
+        self._journal.close()
+        for file in self._reader.values():
+            file.close()
+        if self._journal_path.exists() and self._journal_path.stat().st_size == 0:
+            self._journal_path.unlink()
+        self._lock.release()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def outputs(self) -> list[str]:
+        """Return the outputs of all records, sorted."""
+        return sorted(self._known)
+
+    def record(self, output: str) -> Record | None:
+        """Return the record of an output, or None."""
+        entry = self._raw(output)
+        return None if entry is None else parse_record(entry, output)
+
+    def up_to_date(self, record: Record, key: str, source: str, picture: Path, caption: Path | None) -> bool:
+        """Tell whether a record was made with the same options from the same picture and caption."""
+        sha256 = self.fingerprints.sha256
+        return (
+            (record.key, record.source) == (key, source)
+            and record.source_sha256 == sha256(picture)
+            and record.source_caption_sha256 == (sha256(caption) if caption else None)
+        )
+
+    def missing(self, record: Record) -> bool:
+        """Tell whether a file of a record is gone."""
+        return any(not (self.folder / name).exists() for name in (record.output, record.caption) if name)
+
+    def edited(self, record: Record) -> list[str]:
+        """Return the files of a record that somebody changed since they were written."""
+        written = ((record.output, record.output_sha256), (record.caption, record.caption_sha256))
+        found = [(name, digest, self.fingerprints.sha256(self.folder / name)) for name, digest in written if name]
+        return [name for name, digest, now in found if now not in (digest, None)]
+
+    def check_free(self, names: Iterable[str | None], record: Record | None) -> None:
+        """Make sure that writing these files loses nothing of the user's.
+
+        Raises
+        ------
+        SampleError
+            A file is there that datakit did not write, or that was edited since.
+        """
+        if self._overwrite:
+            return
+        edited = self.edited(record) if record else []
+        known = {record.output, record.caption} if record else set()
+        for name in names:
+            if name in edited:
+                raise SampleError(f"{name} was edited since datakit wrote it: move it away, or use --overwrite to replace it")
+            if name is not None and name not in known and os.path.lexists(self.folder / name):
+                raise SampleError(f"{name} is in the way and was not written by datakit: move it away, or use --overwrite to replace it")
+
+    def commit(self, record: Record, text: str | None, files: Iterable[tuple[Path, str]]) -> None:
+        """Journal a record, then move its finished files (temporary path, sha256) into place, picture first.
+
+        Raises
+        ------
+        OSError
+            The disk is full, or a folder cannot be written to.
+        """
+        line = msgspec.json.encode(_Entry(msgspec.Raw(msgspec.json.encode(record)), text)) + b"\n"
+        offset = self._journal.tell()
+        try:
+            self._journal.write(line)
+            self._journal.flush()
+        except OSError:
+            self._journal.truncate(offset)
+            raise
+        self._known[record.output] = (self._journal_path, offset, len(line))
+        self._reader.setdefault(self._journal_path, self._journal_path.open("rb"))
+        names = (record.output, record.caption)
+        for name, (temporary, sha256) in zip((name for name in names if name), files, strict=True):
+            final = self.folder / name
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, final)
+            self.fingerprints.remember(final, sha256)
+
+    def forget(self, record: Record) -> list[str]:
+        """Delete the files of a record and drop it; return those left because somebody edited them."""
+        edited = self.edited(record)
+        for name in (record.output, record.caption):
+            if name and name not in edited:
+                (self.folder / name).unlink(missing_ok=True)
+        self._known.pop(record.output, None)
+        return edited
+
+    def finish(self) -> None:
+        """Write the manifest and the metadata, each in the order of the outputs, and end the journal."""
+        outputs = self.outputs()
+        self._write_if_changed(MANIFEST, (msgspec.json.encode(self.record(output)) + b"\n" for output in outputs))
+        self._write_if_changed(METADATA, self._metadata(outputs))
+        self._journal.truncate(0)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def _write_if_changed(self, name: str, lines: Iterator[bytes]) -> None:
+        fresh = self.temporary / name
+        write_atomically(fresh, lines)
+        with fresh.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if self.fingerprints.sha256(self.folder / name) == digest:
+            fresh.unlink()
+        else:
+            os.replace(fresh, self.folder / name)
+            self.fingerprints.remember(self.folder / name, digest)
+
+    def _metadata(self, outputs: list[str]) -> Iterator[bytes]:
+        """Yield what `datasets`' imagefolder wants: a line a picture with ``file_name`` and ``text``."""
+        before: dict[str, bytes] = {}
+        path = self.folder / METADATA
+        if path.exists():
+            with path.open("rb") as lines:
+                before = {_NAME.decode(line).file_name: line for line in lines}
+        for output in outputs:
+            path, offset, length = self._known[output]
+            if path == self._journal_path:
+                text = _ENTRY.decode(self._read(path, offset, length)).text
+                yield msgspec.json.encode({"file_name": output, "text": text}) + b"\n"
+            elif output in before:
+                yield before[output]
+
+    def _raw(self, output: str) -> bytes | None:
+        place = self._known.get(output)
+        if place is None:
+            return None
+        line = self._read(*place)
+        return bytes(_ENTRY.decode(line).record) if place[0] == self._journal_path else line
+
+    def _read(self, path: Path, offset: int, length: int) -> bytes:
+        return os.pread(self._reader[path].fileno(), length, offset)
+
+    def _index_manifest(self) -> None:
+        path = self.folder / MANIFEST
+        if not path.exists():
+            return
+        offset = 0
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                record = parse_record(line, f"{path}, line {number}")
+                self._known[record.output] = (path, offset, len(line))
+                offset += len(line)
+
+    def _index_journal(self) -> None:
+        """Read what an interrupted run left; a last line that was cut short was never acted upon."""
+        if not self._journal_path.exists():
+            return
+        offset = 0
+        with self._journal_path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    break
+                record = parse_record(bytes(_ENTRY.decode(line).record), f"{self._journal_path}, line {number}")
+                self._known[record.output] = (self._journal_path, offset, len(line))
+                offset += len(line)
+        os.truncate(self._journal_path, offset)
+
+    def _clear_temporary(self) -> None:
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.temporary.mkdir(exist_ok=True)
