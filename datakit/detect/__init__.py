@@ -1,0 +1,83 @@
+"""Where is the subject? Face detectors and saliency maps, by name.
+
+Every detector is a function ``() -> detect``, built once a process, where ``detect`` maps an upright RGB
+preview (height, width, 3), uint8, to faces in the preview's pixels. Every saliency map is a function of the
+same preview that returns non-negative values of any smaller shape and the same aspect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from datakit.errors import MissingLibraryError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from datakit.manifest import Face
+
+    Preview = NDArray[np.uint8]
+    Detector = Callable[[Preview], list[Face]]
+    Saliency = Callable[[Preview], NDArray[np.float32]]
+
+# Import paths, so that only what a run really uses is imported.
+DETECTORS: Mapping[str, str | None] = {
+    "yunet": "datakit.detect.yunet:build",
+    "mediapipe": "datakit.detect.blazeface:build",
+    "none": None,
+}
+SALIENCY: Mapping[str, str | None] = {
+    "bms": "datakit.detect.saliency:boolean_map",
+    "mbd": "datakit.detect.saliency:minimum_barrier",
+    "spectral": "datakit.detect.saliency:spectral_residual",
+    "all": "datakit.detect.saliency:combined",
+    "none": None,
+}
+
+# The system packages that hold what OpenCV and MediaPipe open when they are imported, on Debian and Ubuntu.
+_SYSTEM_PACKAGES = {"libGL": "libgl1", "libEGL": "libegl1", "libGLES": "libgles2", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0"}
+
+
+@lru_cache
+def face_detector(name: str) -> Detector | None:
+    """Build the face detector of this name, once a process; None for ``none``.
+
+    Raises
+    ------
+    UsageError
+        The name is unknown.
+    MissingLibraryError
+        A system library is not installed.
+    WeightsError
+        The weights are missing or altered.
+    """
+    build = _load(DETECTORS, "detector", name)
+    return None if build is None else build()  # type: ignore[no-any-return]
+
+
+@lru_cache
+def saliency_map(name: str) -> Saliency | None:
+    """Return the saliency map of this name; None for ``none``. Raises as `face_detector` does."""
+    return _load(SALIENCY, "saliency", name)
+
+
+def _load(table: Mapping[str, str | None], kind: str, name: str) -> Any:
+    if name not in table:
+        raise UsageError(f"{kind} {name!r} is unknown: choose from {', '.join(table)}")
+    path = table[name]
+    if path is None:
+        return None
+    module, function = path.split(":")
+    try:
+        return getattr(import_module(module), function)
+    except ImportError as error:
+        package = next((package for library, package in _SYSTEM_PACKAGES.items() if library in str(error)), None)
+        if package is None:
+            raise
+        raise MissingLibraryError(f"{kind} {name} needs a system library that is not installed ({error}): apt install {package}") from error

