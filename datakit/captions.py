@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,14 @@ class Caption:
     ----------
     lines
         Non-empty captions without surrounding space.
+    sha256
+        Of the file as it was read, hexadecimal; None where there is no file.
     warnings
         What the user should know, one sentence each.
     """
 
     lines: tuple[str, ...]
+    sha256: str | None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -77,4 +81,4 @@ def decode_caption(data: bytes, name: str) -> Caption:
         raise CaptionError(f"caption {name} holds zero bytes and is no text: save it as UTF-8")
     # Only line feeds and carriage returns end a caption; str.splitlines would also split at form feeds and U+2028.
     lines = tuple(line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
-    return Caption(tuple(line for line in lines if line), tuple(notes))
+    return Caption(tuple(line for line in lines if line), hashlib.sha256(data).hexdigest(), tuple(notes))

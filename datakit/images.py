@@ -147,10 +147,9 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
 
 
 def decode(picture: Picture, window: Size, target: Size, background: str = "white") -> Pixels:
-    """Decode at the smallest scale at which a window still covers a target size.
+    """Decode at the smallest scale at which a window still covers a target size; see `dct_scale`.
 
-    Only JPEG can be decoded smaller, by powers of two (ITU-T T.81: scaling in the DCT domain). Alpha is laid
-    over ``background``, 16-bit values are scaled to 8 bits, palettes are resolved.
+    Alpha is laid over ``background``, 16-bit values are scaled to 8 bits, palettes are resolved.
 
     Raises
     ------
@@ -159,13 +158,21 @@ def decode(picture: Picture, window: Size, target: Size, background: str = "whit
     """
     with _reported(Path(picture.name).suffix):
         image = _open(picture.data, _formats_for(Path(picture.name)), max_pixels=None)
-        scale = 1
-        if image.format in ("JPEG", "MPO"):
-            scale = next((s for s in _DCT_SCALES if window.width >= s * target.width and window.height >= s * target.height), 1)
-            if scale > 1:
-                image.draft(None, (image.width // scale, image.height // scale))
+        scale = dct_scale(picture, window, target)
+        if scale > 1:
+            image.draft(None, (image.width // scale, image.height // scale))
         image.load()
         return Pixels(_plain_mode(image, picture.icc, background), scale)
+
+
+def dct_scale(picture: Picture, window: Size, target: Size) -> int:
+    """Return the largest scale (8, 4, 2 or 1) at which a decoder can shrink and a window still covers a target.
+
+    Only JPEG can be decoded smaller, by powers of two (ITU-T T.81: scaling in the DCT domain).
+    """
+    if picture.format not in ("JPEG", "MPO"):
+        return 1
+    return next((s for s in _DCT_SCALES if window.width >= s * target.width and window.height >= s * target.height), 1)
 
 
 def preview(picture: Picture, pixels: Pixels, long_side: int) -> NDArray[np.uint8]:

@@ -44,6 +44,12 @@ SALIENCY: Mapping[str, str | None] = {
 _SYSTEM_PACKAGES = {"libGL": "libgl1", "libEGL": "libegl1", "libGLES": "libgles2", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0"}
 
 
+def check_available(detector: str, saliency: str) -> None:
+    """Import what these names need, so that a missing library is found before any work. Raises as `face_detector`."""
+    _load(DETECTORS, "detector", detector)
+    _load(SALIENCY, "saliency", saliency)
+
+
 @lru_cache
 def face_detector(name: str) -> Detector | None:
     """Build the face detector of this name, once a process; None for ``none``.

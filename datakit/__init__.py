@@ -1,0 +1,47 @@
+"""Turn a folder of pictures with captions into a dataset that a trainer takes as it is."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from datakit.buckets import BUCKETS as BUCKETS
+    from datakit.crop import CropOptions as CropOptions
+    from datakit.crop import crop_folder as crop_folder
+    from datakit.crop import plan_crop as plan_crop
+    from datakit.crop import plan_folder as plan_folder
+    from datakit.errors import DatakitError as DatakitError
+    from datakit.geometry import Box as Box
+    from datakit.geometry import Size as Size
+    from datakit.manifest import CropPlan as CropPlan
+    from datakit.manifest import Record as Record
+    from datakit.manifest import read_manifest as read_manifest
+    from datakit.report import Report as Report
+    from datakit.stage import Execution as Execution
+
+# Imported when first used, so that `import datakit` and `datakit --help` load no picture library.
+_HOMES = {
+    "BUCKETS": "buckets",
+    "Box": "geometry",
+    "CropOptions": "crop",
+    "CropPlan": "manifest",
+    "DatakitError": "errors",
+    "Execution": "stage",
+    "Record": "manifest",
+    "Report": "report",
+    "Size": "geometry",
+    "crop_folder": "crop",
+    "plan_crop": "crop",
+    "plan_folder": "crop",
+    "read_manifest": "manifest",
+}
+__all__ = [*sorted(_HOMES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'datakit' has no attribute {name!r}")
+    return getattr(import_module(f"datakit.{_HOMES[name]}"), name)

@@ -1,0 +1,142 @@
+"""A dataset as a trainer takes it: its records, how often each file is seen, and what its content is called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datakit.buckets import in_order
+from datakit.errors import UsageError
+from datakit.geometry import Size
+from datakit.manifest import MANIFEST, Record, read_manifest
+
+# 32 bits tell versions of one dataset apart; the name beside it tells datasets apart.
+_HASH_DIGITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """One dataset of a training.
+
+    Attributes
+    ----------
+    folder
+        Absolute path of the dataset.
+    name
+        What the user calls it; `id` adds the content hash.
+    records
+        One for each picture file, in the order of the manifest.
+    passes
+        How many times the trainer shows each file in one epoch, 1 = once. Copies written by shuffle are
+        files of their own and need no further pass.
+    notes
+        What was decided here and may surprise, one sentence each.
+    """
+
+    folder: Path
+    name: str
+    records: tuple[Record, ...]
+    passes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Name and content hash; it changes whenever a picture or a caption does."""
+        return f"{self.name}-{content_hash(self.records)}"
+
+    @property
+    def buckets(self) -> dict[Size, int]:
+        """Picture files per size, in the order of the eight sizes."""
+        counted = Counter(record.bucket for record in self.records)
+        known = in_order(counted)
+        return {size: counted[size] for size in (*known, *sorted(set(counted) - set(known)))}
+
+    @property
+    def shuffled(self) -> bool:
+        """True where shuffle wrote copies or several captions a picture."""
+        return any(record.copy is not None or record.captions > 1 for record in self.records)
+
+    @property
+    def originals(self) -> tuple[Record, ...]:
+        """One record for each source: copies after the first are left out."""
+        first: dict[str, Record] = {}
+        for record in self.records:
+            first.setdefault(record.source, record)
+        return tuple(first.values())
+
+
+def read_concept(folder: Path, name: str | None = None, repeats: int | None = None) -> Concept:
+    """Read a dataset's manifest and decide how often the trainer must show each file.
+
+    Parameters
+    ----------
+    folder
+        A dataset that crop or shuffle wrote.
+    name
+        Instead of the folder's name.
+    repeats
+        How many times each source picture is to be seen in one epoch in all, 1 = once. Without it every
+        file is seen once, and each picture of a captions-only dataset once for each of its captions.
+
+    Raises
+    ------
+    UsageError
+        The folder is no dataset of datakit, or ``repeats`` does not go with the copies it holds.
+    PlanError
+        A line of its manifest cannot be used.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(f"{folder} has no {MANIFEST}: give a folder that `datakit crop` or `datakit shuffle` wrote")
+    records = tuple(read_manifest(folder))
+    if not records:
+        raise UsageError(f"{folder / MANIFEST} is empty: run the stage that wrote {folder} again")
+    passes, notes = _passes(records, repeats, folder)
+    absolute = Path(os.path.abspath(folder))
+    return Concept(absolute, _slug(name or absolute.name), records, passes, notes)
+
+
+def content_hash(records: Iterable[Record]) -> str:
+    """Return eight hexadecimal digits that change with any picture, caption or file name of a dataset."""
+    return _digest((record.output, record.output_sha256, record.caption_sha256 or "") for record in records)
+
+
+def captions_hash(concepts: Iterable[Concept]) -> str:
+    """Return eight hexadecimal digits that change with any caption of several datasets."""
+    return _digest({(record.caption_sha256 or "",) for concept in concepts for record in concept.records})
+
+
+def _digest(rows: Iterable[tuple[str, ...]]) -> str:
+    text = "\n".join("\t".join(row) for row in sorted(rows))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+
+
+def _passes(records: Sequence[Record], repeats: int | None, folder: Path) -> tuple[int, tuple[str, ...]]:
+    if repeats is not None and repeats < 1:
+        raise UsageError(f"repeats {repeats}: use 1 (seen once an epoch) or more")
+    copies = max((record.copies or 1) for record in records)
+    if copies > 1:
+        if repeats is not None and repeats % copies:
+            allowed = f"{copies} or a multiple of it"
+            raise UsageError(f"{folder} holds {copies} copies of each picture: repeats {repeats} would show some more often (use {allowed})")
+        return (repeats or copies) // copies, (f"{copies} copies of each picture are written out: the trainer repeats none of them",)
+    if repeats is not None:
+        return repeats, ()
+    lines = Counter(record.captions for record in records)
+    usual = min(lines, key=lambda count: (-lines[count], count))
+    if usual == 1:
+        return 1, ()
+    notes = [f"{usual} captions a picture: the trainer shows each picture {usual} times an epoch and draws one of them each time"]
+    if len(lines) > 1:
+        others = ", ".join(f"{count} have {number}" for number, count in sorted(lines.items()) if number != usual)
+        notes.append(f"the number of captions differs between pictures ({others}): {usual} is the most common and is used for all")
+    return usual, tuple(notes)
+
+
+def _slug(name: str) -> str:
+    """Return a name that is safe in file names on any system and in a trainer's cache keys."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.") or "dataset"

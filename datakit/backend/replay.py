@@ -1,0 +1,194 @@
+"""SimpleTuner's bucket, resize and crop arithmetic, re-derived: what becomes of a picture of a given size.
+
+A picture is first resized to an intermediary size of about its own aspect and then cropped to a target, whose
+sides are multiples of the alignment. It is trained as written exactly where both equal its own size.
+
+The rules were read in three releases and are checked against 3.1.6's own code by tests/backend/test_simpletuner_wheel.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from datakit.geometry import Size
+
+# Sides of a target are multiples of this; SD3, SDXL and Flux all train with it.
+ALIGNMENT = 64
+# Decimals of an aspect that names a bucket (SimpleTuner's default).
+ROUNDING = 2
+# Round megapixel values stand for the square pictures that trainers are used to.
+_ROUND_MEGAPIXELS = {0.25: 512**2, 0.5: 768**2, 1.0: 1024**2, 2.0: 1536**2, 4.0: 2048**2}
+
+
+@dataclass(frozen=True, slots=True)
+class Resizing:
+    """The part of a dataset entry that decides over sizes.
+
+    Attributes
+    ----------
+    resolution
+        Megapixels where ``unit`` is area, pixels of the short side where it is pixel.
+    crop, square
+        Whether pictures are cropped to the bucket, and whether all to a square.
+    smallest
+        Pictures below are dropped; in the unit of ``resolution``, 0 for no limit.
+    largest, downsample
+        Both set, pictures are resized to ``downsample`` before they are cropped; 0 for off.
+    """
+
+    resolution: float
+    unit: Literal["area", "pixel"]
+    crop: bool
+    square: bool
+    smallest: float = 0.0
+    largest: float = 0.0
+    downsample: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of a picture: its size after the resize, its size after the crop; or it is dropped."""
+
+    resized: Size
+    cropped: Size
+    dropped: bool = False
+
+    def keeps(self, size: Size) -> bool:
+        """Tell whether a picture of this size is trained pixel by pixel as it is."""
+        return not self.dropped and self.resized == self.cropped == size
+
+    def describe(self, size: Size) -> str:
+        """Say what is done to a picture of this size."""
+        if self.dropped:
+            return "dropped as too small"
+        steps = []
+        if self.resized != size:
+            steps.append(f"resized to {self.resized}")
+        if self.cropped != self.resized:
+            steps.append(f"cropped to {self.cropped}")
+        return " and ".join(steps) or "kept as it is"
+
+
+def bucket_name(size: Size) -> str:
+    """Return the aspect by which SimpleTuner names the bucket of a size."""
+    return str(round(size.aspect, ROUNDING))
+
+
+def replay_current(size: Size, rule: Resizing) -> Fate:
+    """Replay SimpleTuner 3.1.6 and 4.8: the intermediary size follows the picture's exact aspect."""
+    if _too_small(size, rule):
+        return Fate(size, size, dropped=True)
+    target, intermediary = _sizes(size, rule, size.aspect)
+    if rule.crop and rule.largest and rule.downsample and _differs_in_area(size, target, rule):
+        return Fate(_downsampled(size, target, rule), target)
+    return Fate(intermediary, target)
+
+
+def replay_recipe(size: Size, rule: Resizing) -> Fate:
+    """Replay the commit of October 2024 that the recipe pins.
+
+    Its intermediary size follows the aspect rounded to two decimals, which moves five of the eight sizes by
+    1 to 7 pixels; with cropping on and no size limits it crops without resizing.
+    """
+    if _too_small(size, rule):
+        return Fate(size, size, dropped=True)
+    target, intermediary = _sizes(size, rule, round(size.aspect, ROUNDING))
+    if rule.crop and not (rule.largest and rule.downsample):
+        return Fate(size, target)
+    return Fate(intermediary, target)
+
+
+TRAINERS: dict[str, Callable[[Size, Resizing], Fate]] = {"current": replay_current, "2024-10": replay_recipe}
+
+
+def _too_small(size: Size, rule: Resizing) -> bool:
+    if not rule.smallest:
+        return False
+    if rule.unit == "pixel":
+        return min(size) < rule.smallest
+    pixels = rule.smallest * 1e6
+    if rule.crop and rule.square and min(size) < math.floor(math.sqrt(pixels)):
+        return True
+    return size.area < pixels
+
+
+def _sizes(size: Size, rule: Resizing, aspect: float) -> tuple[Size, Size]:
+    """Return target and intermediary size; ``aspect`` is what the intermediary follows."""
+    rounded = round(size.aspect, ROUNDING)
+    if rule.crop and rule.square:
+        edge = _square_edge(rule)
+        return Size(edge, edge), _cover(Size(edge, edge), aspect)
+    if rule.unit == "area":
+        target, intermediary = _by_area(size, rounded, rule.resolution, aspect)
+    else:
+        target, intermediary = _by_edge(size, rounded, int(rule.resolution), aspect)
+    if round(target.aspect, ROUNDING) == 1.0:
+        edge = _square_edge(rule)
+        target = Size(edge, edge)
+        if intermediary.width < edge:
+            intermediary = target
+    return target, intermediary
+
+
+def _by_area(size: Size, rounded: float, megapixels: float, aspect: float) -> tuple[Size, Size]:
+    edge = _multiple(int(math.sqrt(megapixels * 1e6)))
+    if rounded == 1.0 and size.width == size.height:
+        return Size(edge, edge), Size(edge, edge)
+    root = math.sqrt(rounded)
+    target = Size(_multiple(edge * root), _multiple(edge / root))
+    return target, _cover(target, aspect)
+
+
+def _by_edge(size: Size, rounded: float, edge: int, aspect: float) -> tuple[Size, Size]:
+    if size.width < size.height:
+        plain = Size(edge, int(edge / rounded))
+    else:
+        plain = Size(int(edge * rounded), edge)
+    target = Size(_multiple(plain.width), _multiple(plain.height))
+    return target, _cover(Size(max(target.width, plain.width) if aspect < 1 else target.width, max(target.height, plain.height) if aspect >= 1 else target.height), aspect)
+
+
+def _cover(target: Size, aspect: float) -> Size:
+    """Return a size of an aspect that covers a target: one side equal, the other cut to whole pixels."""
+    if target.width < target.height:
+        covering = Size(target.width, int(target.width / aspect))
+    else:
+        covering = Size(int(target.height * aspect), target.height)
+    # Where the cut pixel is missing, both sides grow by what is missing on one and its share on the other.
+    if covering.width < target.width:
+        missing = target.width - covering.width
+        return Size(covering.width + missing, covering.height + int(missing / aspect))
+    if covering.height < target.height:
+        missing = target.height - covering.height
+        return Size(covering.width + int(missing * aspect), covering.height + missing)
+    return covering
+
+
+def _square_edge(rule: Resizing) -> int:
+    if rule.unit == "pixel":
+        return int(rule.resolution)
+    near = next((area for value, area in _ROUND_MEGAPIXELS.items() if abs(rule.resolution - value) < 0.05), None)
+    return _multiple(math.sqrt(near or rule.resolution * 1e6))
+
+
+def _differs_in_area(size: Size, target: Size, rule: Resizing) -> bool:
+    edge = _square_edge(rule)
+    if rule.unit == "pixel":
+        return size != (edge, edge)
+    return size.area != edge * edge or size.width < target.width or size.height < target.height
+
+
+def _downsampled(size: Size, target: Size, rule: Resizing) -> Size:
+    if rule.unit == "area":
+        _, small = _by_area(size, round(size.aspect, ROUNDING), rule.downsample, size.aspect)
+    else:
+        _, small = _by_edge(size, round(size.aspect, ROUNDING), int(rule.downsample), size.aspect)
+    factor = max(1.0, target.width / small.width, target.height / small.height)
+    return Size(max(target.width, int(small.width * factor)), max(target.height, int(small.height * factor)))
+
+
+def _multiple(value: float) -> int:
+    return max(ALIGNMENT, round(value / ALIGNMENT) * ALIGNMENT)

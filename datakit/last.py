@@ -1,0 +1,42 @@
+"""Remember which dataset the last stage run from a folder wrote, in ``.datakit/last.json`` there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from datakit.dataset import STATE_FOLDER
+from datakit.errors import UsageError
+from datakit.manifest import write_atomically
+
+
+class _Last(msgspec.Struct):
+    stage: str
+    dataset: str
+
+
+def remember(folder: Path, stage: str, dataset: Path) -> None:
+    """Note that a stage run from a folder wrote a dataset; a folder that cannot be written to is no error."""
+    try:
+        write_atomically(folder / STATE_FOLDER / "last.json", msgspec.json.encode(_Last(stage, str(dataset.resolve()))))
+    except OSError:
+        return
+
+
+def last_dataset(folder: Path) -> tuple[Path, str]:
+    """Return the dataset that the last stage run from a folder wrote, and the stage's name.
+
+    Raises
+    ------
+    UsageError
+        No stage was run from this folder, or what it wrote is gone.
+    """
+    try:
+        last = msgspec.json.decode((folder / STATE_FOLDER / "last.json").read_bytes(), type=_Last)
+    except (OSError, msgspec.DecodeError):
+        raise UsageError("no dataset named, and none was written from this folder before: name the folder to use") from None
+    dataset = Path(last.dataset)
+    if not dataset.is_dir():
+        raise UsageError(f"{dataset}, which the last {last.stage} wrote, is gone: name the folder to use")
+    return dataset, last.stage

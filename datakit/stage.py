@@ -1,0 +1,214 @@
+"""Run one stage over a dataset: skip what is up to date, make the rest, commit, tidy up.
+
+A stage describes each output as a `Task` and brings a function that makes one. What is common to all stages
+(resuming, refusing to overwrite, worker crashes, outputs whose source is gone) happens here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from datakit.errors import SampleError
+from datakit.execute import Crash, processes, serial
+from datakit.manifest import Record
+from datakit.report import Problem, Report
+from datakit.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One output to make.
+
+    Attributes
+    ----------
+    source, picture, caption
+        The sample's id, its picture, and its caption file if it has one.
+    output, caption_output
+        What will be written, relative to the dataset; the caption only where there is one.
+    key
+        Short hash of the options that decide the bytes.
+    detail
+        What the stage's function needs beyond this; picklable.
+    """
+
+    source: str
+    picture: Path
+    caption: Path | None
+    output: str
+    caption_output: str | None
+    key: str
+    detail: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a worker made: the record, the caption's text, and finished files (temporary path, sha256)."""
+
+    record: Record
+    text: str | None
+    files: tuple[tuple[Path, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotMade:
+    """Why a worker made nothing; ``refused`` where a rule excludes the sample, else it is damaged."""
+
+    reason: str
+    refused: bool = False
+    factor: float | None = None
+
+
+class Progress(Protocol):
+    """Wraps an iterable of known length to show how far it is, as tqdm does."""
+
+    def __call__(self, items: Iterable[Any], total: int, label: str) -> Iterable[Any]: ...
+
+
+def silent(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+    """Show nothing."""
+    return items
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a stage is run; nothing here changes a byte of the result.
+
+    Attributes
+    ----------
+    jobs
+        Worker processes; 0 works in the calling process.
+    timeout
+        Seconds that one sample may take before its worker is ended; needs ``jobs`` of at least 1.
+    overwrite
+        Make everything anew and replace files that are in the way.
+    prune
+        Delete outputs whose source is gone.
+    verify
+        Hash every file instead of trusting its size and time of change.
+    progress
+        Shows how far the run is.
+    """
+
+    jobs: int = 0
+    timeout: float | None = 300.0
+    overwrite: bool = False
+    prune: bool = False
+    verify: bool = False
+    progress: Progress = silent
+
+
+def run_stage(
+    store: Store,
+    tasks: Sequence[Task],
+    present: set[str],
+    make: Callable[[Task], Made | NotMade],
+    execution: Execution,
+    report: Report,
+) -> None:
+    """Make what is not up to date and leave the dataset with a manifest of everything in it.
+
+    Parameters
+    ----------
+    store
+        The dataset, held for writing.
+    tasks
+        Every output the dataset should have, as far as this run decides it.
+    present
+        Ids of all samples in the source, those without a task included.
+    make
+        Makes one output; picklable when there are workers.
+    execution
+        Workers, limits, what may be replaced.
+    report
+        Where counts, problems and warnings go.
+    """
+    pending = list(_pending(store, execution.progress(tasks, len(tasks), "checking"), execution.overwrite, report))
+    if pending:
+        run = processes if execution.jobs else serial
+        results = run(make, pending, execution.jobs, execution.timeout)
+        for task, result in execution.progress(results, len(pending), report.stage):
+            if isinstance(result, Made):
+                _commit(store, task, result, report)
+            else:
+                _note(task, result, report)
+    _tidy(store, tasks, present, execution.prune, report)
+    store.finish()
+    report.sort()
+
+
+def write_temporary(folder: Path, output: str, content: bytes, sha256: str) -> Path:
+    """Write an output's bytes to a folder under a name of its own and return the path."""
+    path = folder / f"{os.getpid()}-{sha256[:32]}{os.path.splitext(output)[1]}"
+    path.write_bytes(content)
+    return path
+
+
+def _pending(store: Store, tasks: Iterable[Task], overwrite: bool, report: Report) -> Iterator[Task]:
+    for task in tasks:
+        record = store.record(task.output)
+        if (
+            record is not None
+            and not overwrite
+            and store.up_to_date(record, task.key, task.source, task.picture, task.caption)
+            and not store.missing(record)
+        ):
+            report.notes += [f"{name} was edited since datakit wrote it: left as it is" for name in store.edited(record)]
+            report.skipped += 1
+            _count(record, report)
+            continue
+        try:
+            store.check_free((task.output, task.caption_output), record)
+        except SampleError as error:
+            report.refused.append(Problem(task.source, str(error)))
+            continue
+        yield task
+
+
+def _commit(store: Store, task: Task, made: Made, report: Report) -> None:
+    before = store.record(task.output)
+    try:
+        if before is not None and before.caption and before.caption != made.record.caption:
+            (store.folder / before.caption).unlink(missing_ok=True)
+        store.commit(made.record, made.text, made.files)
+    except OSError as error:
+        report.failed.append(Problem(task.source, f"cannot be written: {error.strerror or error}"))
+        return
+    report.done += 1
+    report.warnings += [(task.source, warning) for warning in made.record.warnings]
+    _count(made.record, report)
+
+
+def _note(task: Task, result: NotMade | Crash, report: Report) -> None:
+    if isinstance(result, NotMade) and result.refused:
+        report.refused.append(Problem(task.source, result.reason, result.factor))
+    else:
+        report.failed.append(Problem(task.source, result.reason))
+
+
+def _count(record: Record, report: Report) -> None:
+    report.buckets[record.bucket] += 1
+    if record.faces and record.faces[0].kept < 1:
+        report.faces_cut.append((record.source, record.faces[0].kept))
+
+
+def _tidy(store: Store, tasks: Sequence[Task], present: set[str], prune: bool, report: Report) -> None:
+    """Deal with outputs that no task wants any more: their source is gone, or is written under another name."""
+    wanted = {task.output for task in tasks}
+    decided = {task.source for task in tasks}
+    failed = {problem.source for problem in (*report.failed, *report.refused)}
+    report.pruned = prune
+    for output in store.outputs():
+        if output in wanted:
+            continue
+        record = store.record(output)
+        if record is None:
+            continue
+        gone = record.source not in present
+        if gone:
+            report.removed.append(output)
+        if (gone and prune) or (record.source in decided and record.source not in failed):
+            report.notes += [f"{name} is no longer wanted, but was edited: left as it is" for name in store.forget(record)]
