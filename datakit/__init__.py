@@ -38,7 +38,22 @@ _HOMES = {
     "plan_folder": "crop",
     "read_manifest": "manifest",
 }
-__all__ = [*sorted(_HOMES), "__version__"]
+__all__ = [
+    "BUCKETS",
+    "Box",
+    "CropOptions",
+    "CropPlan",
+    "DatakitError",
+    "Execution",
+    "Record",
+    "Report",
+    "Size",
+    "__version__",
+    "crop_folder",
+    "plan_crop",
+    "plan_folder",
+    "read_manifest",
+]
 
 
 def __getattr__(name: str) -> Any:

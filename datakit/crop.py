@@ -21,7 +21,19 @@ from datakit.errors import CaptionError, PlanError, SampleError, TooSmallError, 
 from datakit.execute import processes, serial
 from datakit.framing import FRAMINGS, Framing, frame, slack
 from datakit.geometry import Box, Size
-from datakit.images import DEFAULT_MAX_PIXELS, Format, Picture, Pixels, dct_scale, decode, encode, open_picture, parse_colour, preview, render
+from datakit.images import (
+    DEFAULT_MAX_PIXELS,
+    Format,
+    Picture,
+    Pixels,
+    dct_scale,
+    decode,
+    encode,
+    open_picture,
+    parse_colour,
+    preview,
+    render,
+)
 from datakit.manifest import CropPlan, Face, Record, read_plan
 from datakit.report import Problem, Report
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
@@ -97,7 +109,7 @@ class CropOptions:
         return hashlib.sha256(text).hexdigest()[:12]
 
 
-def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOptions()) -> CropPlan:  # noqa: B008 (frozen)
+def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOptions()) -> CropPlan:
     """Decide how one picture is cropped, without writing anything.
 
     Raises
@@ -114,10 +126,10 @@ def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOption
 def crop_folder(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    options: CropOptions = CropOptions(),  # noqa: B008
+    options: CropOptions = CropOptions(),
     *,
     plan: str | os.PathLike[str] | None = None,
-    execution: Execution = Execution(),  # noqa: B008
+    execution: Execution = Execution(),
 ) -> Report:
     """Crop every picture of a folder into a dataset, and report what was done.
 
@@ -150,7 +162,9 @@ def crop_folder(
     stems = output_stems(found.samples)
     renamed = shared_stems(found.samples, stems)
     if renamed:
-        report.notes.append(f"{len(renamed)} pictures share a name but for extension or case; their outputs carry the extension: {_few(renamed)}")
+        report.notes.append(
+            f"{len(renamed)} pictures share a name but for extension or case; their outputs carry the extension: {_few(renamed)}"
+        )
     plans = None if plan is None else _read_plans(Path(plan), found, report)
     tasks = [
         _task(sample, stems[sample.id], options, None if plans is None else plans[sample.id])
@@ -160,15 +174,15 @@ def crop_folder(
     _check_detectors(options, plan is None)
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
         make = partial(_make, options=options, temporary=store.temporary)
-        run_stage(store, tasks, {sample.id for sample in found.samples}, make, execution, report)
+        run_stage(store, tasks, {sample.id for sample in found.samples}, make, execution=execution, report=report)
     return report
 
 
 def plan_folder(
     source: str | os.PathLike[str],
-    options: CropOptions = CropOptions(),  # noqa: B008
+    options: CropOptions = CropOptions(),
     *,
-    execution: Execution = Execution(),  # noqa: B008
+    execution: Execution = Execution(),
 ) -> tuple[list[CropPlan], Report]:
     """Decide how every picture of a folder is cropped; return the plans in the order of their sources."""
     folder = Path(source)
@@ -197,14 +211,20 @@ def plan_folder(
 
 def _find(folder: Path, target: Path | None) -> Found:
     if target is not None and target.exists() and folder.exists() and target.resolve() == folder.resolve():
-        raise UsageError(f"{target} is the source folder itself: name another folder to write to, nothing in a source is ever changed")
+        raise UsageError(
+            f"{target} is the source folder itself: name another folder to write to, nothing in a source is ever changed"
+        )
     if target is not None and target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file: name a folder to write to")
     if target is not None and folder.resolve() in target.resolve().parents:
-        raise UsageError(f"{target} lies inside the source folder {folder}: name a folder outside it, nothing in a source is ever changed")
+        raise UsageError(
+            f"{target} lies inside the source folder {folder}: name a folder outside it, nothing in a source is ever changed"
+        )
     found = find_samples(folder)
     if not found.samples and not found.refused:
-        raise UsageError(f"{folder} holds no pictures: looked for .jpg .png .webp .bmp .tif .avif .gif and more, in all folders that are not hidden")
+        raise UsageError(
+            f"{folder} holds no pictures: looked for .jpg .png .webp .bmp .tif .avif .gif and more, in all folders that are not hidden"
+        )
     return found
 
 
@@ -233,7 +253,9 @@ def _read_plans(path: Path, found: Found, report: Report) -> dict[str, tuple[int
     plans: dict[str, tuple[int, CropPlan]] = {}
     for number, plan in read_plan(path):
         if plan.bucket not in BUCKETS:
-            raise PlanError(f"{path}, line {number}: bucket {Size(*plan.bucket)} is not one of the eight sizes: {' '.join(map(str, BUCKETS))}")
+            raise PlanError(
+                f"{path}, line {number}: bucket {Size(*plan.bucket)} is not one of the eight sizes: {' '.join(map(str, BUCKETS))}"
+            )
         if plan.source in plans:
             raise PlanError(f"{path}, line {number}: {plan.source} was planned in line {plans[plan.source][0]} already")
         if plan.source in samples:
@@ -269,7 +291,7 @@ def _plan(picture: Picture, source: str, options: CropOptions) -> tuple[CropPlan
             faces = [Face(face.box.scaled(factor).rounded(), face.score) for face in detect(small)]
         if salient:
             saliency = salient(small)
-    plan = frame(source, picture.size, bucket, faces, saliency, options.framing, options.upscale)
+    plan = frame(source, picture.size, bucket, faces, saliency, framing=options.framing, upscale=options.upscale)
     enlarged = [f"enlarged {plan.scale} times"] if plan.scale and plan.scale > 1 else []
     return msgspec.structs.replace(plan, warnings=(*plan.warnings, *enlarged)), pixels
 
@@ -290,7 +312,8 @@ def _make(task: Task, options: CropOptions, temporary: Path) -> Made | NotMade:
         if task.detail is None:
             plan, pixels = _plan(picture, task.source, options)
         else:
-            plan, pixels = _checked(picture, *task.detail, options), None
+            line, planned = task.detail
+            plan, pixels = _checked(picture, line, planned, options), None
         return _write(task, options, temporary, picture, plan, pixels, caption)
     except SampleError as error:
         return _not_made(error)
@@ -320,7 +343,9 @@ def _checked(picture: Picture, line: int, plan: CropPlan, options: CropOptions) 
     window = plan.box.size
     exact = Size(round(window.height * plan.bucket.aspect), round(window.width / plan.bucket.aspect))
     if abs(window.width - exact.width) > 1 and abs(window.height - exact.height) > 1:
-        raise SampleError(f"plan line {line}: box of {window} would be stretched to {plan.bucket}: make it {Size(exact.width, window.height)}")
+        raise SampleError(
+            f"plan line {line}: box of {window} would be stretched to {plan.bucket}: make it {Size(exact.width, window.height)}"
+        )
     _check_enlargement(window, window, plan.bucket, options.upscale)
     return msgspec.structs.replace(
         plan,
@@ -330,7 +355,9 @@ def _checked(picture: Picture, line: int, plan: CropPlan, options: CropOptions) 
     )
 
 
-def _write(task: Task, options: CropOptions, temporary: Path, picture: Picture, plan: CropPlan, pixels: Pixels | None, caption: Caption) -> Made:
+def _write(
+    task: Task, options: CropOptions, temporary: Path, picture: Picture, plan: CropPlan, pixels: Pixels | None, caption: Caption
+) -> Made:
     """Render, encode and write to temporary files."""
     window = plan.box.size
     if pixels is None or pixels.scale != dct_scale(picture, window, plan.bucket):

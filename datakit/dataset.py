@@ -13,7 +13,7 @@ from datakit.errors import UsageError
 
 # What is looked at as a picture. HEIC and JPEG XL need a plug-in and are refused by name without it.
 PICTURE_EXTENSIONS = frozenset(
-    ".jpg .jpeg .png .webp .bmp .tif .tiff .avif .gif .heic .heif .jxl".split(),
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif", ".heic", ".heif", ".jxl")
 )
 CAPTION_EXTENSIONS = (".txt", ".caption")
 # datakit's own working folder inside a dataset: the lock, the journal and unfinished files.
@@ -66,7 +66,7 @@ def find_samples(folder: Path, leave_out: Path | None = None) -> Found:
     samples: list[Sample] = []
     refused: list[tuple[str, str]] = []
     skipped = leave_out.resolve() if leave_out else None
-    stack = [(folder, PurePosixPath(), (_identity(folder),))]
+    stack: list[tuple[Path, PurePosixPath, tuple[tuple[int, int], ...]]] = [(folder, PurePosixPath(), (_identity(folder),))]
     while stack:
         place, relative, above = stack.pop()
         try:
@@ -96,7 +96,7 @@ def find_samples(folder: Path, leave_out: Path | None = None) -> Found:
                     refused.append((name, "link leads nowhere"))
                 else:
                     caption = captions.get(os.path.splitext(entry.name)[0])
-                    samples.append(Sample(name, path, caption and place / caption))
+                    samples.append(Sample(name, path, place / caption if caption else None))
     samples.sort(key=lambda sample: sample.id)
     return Found(tuple(samples), tuple(sorted(refused)))
 

@@ -54,6 +54,7 @@ def frame(
     bucket: Size,
     faces: Sequence[Face] = (),
     saliency: NDArray[np.float32] | None = None,
+    *,
     framing: Framing = "full",
     upscale: float = 1.0,
 ) -> CropPlan:
@@ -135,7 +136,9 @@ def _mass(size: Size, faces: tuple[Face, ...], saliency: NDArray[np.float32] | N
     mass = mass / total if total > 0 else np.full_like(mass, 1 / mass.size)
     for face in faces:
         middle, width = (face.box.left + face.box.right) / 2, BODY_WIDTH * face.box.width
-        body = Area(middle - width / 2, face.box.top, middle + width / 2, face.box.top + BODY_HEIGHT * face.box.height).clipped(size)
+        body = Area(middle - width / 2, face.box.top, middle + width / 2, face.box.top + BODY_HEIGHT * face.box.height).clipped(
+            size
+        )
         cover = np.outer(
             _overlap(rows, size.height, body.top, body.bottom),
             _overlap(columns, size.width, body.left, body.right),
@@ -161,12 +164,20 @@ def _slid(size: Size, window: Size, faces: tuple[Face, ...], mass: Floats) -> Bo
     """Slide the largest window along its free axis to where it keeps most."""
     if window.width < size.width:
         offset = _best_offset(
-            size.width, window.width, mass.sum(axis=0), [(_head(face).left, face.box.left, face.box.right, _head(face).right) for face in faces], faces,
+            size.width,
+            window.width,
+            mass.sum(axis=0),
+            [(_head(face).left, face.box.left, face.box.right, _head(face).right) for face in faces],
+            faces,
         )
         return Box(offset, 0, offset + window.width, window.height)
     if window.height < size.height:
         offset = _best_offset(
-            size.height, window.height, mass.sum(axis=1), [(_head(face).top, face.box.top, face.box.bottom, _head(face).bottom) for face in faces], faces,
+            size.height,
+            window.height,
+            mass.sum(axis=1),
+            [(_head(face).top, face.box.top, face.box.bottom, _head(face).bottom) for face in faces],
+            faces,
         )
         return Box(0, offset, window.width, offset + window.height)
     return Box(0, 0, *size)
@@ -176,7 +187,9 @@ def _head(face: Face) -> Area:
     return face.box.grown(HEAD_SIDES, HEAD_UP, HEAD_DOWN)
 
 
-def _best_offset(extent: int, length: int, profile: Floats, spans: list[tuple[float, float, float, float]], faces: tuple[Face, ...]) -> int:
+def _best_offset(
+    extent: int, length: int, profile: Floats, spans: list[tuple[float, float, float, float]], faces: tuple[Face, ...]
+) -> int:
     """Return the offset along one axis; a span is (head start, face start, face end, head end) on that axis."""
     free = extent - length
     spans = [tuple(min(max(edge, 0.0), float(extent)) for edge in span) for span in spans]  # type: ignore[misc]
@@ -226,7 +239,9 @@ def _covered(offsets: NDArray[np.int64], length: int, start: float, end: float) 
 def _zoomed(size: Size, bucket: Size, faces: tuple[Face, ...], margins: tuple[float, float, float], upscale: float) -> Box | None:
     """Return the smallest window of the bucket's aspect around the faces with room; None if it is not smaller."""
     wanted = [face.box.grown(*margins).clipped(size) for face in faces]
-    region = Area(min(a.left for a in wanted), min(a.top for a in wanted), max(a.right for a in wanted), max(a.bottom for a in wanted))
+    region = Area(
+        min(a.left for a in wanted), min(a.top for a in wanted), max(a.right for a in wanted), max(a.bottom for a in wanted)
+    )
     zoom = max(region.width / bucket.width, region.height / bucket.height, 1 / upscale)
     window = Size(round(bucket.width * zoom), round(bucket.height * zoom))
     whole = largest_window(size, bucket)

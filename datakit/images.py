@@ -118,7 +118,7 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     formats = _formats_for(path)
     with _reported(path.suffix):
         image = _open(data, formats, max_pixels)
-        notes = []
+        notes: list[str] = []
         orientation = _orientation(image, notes)
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append("several frames or pages: only the first is used")
@@ -129,8 +129,9 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
         # Only what Pillow itself adds to `info` for a bare file; anything else might be interpreted.
         final = (
             image.mode == "RGB"
-            and not set(image.info) - {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "loop", "background", "timestamp", "duration"}
-            and "16" not in str(image.tile)
+            and not set(image.info)
+            - {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "loop", "background", "timestamp", "duration"}
+            and "16" not in str(getattr(image, "tile", ""))
             and not getattr(image, "is_animated", False)
         )
         return Picture(
@@ -312,7 +313,11 @@ def _resized(image: Image.Image, box: CropBox | None, size: Size, kernel: Filter
         options.crop_box = box
     if image.mode == "LAB":
         # The resizer knows no LAB; its three bytes a pixel can be filtered as they are.
-        target = image.resize(size, Image.Resampling.LANCZOS, box=None if box is None else (box.left, box.top, box.left + box.width, box.top + box.height))
+        target = image.resize(
+            size,
+            Image.Resampling.LANCZOS,
+            box=None if box is None else (box.left, box.top, box.left + box.width, box.top + box.height),
+        )
     else:
         _resizer().resize_pil(image, target, options)
     target.info = {key: value for key, value in image.info.items() if key == "srgb"}
@@ -346,8 +351,12 @@ def _transform(icc: bytes | None, mode: str) -> ImageCms.ImageCmsTransform:
     profile = ImageCms.createProfile("LAB") if icc is None else ImageCms.ImageCmsProfile(io.BytesIO(icc))
     # Relative colorimetric with black point compensation, as browsers and viewers do it.
     return ImageCms.buildTransform(
-        profile, ImageCms.createProfile("sRGB"), mode, "RGB",
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        profile,
+        ImageCms.createProfile("sRGB"),
+        mode,
+        "RGB",
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
 
 

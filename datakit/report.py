@@ -42,6 +42,8 @@ class Report:
         Files of the dataset per size, those that were up to date included.
     faces_cut
         (sample, share kept) of pictures whose largest face is not whole.
+    table
+        Figures of one stage only, by what they count.
     """
 
     stage: str
@@ -57,6 +59,7 @@ class Report:
     warnings: list[tuple[str, str]] = field(default_factory=list)
     buckets: Counter[Size] = field(default_factory=Counter)
     faces_cut: list[tuple[str, float]] = field(default_factory=list)
+    table: dict[str, int | float | str] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -85,8 +88,11 @@ class Report:
             "pruned": self.pruned,
             "notes": self.notes,
             "warnings": [{"source": source, "warning": warning} for source, warning in self.warnings],
-            "buckets": {str(bucket): count for bucket, count in sorted(self.buckets.items(), key=lambda item: (-item[1], item[0]))},
+            "buckets": {
+                str(bucket): count for bucket, count in sorted(self.buckets.items(), key=lambda item: (-item[1], item[0]))
+            },
             "faces_cut": [{"source": source, "kept": kept} for source, kept in self.faces_cut],
+            "table": self.table,
             "exit_code": self.exit_code,
         }
 

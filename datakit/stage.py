@@ -65,7 +65,9 @@ class NotMade:
 class Progress(Protocol):
     """Wraps an iterable of known length to show how far it is, as tqdm does."""
 
-    def __call__(self, items: Iterable[Any], total: int, label: str) -> Iterable[Any]: ...
+    def __call__(self, items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+        """Yield the items; ``label`` says what is being done to them."""
+        ...
 
 
 def silent(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
@@ -106,6 +108,7 @@ def run_stage(
     tasks: Sequence[Task],
     present: set[str],
     make: Callable[[Task], Made | NotMade],
+    *,
     execution: Execution,
     report: Report,
 ) -> None:

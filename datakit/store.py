@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -138,7 +139,7 @@ class Store:
             self._lock.release()
             raise
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -197,7 +198,9 @@ class Store:
             if name in edited:
                 raise SampleError(f"{name} was edited since datakit wrote it: move it away, or use --overwrite to replace it")
             if name is not None and name not in known and os.path.lexists(self.folder / name):
-                raise SampleError(f"{name} is in the way and was not written by datakit: move it away, or use --overwrite to replace it")
+                raise SampleError(
+                    f"{name} is in the way and was not written by datakit: move it away, or use --overwrite to replace it"
+                )
 
     def commit(self, record: Record, text: str | None, files: Iterable[tuple[Path, str]]) -> None:
         """Journal a record, then move its finished files (temporary path, sha256) into place, picture first.

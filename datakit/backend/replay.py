@@ -117,10 +117,7 @@ def _too_small(size: Size, rule: Resizing) -> bool:
 
 def _sizes(size: Size, rule: Resizing, aspect: float) -> tuple[Size, Size]:
     """Return target and intermediary size; ``aspect`` is what the intermediary follows."""
-    rounded = round(size.aspect, ROUNDING)
-    if rule.crop and rule.square:
-        edge = _square_edge(rule)
-        return Size(edge, edge), _cover(Size(edge, edge), aspect)
+    rounded = 1.0 if rule.crop and rule.square else round(size.aspect, ROUNDING)
     if rule.unit == "area":
         target, intermediary = _by_area(size, rounded, rule.resolution, aspect)
     else:
@@ -148,7 +145,11 @@ def _by_edge(size: Size, rounded: float, edge: int, aspect: float) -> tuple[Size
     else:
         plain = Size(int(edge * rounded), edge)
     target = Size(_multiple(plain.width), _multiple(plain.height))
-    return target, _cover(Size(max(target.width, plain.width) if aspect < 1 else target.width, max(target.height, plain.height) if aspect >= 1 else target.height), aspect)
+    if aspect >= 1:
+        height = max(target.height, plain.height)
+        return target, Size(target.width, int(target.width / aspect)) if int(height * aspect) < target.width else Size(int(height * aspect), height)
+    width = max(target.width, plain.width)
+    return target, Size(int(target.height * aspect), target.height) if int(width / aspect) < target.height else Size(width, int(width / aspect))
 
 
 def _cover(target: Size, aspect: float) -> Size:

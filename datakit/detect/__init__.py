@@ -41,7 +41,13 @@ SALIENCY: Mapping[str, str | None] = {
 }
 
 # The system packages that hold what OpenCV and MediaPipe open when they are imported, on Debian and Ubuntu.
-_SYSTEM_PACKAGES = {"libGL": "libgl1", "libEGL": "libegl1", "libGLES": "libgles2", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0"}
+_SYSTEM_PACKAGES = {
+    "libGL": "libgl1",
+    "libEGL": "libegl1",
+    "libGLES": "libgles2",
+    "libgthread": "libglib2.0-0",
+    "libglib": "libglib2.0-0",
+}
 
 
 def check_available(detector: str, saliency: str) -> None:
@@ -64,7 +70,7 @@ def face_detector(name: str) -> Detector | None:
         The weights are missing or altered.
     """
     build = _load(DETECTORS, "detector", name)
-    return None if build is None else build()  # type: ignore[no-any-return]
+    return None if build is None else build()
 
 
 @lru_cache
@@ -86,4 +92,6 @@ def _load(table: Mapping[str, str | None], kind: str, name: str) -> Any:
         package = next((package for library, package in _SYSTEM_PACKAGES.items() if library in str(error)), None)
         if package is None:
             raise
-        raise MissingLibraryError(f"{kind} {name} needs a system library that is not installed ({error}): apt install {package}") from error
+        raise MissingLibraryError(
+            f"{kind} {name} needs a system library that is not installed ({error}): apt install {package}"
+        ) from error

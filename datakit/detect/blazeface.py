@@ -39,7 +39,10 @@ def build() -> Detector:
         found = network.detect(picture).detections
         boxes = [(face.bounding_box, face.categories[0].score) for face in found]
         return [
-            Face(Area(float(b.origin_x), float(b.origin_y), float(b.origin_x + b.width), float(b.origin_y + b.height)), float(score))
+            Face(
+                Area(float(b.origin_x), float(b.origin_y), float(b.origin_x + b.width), float(b.origin_y + b.height)),
+                float(score),
+            )
             for b, score in boxes
         ]
 

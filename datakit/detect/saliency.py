@@ -48,7 +48,7 @@ def minimum_barrier(preview: Preview) -> Map:
     span of the values on it. Sweeps in four directions, one row or column at a time, approximate it.
     """
     lab = cv2.cvtColor(_small(preview, _BARRIER_SIDE), cv2.COLOR_RGB2LAB).astype(np.float32)
-    return _smooth(sum((_barrier(channel) for channel in cv2.split(lab)), np.zeros(lab.shape[:2], np.float32)))
+    return _smooth(sum((_barrier(lab[:, :, channel]) for channel in range(3)), np.zeros(lab.shape[:2], np.float32)))
 
 
 def spectral_residual(preview: Preview) -> Map:
@@ -58,14 +58,16 @@ def spectral_residual(preview: Preview) -> Map:
     log = np.log(np.abs(spectrum) + 1e-9).astype(np.float32)
     residual = log - cv2.blur(log, (3, 3))
     salient = np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2
-    return cv2.GaussianBlur(salient.astype(np.float32), (0, 0), 2.5)
+    return np.asarray(cv2.GaussianBlur(salient.astype(np.float32), (0, 0), 2.5), np.float32)
 
 
 def combined(preview: Preview) -> Map:
     """Return the mean of the three maps, each normalised to mean 1."""
     maps = [boolean_map(preview), minimum_barrier(preview), spectral_residual(preview)]
     height, width = maps[0].shape
-    return sum((cv2.resize(_unit_mean(one), (width, height)) for one in maps), np.zeros((height, width), np.float32)) / np.float32(3)
+    return sum(
+        (cv2.resize(_unit_mean(one), (width, height)) for one in maps), np.zeros((height, width), np.float32)
+    ) / np.float32(3)
 
 
 def _barrier(values: Map) -> Map:
@@ -90,11 +92,11 @@ def _small(preview: Preview, long_side: int) -> Preview:
     if factor >= 1:
         return preview
     size = (max(8, round(width * factor)), max(8, round(height * factor)))
-    return cv2.resize(preview, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    return np.asarray(cv2.resize(preview, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _smooth(saliency: Map) -> Map:
-    return cv2.GaussianBlur(saliency, (0, 0), max(saliency.shape) / 40)  # type: ignore[return-value]
+    return np.asarray(cv2.GaussianBlur(saliency, (0, 0), max(saliency.shape) / 40), np.float32)
 
 
 def _unit_mean(saliency: Map) -> Map:

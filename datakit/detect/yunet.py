@@ -24,7 +24,8 @@ MIN_SCORE = 0.6
 def build() -> Detector:
     """Load the network and return its detect function; OpenCV is held to one thread, workers are many."""
     cv2.setNumThreads(1)
-    cv2.setLogLevel(2)  # errors only: it warns at every start that its new engine picks its own target
+    # It warns at every start that its new engine picks its own target.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     weights = np.frombuffer(models.load(models.YUNET), np.uint8)
     network = cv2.FaceDetectorYN.create("onnx", weights, np.empty(0, np.uint8), (320, 320), score_threshold=MIN_SCORE)
 

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -25,7 +26,10 @@ class Crash:
 
 
 def serial(
-    function: Callable[[Item], Result], items: Iterable[Item], jobs: int = 0, timeout: float | None = None,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    jobs: int = 0,
+    timeout: float | None = None,
 ) -> Iterator[tuple[Item, Result | Crash]]:
     """Yield (item, result) in order, in this process; ``jobs`` and ``timeout`` do not apply."""
     for item in items:
@@ -33,7 +37,10 @@ def serial(
 
 
 def processes(
-    function: Callable[[Item], Result], items: Iterable[Item], jobs: int = 1, timeout: float | None = None,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    jobs: int = 1,
+    timeout: float | None = None,
 ) -> Iterator[tuple[Item, Result | Crash]]:
     """Yield (item, result) as they are ready, from ``jobs`` worker processes.
 
@@ -57,10 +64,10 @@ def processes(
                     workers.remove(worker)
                 following = next(source, _NOTHING)
                 if following is not _NOTHING:
-                    if not alive:
-                        worker = _Worker(function)
-                        workers.append(worker)
-                    worker.give(following)
+                    taker = worker if alive else _Worker(function)
+                    if taker is not worker:
+                        workers.append(taker)
+                    taker.give(following)
                 elif alive:
                     worker.stop()
                     workers.remove(worker)
@@ -86,10 +93,8 @@ class _Worker:
 
     def give(self, item: Any) -> None:
         self.item, self.since = item, time.monotonic()
-        try:
+        with suppress(OSError):  # it died between two items; `take` finds out and says so
             self.connection.send(item)
-        except OSError:
-            pass  # it died between two items; `take` finds out and says so
 
     def overdue(self, timeout: float | None) -> bool:
         return timeout is not None and time.monotonic() - self.since > timeout

@@ -1,0 +1,105 @@
+"""Mend the captions of a dataset that datakit made; the source is never touched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from datakit.captions import decode_caption
+from datakit.errors import CaptionError, UsageError
+from datakit.manifest import MANIFEST, METADATA, Record, read_manifest, to_line, write_atomically
+from datakit.store import Store
+
+
+@dataclass(slots=True)
+class Mended:
+    """What `mend_captions` did.
+
+    Attributes
+    ----------
+    cleaned
+        Caption files rewritten without marks, carriage returns and blank edges, in UTF-8.
+    adopted
+        Caption files whose text somebody changed; the manifest now knows them.
+    left
+        (file, reason) of those that cannot be mended.
+    """
+
+    cleaned: list[str] = field(default_factory=list)
+    adopted: list[str] = field(default_factory=list)
+    left: list[tuple[str, str]] = field(default_factory=list)
+
+
+def mend_captions(folder: Path) -> Mended:
+    """Rewrite unclean captions and take edited ones into the manifest.
+
+    Captions are written first and the manifest last, each in one step: after an interruption a second run
+    finishes the work. Pictures are not touched.
+
+    Raises
+    ------
+    UsageError
+        The dataset cannot be written to, or a run on it was interrupted.
+    DatasetBusyError
+        Another run holds it.
+    """
+    mended = Mended()
+    with Store(folder):  # its lock keeps other runs away
+        if (folder / ".datakit" / "journal.jsonl").stat().st_size:
+            raise UsageError(f"{folder} holds the rest of an interrupted run: run the stage that wrote it again first")
+        records, texts = [], {}
+        for record in read_manifest(folder):
+            changed, text = _mend(folder, record, mended)
+            records.append(changed)
+            if changed is not record and text is not None:
+                texts[changed.output] = text
+        if any(record.output in texts for record in records):
+            write_atomically(folder / METADATA, list(_metadata(folder, records, texts)))
+            write_atomically(folder / MANIFEST, map(to_line, records))
+    return mended
+
+
+def _mend(folder: Path, record: Record, mended: Mended) -> tuple[Record, str | None]:
+    """Return the record of a caption as it now is, and its text; the same record where nothing changed."""
+    name = record.caption or os.path.splitext(record.output)[0] + ".txt"
+    path = folder / name
+    if not path.exists():
+        mended.left.append((name, "there is no such file: write it"))
+        return record, None
+    data = path.read_bytes()
+    try:
+        caption = decode_caption(data, name)
+    except CaptionError as error:
+        mended.left.append((name, str(error)))
+        return record, None
+    if not caption.lines:
+        mended.left.append((name, "holds no text: write a caption into it"))
+        return record, None
+    clean = caption.text.encode()
+    if clean != data:
+        write_atomically(path, clean)
+        mended.cleaned.append(name)
+    sha256 = hashlib.sha256(clean).hexdigest()
+    if sha256 == record.caption_sha256:
+        return record, None
+    if clean == data:
+        mended.adopted.append(name)
+    return msgspec.structs.replace(record, caption=name, caption_sha256=sha256, captions=len(caption.lines)), caption.text
+
+
+def _metadata(folder: Path, records: Iterable[Record], texts: dict[str, str]) -> Iterable[bytes]:
+    """Yield the lines of the metadata with the new texts."""
+    before: dict[str, bytes] = {}
+    if (folder / METADATA).exists():
+        for line in (folder / METADATA).read_bytes().splitlines(keepends=True):
+            before[msgspec.json.decode(line)["file_name"]] = line
+    for record in records:
+        if record.output in texts:
+            yield msgspec.json.encode({"file_name": record.output, "text": texts[record.output]}) + b"\n"
+        elif record.output in before:
+            yield before[record.output]

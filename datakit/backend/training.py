@@ -1,0 +1,245 @@
+"""How many steps a training takes: by the recipe's formula, and as SimpleTuner counts bucket by bucket."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from datakit.backend.concept import Concept
+from datakit.buckets import area_kept
+from datakit.errors import UsageError
+from datakit.geometry import Size
+
+# The recipe warms the learning rate up over a tenth of the training.
+WARMUP_SHARE = Fraction(1, 10)
+# A checkpoint and a validation after each tenth: ten of either, whatever the length.
+INTERVAL_SHARE = Fraction(1, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How pictures are put together for one optimizer step.
+
+    Attributes
+    ----------
+    size
+        Pictures in a micro-batch on one GPU.
+    gpus, accumulate
+        Micro-batches of one optimizer step: beside each other, and one after the other.
+    """
+
+    size: int = 1
+    gpus: int = 1
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        for word, value in (("batch size", self.size), ("GPUs", self.gpus), ("accumulation", self.accumulate)):
+            if value < 1:
+                raise UsageError(f"{word} {value}: use 1 or more")
+
+    @property
+    def effective(self) -> int:
+        """Pictures of one optimizer step."""
+        return self.size * self.gpus * self.accumulate
+
+
+@dataclass(frozen=True, slots=True)
+class BucketLoad:
+    """What one bucket of one concept gives in an epoch.
+
+    Attributes
+    ----------
+    pictures, passes
+        Files, and how many times each is shown.
+    planned, real
+        Micro-batches on each GPU that SimpleTuner counts on, and those that it really runs.
+    padded
+        Samples shown once more to fill the last micro-batch of each pass.
+    too_small
+        True where the bucket cannot fill one optimizer step; SimpleTuner then stops, or drops the bucket
+        where a minimum size is set.
+    """
+
+    concept: str
+    bucket: Size
+    pictures: int
+    passes: int
+    planned: int
+    real: int
+    padded: int
+    too_small: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The steps of a training.
+
+    Attributes
+    ----------
+    max_train_steps
+        Optimizer steps in all, by the recipe's formula or as the user gave them.
+    epochs
+        Of the recipe's formula; the same training in its terms.
+    recipe_steps_per_epoch
+        Pictures x repeats / batch, not rounded.
+    planned_steps_per_epoch, real_steps_per_epoch
+        As SimpleTuner counts, and what an epoch over its buckets really takes.
+    lr_warmup_steps, checkpointing_steps, validation_steps
+        A tenth of ``max_train_steps`` each, at least 1.
+    loads
+        Bucket by bucket.
+    """
+
+    max_train_steps: int
+    epochs: float
+    recipe_steps_per_epoch: float
+    planned_steps_per_epoch: int
+    real_steps_per_epoch: int
+    lr_warmup_steps: int
+    checkpointing_steps: int
+    validation_steps: int
+    loads: tuple[BucketLoad, ...] = ()
+
+    @property
+    def real_epochs(self) -> float | None:
+        """Epochs that SimpleTuner runs through in ``max_train_steps``; None without a dataset."""
+        return self.max_train_steps / self.real_steps_per_epoch if self.real_steps_per_epoch else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as plain data for ``--json``."""
+        return {
+            "max_train_steps": self.max_train_steps,
+            "epochs": self.epochs,
+            "recipe_steps_per_epoch": self.recipe_steps_per_epoch,
+            "planned_steps_per_epoch": self.planned_steps_per_epoch,
+            "real_steps_per_epoch": self.real_steps_per_epoch,
+            "real_epochs": self.real_epochs,
+            "lr_warmup_steps": self.lr_warmup_steps,
+            "checkpointing_steps": self.checkpointing_steps,
+            "validation_steps": self.validation_steps,
+            "buckets": [load_to_json(load) for load in self.loads],
+        }
+
+
+def load_to_json(load: BucketLoad) -> dict[str, Any]:
+    """Return what one bucket gives as plain data for ``--json``."""
+    names = ("concept", "pictures", "passes", "planned", "real", "padded", "too_small")
+    return {"bucket": str(load.bucket)} | {name: getattr(load, name) for name in names}
+
+
+def plan_training(
+    counts: Sequence[tuple[int, int]],
+    batching: Batching,
+    epochs: float | None = None,
+    steps: int | None = None,
+    loads: Sequence[BucketLoad] = (),
+) -> Training:
+    """Work out the steps of a training from its epochs, or its epochs from the steps.
+
+    Parameters
+    ----------
+    counts
+        (pictures, repeats) of each concept; repeats 1 = once.
+    batching
+        Batch size, GPUs, accumulation. The recipe's formula knows the first alone; the other two divide
+        the steps in the same way.
+    epochs, steps
+        One of the two.
+    loads
+        The same concepts bucket by bucket, from `bucket_loads`.
+
+    Raises
+    ------
+    UsageError
+        Not exactly one of ``epochs`` and ``steps`` is given, or a number is not positive.
+    """
+    if (epochs is None) == (steps is None):
+        raise UsageError("give either the epochs or the steps")
+    if any(pictures < 1 or repeats < 1 for pictures, repeats in counts) or not counts:
+        raise UsageError("pictures and repeats must be 1 or more")
+    if (epochs is not None and not (epochs > 0 and math.isfinite(epochs))) or (steps is not None and steps < 1):
+        raise UsageError("epochs and steps must be more than 0")
+    per_epoch = Fraction(sum(pictures * repeats for pictures, repeats in counts), batching.effective)
+    total = steps if steps is not None else math.ceil(per_epoch * Fraction(str(epochs)))
+    return Training(
+        max_train_steps=total,
+        epochs=float(epochs if epochs is not None else total / per_epoch),
+        recipe_steps_per_epoch=float(per_epoch),
+        planned_steps_per_epoch=math.ceil(sum(load.planned for load in loads) / batching.accumulate),
+        real_steps_per_epoch=math.ceil(sum(load.real for load in loads) / batching.accumulate),
+        lr_warmup_steps=_share(total, WARMUP_SHARE),
+        checkpointing_steps=_share(total, INTERVAL_SHARE),
+        validation_steps=_share(total, INTERVAL_SHARE),
+        loads=tuple(loads),
+    )
+
+
+def bucket_loads(name: str, buckets: Mapping[Size, int], passes: int, batching: Batching) -> list[BucketLoad]:
+    """Say what each bucket of a concept gives in one epoch.
+
+    SimpleTuner deals the pictures of a bucket out to the GPUs, counts ``ceil(n x passes / batch)``
+    micro-batches for it, and runs through it ``passes`` times, filling up the last micro-batch each time
+    with pictures of the same bucket: ``passes x ceil(n / batch)``.
+    """
+    loads = []
+    for bucket, pictures in buckets.items():
+        each = math.ceil(pictures / batching.gpus)
+        batches = math.ceil(each / batching.size)
+        loads.append(
+            BucketLoad(
+                concept=name,
+                bucket=bucket,
+                pictures=pictures,
+                passes=passes,
+                planned=math.ceil(each * passes / batching.size),
+                real=passes * batches,
+                padded=passes * (batches * batching.size * batching.gpus - pictures),
+                too_small=pictures * passes < batching.effective,
+            ),
+        )
+    return loads
+
+
+def concept_loads(concepts: Sequence[Concept], batching: Batching) -> list[BucketLoad]:
+    """Say what each bucket of several concepts gives in one epoch."""
+    return [load for concept in concepts for load in bucket_loads(concept.name, concept.buckets, concept.passes, batching)]
+
+
+def ways_out(loads: Sequence[BucketLoad], batching: Batching) -> list[str]:
+    """Return what would let every bucket fill an optimizer step, one sentence each, cheapest first.
+
+    Moving pictures costs nothing but the area that the neighbouring size cuts off; a smaller batch changes
+    the training; more repeats make it longer.
+    """
+    small = [load for load in loads if load.too_small]
+    if not small:
+        return []
+    ways = []
+    for load in small:
+        others = [other.bucket for other in loads if other.concept == load.concept and not other.too_small]
+        if others:
+            nearest = max(others, key=lambda size: area_kept(load.bucket, size))
+            share = 1 - area_kept(load.bucket, nearest)
+            ways.append(
+                f"{load.concept} {load.bucket}: crop its {load.pictures} pictures again without this size"
+                f" (the nearest that is full enough is {nearest}, which cuts {share:.0%} of them)",
+            )
+        needed = math.ceil(batching.effective / load.pictures)
+        ways.append(f"{load.concept} {load.bucket}: show each picture {needed} times an epoch (now {load.passes}), or add {_short_of(load, batching)} pictures")
+    fits = min(load.pictures * load.passes for load in loads) // (batching.gpus * batching.accumulate)
+    if fits >= 1:
+        ways.append(f"all: batch size {fits} instead of {batching.size}")
+    elif batching.accumulate > 1 or batching.gpus > 1:
+        ways.append("all: accumulate fewer micro-batches or use fewer GPUs")
+    return ways
+
+
+def _short_of(load: BucketLoad, batching: Batching) -> int:
+    return math.ceil(batching.effective / load.passes) - load.pictures
+
+
+def _share(steps: int, share: Fraction) -> int:
+    return max(1, round(steps * share))

@@ -1,0 +1,89 @@
+"""Captions as the text encoders see them: too long, or without the trigger word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from datakit.backend.checks import Finding
+from datakit.backend.concept import Concept
+from datakit.captions import read_caption
+from datakit.errors import CaptionError, UsageError
+
+# Tokenizer tokens that each family's encoders see, the start and end marks included; the rest is cut off. CLIP ends
+# at 77 everywhere. T5: SimpleTuner takes 154 for SD3 and 512 for Flux (its tokenizer_max_length moves both).
+LIMITS: dict[str, dict[str, int]] = {
+    "sd3": {"CLIP": 77, "T5": 154},
+    "sdxl": {"CLIP": 77},
+    "flux": {"CLIP": 77, "T5": 512},
+}
+_MARKS = 2
+# A word of CLIP's vocabulary of common English words is one token; longer ones fall into pieces of about this length.
+_LETTERS_PER_TOKEN = 7
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate how many tokenizer tokens a caption takes, both marks included.
+
+    Words of up to seven letters count one, longer ones one for each further seven, every digit, sign and
+    character of another script one. English captions come out within a tenth of CLIP's own count.
+    """
+    count = _MARKS
+    for word in re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", text):
+        count += -(-len(word) // _LETTERS_PER_TOKEN)
+    return count
+
+
+def tokenizer_counter(file: Path) -> Callable[[str], int]:
+    """Return an exact counter that reads a ``tokenizer.json`` with the optional `tokenizers` library.
+
+    Raises
+    ------
+    UsageError
+        The library is not installed, or the file is no tokenizer.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise UsageError("counting tokens exactly needs the library tokenizers: pip install tokenizers") from None
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise UsageError(f"{file} is no tokenizer.json: {error}") from None
+    return lambda text: len(tokenizer.encode(text).ids)
+
+
+def check_wording(concept: Concept, family: str, trigger: str | None = None, counter: Callable[[str], int] | None = None) -> list[Finding]:
+    """Find captions that the encoders of a family would cut, and captions without the trigger word.
+
+    Parameters
+    ----------
+    concept
+        The dataset.
+    family
+        A key of `LIMITS`.
+    trigger
+        A word or phrase that every caption must hold, in any case.
+    counter
+        Counts the tokenizer tokens of a caption; without one they are estimated.
+    """
+    findings = []
+    tokens, about = (counter, "") if counter else (estimate_tokens, "about ")
+    for record in concept.records:
+        if record.caption is None:
+            continue
+        try:
+            lines = read_caption(concept.folder / record.caption).lines
+        except CaptionError:
+            continue  # `check_dataset` names it
+        if not lines:
+            continue
+        longest = max(map(tokens, lines))
+        cut = [f"{encoder} sees {limit}" for encoder, limit in LIMITS[family].items() if longest > limit]
+        if cut:
+            problem = f"takes {about}{longest} tokenizer tokens, of which {' and '.join(cut)}"
+            findings.append(Finding("length", record.caption, problem, "shorten it, or put what matters first", refused=False))
+        if trigger is not None and any(trigger.casefold() not in line.casefold() for line in lines):
+            findings.append(Finding("trigger", record.caption, f"does not hold the trigger word {trigger!r}", "add it to the source caption, or use the shuffle option --prefix", refused=False))
+    return findings

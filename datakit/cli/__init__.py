@@ -1,0 +1,67 @@
+"""The command line: parse, call a stage, print its report, set the exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+
+import click
+
+from datakit import __version__
+from datakit.errors import DatakitError
+
+# Where each command lives and what the overview says of it; a command's module is imported when it is called.
+_COMMANDS = {
+    "crop": ("datakit.cli.crop:crop", "Crop a folder of pictures to exactly one of eight sizes each."),
+}
+
+
+class _Commands(click.Group):
+    """Imports a command when it is called, and turns datakit's own errors into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[name][0].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except DatakitError as error:
+            click.echo(f"datakit: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="datakit")
+def main() -> None:
+    """Turn a folder of pictures with captions into a dataset that a trainer takes as it is.
+
+    \b
+    datakit crop src/ out/                 crop around faces and what stands out
+    datakit shuffle --repeats 5 --keep 2   copies with shuffled captions
+    datakit backend --cache-root cache/    SimpleTuner's dataset config, checked
+
+    Nothing in a source folder is ever changed. Exit codes: 0 all done, 1 some pictures were refused or
+    failed (each is named), 2 nothing could be started.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        # Names that are not valid UTF-8, or that a terminal cannot show, are no reason to stop.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End as an interrupt does: workers are stopped, the journal is kept, the lock is released."""
+    sys.exit(128 + number)

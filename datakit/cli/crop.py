@@ -1,0 +1,160 @@
+"""``datakit crop``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from datakit.buckets import BUCKETS, in_order, parse_bucket
+from datakit.cli.shared import execution_options, print_report
+
+if TYPE_CHECKING:
+    from datakit.manifest import CropPlan
+    from datakit.stage import Execution
+
+
+@click.command()
+@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--bucket",
+    "buckets",
+    multiple=True,
+    metavar="WxH",
+    help=f"Use only this size; repeat for several. [default: all: {' '.join(map(str, BUCKETS))}]",
+)
+@click.option(
+    "--detector", type=click.Choice(["yunet", "mediapipe", "none"]), default="yunet", show_default=True, help="What finds faces."
+)
+@click.option(
+    "--saliency",
+    type=click.Choice(["bms", "mbd", "spectral", "all", "none"]),
+    default="bms",
+    show_default=True,
+    help="What finds the subject where there is no face.",
+)
+@click.option(
+    "--framing",
+    type=click.Choice(["full", "portrait", "face"]),
+    default="full",
+    show_default=True,
+    help="The largest window, or one zoomed to head and shoulders, or to the face.",
+)
+@click.option(
+    "--upscale",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="FACTOR",
+    help="Enlarge pictures by up to this factor; 1 refuses what is too small.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["keep", "jpg", "png", "webp"]),
+    default="keep",
+    show_default=True,
+    help="What to write; keep turns what trainers do not read into png.",
+)
+@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of jpg and webp.")
+@click.option(
+    "--background", default="white", show_default=True, metavar="COLOUR", help="Under transparent pixels: a CSS name or #rrggbb."
+)
+@click.option(
+    "--captions",
+    type=click.Choice(["required", "optional"]),
+    default="optional",
+    show_default=True,
+    help="Whether a picture without a caption is refused.",
+)
+@click.option("--max-pixels", type=click.IntRange(min=1), default=None, show_default="178956970", help="Refuse larger pictures.")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Write the plan as JSON lines (- for stdout) and stop.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan on stdout and stop; the same as --plan -.")
+@click.option("--apply", "apply_file", type=click.Path(path_type=Path), metavar="PLAN", help="Crop as an edited plan says.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
+@execution_options
+@click.pass_context
+def crop(
+    ctx: click.Context,
+    *,
+    source: Path,
+    output: Path | None,
+    buckets: tuple[str, ...],
+    detector: str,
+    saliency: str,
+    framing: str,
+    upscale: float,
+    file_format: str,
+    quality: int,
+    background: str,
+    captions: str,
+    max_pixels: int | None,
+    plan_file: Path | None,
+    dry_run: bool,
+    apply_file: Path | None,
+    as_json: bool,
+    verbose: bool,
+    execution: Execution,
+) -> None:
+    """Crop every picture in SRC to exactly one of eight sizes and write a dataset to OUT.
+
+    Faces first, then what stands out, decide where the window lies; it is the largest that fits, and nothing
+    is stretched or, unless --upscale allows it, enlarged. Written pictures are upright, sRGB, 8-bit, without
+    alpha or tags; captions (a.txt, else a.caption) come along as clean UTF-8. Run again, only new and
+    changed pictures are made.
+
+    \b
+    datakit crop photos/ out/
+    datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
+    datakit crop photos/ --plan plan.jsonl     (edit it, then:)
+    datakit crop photos/ out/ --apply plan.jsonl
+    """
+    from datakit.crop import CropOptions, crop_folder, plan_folder
+    from datakit.images import DEFAULT_MAX_PIXELS
+    from datakit.last import remember
+
+    options = CropOptions(
+        buckets=in_order(map(parse_bucket, buckets)) or BUCKETS,
+        detector=detector,
+        saliency=saliency,
+        framing=framing,  # type: ignore[arg-type]  # click has checked it
+        upscale=upscale,
+        format=file_format,  # type: ignore[arg-type]
+        quality=quality,
+        background=background,
+        captions=captions,  # type: ignore[arg-type]
+        max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
+    )
+    if dry_run or plan_file:
+        if apply_file:
+            raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")
+        plans, report = plan_folder(source, options, execution=execution)
+        to_stdout = plan_file is None or str(plan_file) == "-"
+        _write_plan(plans, None if to_stdout else plan_file)
+        print_report(report, as_json, verbose, err=to_stdout)
+    else:
+        if output is None:
+            raise click.UsageError("missing argument OUT: the folder to write to (--plan and --dry-run need none)")
+        report = crop_folder(source, output, options, plan=apply_file, execution=execution)
+        remember(Path.cwd(), "crop", output)
+        print_report(report, as_json, verbose)
+    ctx.exit(report.exit_code)
+
+
+def _write_plan(plans: list[CropPlan], path: Path | None) -> None:
+    from datakit.manifest import to_line, write_atomically
+
+    if path is None:
+        for plan in plans:
+            click.echo(to_line(plan), nl=False)
+    else:
+        write_atomically(path, map(to_line, plans))
