@@ -41,8 +41,9 @@ ZOOM: dict[Framing, tuple[float, float, float]] = {"portrait": (1.0, 0.8, 2.6), 
 
 
 def significant(faces: Sequence[Face], size: Size) -> tuple[Face, ...]:
-    """Return the faces that a crop must keep, largest first; faces in pixels of the upright picture."""
-    large = [face for face in faces if face.box.width >= MIN_FACE_SHARE * min(size)]
+    """Return the faces that a crop must keep, cut to the picture, largest first; in pixels of the upright picture."""
+    seen = [Face(face.box.clipped(size), face.score) for face in faces]
+    large = [face for face in seen if face.box.width >= MIN_FACE_SHARE * min(size) and face.box.height > 0]
     widest = max((face.box.width for face in large), default=0.0)
     kept = [face for face in large if face.box.width >= MIN_FACE_RATIO * widest]
     return tuple(sorted(kept, key=lambda face: (-face.box.width * face.box.height, face.box)))
@@ -87,7 +88,7 @@ def frame(
         else:
             warnings.append(f"no face found for {framing} framing: the largest window was used")
     box = zoomed or _slid(size, window, subjects, mass)
-    kept = tuple(Face(face.box, round(face.score, 4), round(share_inside(face.box.clipped(size), box), 4)) for face in subjects)
+    kept = tuple(Face(face.box, round(face.score, 4), round(share_inside(face.box, box), 4)) for face in subjects)
     warnings += [f"a face does not fit: {face.kept:.0%} of it is kept" for face in kept if face.kept < 1]
     anchor, why = _reason(size, box, kept, saliency is not None)
     return CropPlan(

@@ -131,7 +131,7 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             image.mode == "RGB"
             and not set(image.info)
             - {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "loop", "background", "timestamp", "duration"}
-            and "16" not in str(getattr(image, "tile", ""))
+            and ";16" not in str(getattr(image, "tile", ""))
             and not getattr(image, "is_animated", False)
         )
         return Picture(

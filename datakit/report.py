@@ -71,7 +71,8 @@ class Report:
         for problems in (self.refused, self.failed):
             problems.sort(key=lambda problem: (problem.source, problem.reason))
         self.removed.sort()
-        self.warnings.sort()
+        # Copies of one picture share the warnings of their caption.
+        self.warnings = sorted(set(self.warnings))
         self.faces_cut.sort()
 
     def to_json(self) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from datakit.errors import SampleError
 from datakit.execute import Crash, processes, serial
-from datakit.manifest import Record
+from datakit.manifest import MANIFEST, Record
 from datakit.report import Problem, Report
 from datakit.store import Store
 
@@ -33,6 +34,8 @@ class Task:
         Short hash of the options that decide the bytes.
     detail
         What the stage's function needs beyond this; picklable.
+    light
+        True where making it takes less than sending it to a worker would.
     """
 
     source: str
@@ -42,6 +45,7 @@ class Task:
     caption_output: str | None
     key: str
     detail: Any = None
+    light: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ def run_stage(
     *,
     execution: Execution,
     report: Report,
+    make_light: Callable[[Task], Made | NotMade] | None = None,
 ) -> None:
     """Make what is not up to date and leave the dataset with a manifest of everything in it.
 
@@ -128,18 +133,25 @@ def run_stage(
         Workers, limits, what may be replaced.
     report
         Where counts, problems and warnings go.
+    make_light
+        Makes the outputs of light tasks, always in the calling process; without it there are none.
     """
     pending = list(_pending(store, execution.progress(tasks, len(tasks), "checking"), execution.overwrite, report))
     if pending:
         run = processes if execution.jobs else serial
-        results = run(make, pending, execution.jobs, execution.timeout)
-        for task, result in execution.progress(results, len(pending), report.stage):
+        heavy = run(make, [task for task in pending if not task.light], execution.jobs, execution.timeout)
+        light = serial(make_light, (task for task in pending if task.light)) if make_light else ()
+        for task, result in execution.progress(chain(light, heavy), len(pending), report.stage):
             if isinstance(result, Made):
                 _commit(store, task, result, report)
             else:
                 _note(task, result, report)
     _tidy(store, tasks, present, execution.prune, report)
-    store.finish()
+    try:
+        store.finish()
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror or error}; nothing is lost, run again when it can be"
+        report.failed.append(Problem(MANIFEST, reason))
     report.sort()
 
 
@@ -164,7 +176,7 @@ def _pending(store: Store, tasks: Iterable[Task], overwrite: bool, report: Repor
             _count(record, report)
             continue
         try:
-            store.check_free((task.output, task.caption_output), record)
+            store.check_free((task.output, task.caption_output), record, task.picture)
         except SampleError as error:
             report.refused.append(Problem(task.source, str(error)))
             continue
@@ -194,7 +206,7 @@ def _note(task: Task, result: NotMade | Crash, report: Report) -> None:
 
 def _count(record: Record, report: Report) -> None:
     report.buckets[record.bucket] += 1
-    if record.faces and record.faces[0].kept < 1:
+    if record.faces and record.faces[0].kept < 1 and record.copy in (None, 1):
         report.faces_cut.append((record.source, record.faces[0].kept))
 
 

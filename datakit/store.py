@@ -7,12 +7,13 @@ either known by its sha256 or not datakit's. `Store.finish` merges the journal i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,9 @@ from filelock import FileLock, Timeout
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import DatasetBusyError, SampleError, UsageError
 from datakit.manifest import MANIFEST, METADATA, Record, parse_record, write_atomically
+
+# What a picture of a dataset may be called, since captions are found by the stem they share.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT) WITHOUT ROWID"
 
@@ -118,38 +122,39 @@ class Store:
         self.state = folder / STATE_FOLDER
         self.temporary = self.state / "tmp"
         self._overwrite = overwrite
+        self._open = ExitStack()
         try:
             self.temporary.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.state / "lock", timeout=0)
-            self._lock.acquire()
+            lock = FileLock(self.state / "lock", timeout=0)
+            lock.acquire()
+            self._open.callback(lock.release)
         except Timeout:
             raise DatasetBusyError(f"{folder} is being written by another run of datakit: wait until it has ended") from None
         except OSError as error:
             raise UsageError(f"{folder} cannot be written to: {error.strerror or error}") from error
         try:
             self.fingerprints = Fingerprints(self.state / "seen.sqlite", verify)
+            self._open.callback(self.fingerprints.close)
             self._clear_temporary()
             self._journal_path = self.state / "journal.jsonl"
             self._known: dict[str, tuple[Path, int, int]] = {}
             self._index_manifest()
             self._index_journal()
-            self._journal = self._journal_path.open("ab")
-            self._reader = {path: path.open("rb") for path in (folder / MANIFEST, self._journal_path) if path.exists()}
+            self._journal = self._open.enter_context(self._journal_path.open("ab", buffering=0))
+            self._readers = {
+                path: self._open.enter_context(path.open("rb")) for path in (folder / MANIFEST, self._journal_path) if path.exists()
+            }
         except BaseException:
-            self._lock.release()
+            self._open.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.fingerprints.close()
-        self._journal.close()
-        for file in self._reader.values():
-            file.close()
-        if self._journal_path.exists() and self._journal_path.stat().st_size == 0:
+        if self._journal_path.stat().st_size == 0:
             self._journal_path.unlink()
-        self._lock.release()
+        self._open.close()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -182,7 +187,7 @@ class Store:
         found = [(name, digest, self.fingerprints.sha256(self.folder / name)) for name, digest in written if name]
         return [name for name, digest, now in found if now not in (digest, None)]
 
-    def check_free(self, names: Iterable[str | None], record: Record | None) -> None:
+    def check_free(self, names: Sequence[str | None], record: Record | None) -> None:
         """Make sure that writing these files loses nothing of the user's.
 
         Raises
@@ -192,8 +197,9 @@ class Store:
         """
         if self._overwrite:
             return
-        edited = self.edited(record) if record else []
-        known = {record.output, record.caption} if record else set()
+        owners = [owner for owner in (record, *(self._caption_owner(name) for name in names if name)) if owner]
+        edited = {name for owner in owners for name in self.edited(owner)}
+        known = {name for owner in owners for name in (owner.output, owner.caption)}
         for name in names:
             if name in edited:
                 raise SampleError(f"{name} was edited since datakit wrote it: move it away, or use --overwrite to replace it")
@@ -211,15 +217,12 @@ class Store:
             The disk is full, or a folder cannot be written to.
         """
         line = msgspec.json.encode(_Entry(msgspec.Raw(msgspec.json.encode(record)), text)) + b"\n"
-        offset = self._journal.tell()
-        try:
-            self._journal.write(line)
-            self._journal.flush()
-        except OSError:
+        offset = self._journal_path.stat().st_size
+        if self._journal.write(line) != len(line):
+            # A full disk takes part of a line: take it back, or the next line would be glued to it.
             self._journal.truncate(offset)
-            raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._known[record.output] = (self._journal_path, offset, len(line))
-        self._reader.setdefault(self._journal_path, self._journal_path.open("rb"))
         names = (record.output, record.caption)
         for name, (temporary, sha256) in zip((name for name in names if name), files, strict=True):
             final = self.folder / name
@@ -230,10 +233,10 @@ class Store:
     def forget(self, record: Record) -> list[str]:
         """Delete the files of a record and drop it; return those left because somebody edited them."""
         edited = self.edited(record)
-        for name in (record.output, record.caption):
-            if name and name not in edited:
-                (self.folder / name).unlink(missing_ok=True)
         self._known.pop(record.output, None)
+        for name in (record.output, record.caption):
+            if name and name not in edited and self._caption_owner(name) is None:
+                (self.folder / name).unlink(missing_ok=True)
         return edited
 
     def finish(self) -> None:
@@ -270,6 +273,12 @@ class Store:
             elif output in before:
                 yield before[output]
 
+    def _caption_owner(self, name: str) -> Record | None:
+        """Return the record whose caption file this is: a picture of the same stem, in any format written."""
+        stem = os.path.splitext(name)[0]
+        records = (self.record(f"{stem}{suffix}") for suffix in PICTURE_SUFFIXES)
+        return next((record for record in records if record is not None and record.caption == name), None)
+
     def _raw(self, output: str) -> bytes | None:
         place = self._known.get(output)
         if place is None:
@@ -278,7 +287,7 @@ class Store:
         return bytes(_ENTRY.decode(line).record) if place[0] == self._journal_path else line
 
     def _read(self, path: Path, offset: int, length: int) -> bytes:
-        return os.pread(self._reader[path].fileno(), length, offset)
+        return os.pread(self._readers[path].fileno(), length, offset)
 
     def _index_manifest(self) -> None:
         path = self.folder / MANIFEST

@@ -1,4 +1,4 @@
-"""Is a dataset what the trainer needs? Every file looked at once, every finding with its remedy."""
+"""Check a dataset as the trainer will see it: every file looked at once, every finding with its remedy."""
 
 from __future__ import annotations
 

@@ -100,6 +100,27 @@ def read_concept(folder: Path, name: str | None = None, repeats: int | None = No
     return Concept(absolute, _slug(name or absolute.name), records, passes, notes)
 
 
+def read_concepts(folders: Sequence[Path], names: Sequence[str] = (), repeats: Sequence[int] = ()) -> list[Concept]:
+    """Read several datasets; names and repeats are given once for each, or repeats once for all.
+
+    Raises
+    ------
+    UsageError
+        The numbers of names or repeats do not go with the number of datasets, or as for `read_concept`.
+    PlanError
+        As for `read_concept`.
+    """
+    if names and len(names) != len(folders):
+        raise UsageError(f"{len(names)} names for {len(folders)} datasets: give one for each, in the same order")
+    if len(repeats) not in (0, 1, len(folders)):
+        raise UsageError(f"{len(repeats)} repeats for {len(folders)} datasets: give one for all, or one for each in the same order")
+    each_name: list[str | None] = list(names) or [None] * len(folders)
+    each_repeats: list[int | None] = list(repeats) or [None]
+    if len(each_repeats) == 1:
+        each_repeats *= len(folders)
+    return [read_concept(folder, name, times) for folder, name, times in zip(folders, each_name, each_repeats, strict=True)]
+
+
 def content_hash(records: Iterable[Record]) -> str:
     """Return eight hexadecimal digits that change with any picture, caption or file name of a dataset."""
     return _digest((record.output, record.output_sha256, record.caption_sha256 or "") for record in records)

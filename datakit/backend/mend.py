@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from datakit.captions import decode_caption
+from datakit.dataset import STATE_FOLDER
 from datakit.errors import CaptionError, UsageError
 from datakit.manifest import MANIFEST, METADATA, Record, read_manifest, to_line, write_atomically
 from datakit.store import Store
@@ -50,7 +51,7 @@ def mend_captions(folder: Path) -> Mended:
     """
     mended = Mended()
     with Store(folder):  # its lock keeps other runs away
-        if (folder / ".datakit" / "journal.jsonl").stat().st_size:
+        if (folder / STATE_FOLDER / "journal.jsonl").stat().st_size:
             raise UsageError(f"{folder} holds the rest of an interrupted run: run the stage that wrote it again first")
         records, texts = [], {}
         for record in read_manifest(folder):

@@ -140,10 +140,7 @@ def _by_area(size: Size, rounded: float, megapixels: float, aspect: float) -> tu
 
 
 def _by_edge(size: Size, rounded: float, edge: int, aspect: float) -> tuple[Size, Size]:
-    if size.width < size.height:
-        plain = Size(edge, int(edge / rounded))
-    else:
-        plain = Size(int(edge * rounded), edge)
+    plain = Size(edge, int(edge / rounded)) if size.width < size.height else Size(int(edge * rounded), edge)
     target = Size(_multiple(plain.width), _multiple(plain.height))
     if aspect >= 1:
         height = max(target.height, plain.height)
@@ -187,8 +184,11 @@ def _downsampled(size: Size, target: Size, rule: Resizing) -> Size:
         _, small = _by_area(size, round(size.aspect, ROUNDING), rule.downsample, size.aspect)
     else:
         _, small = _by_edge(size, round(size.aspect, ROUNDING), int(rule.downsample), size.aspect)
-    factor = max(1.0, target.width / small.width, target.height / small.height)
-    return Size(max(target.width, int(small.width * factor)), max(target.height, int(small.height * factor)))
+    if small.width < target.width:
+        return Size(target.width, int(small.height * (target.width / small.width)))
+    if small.height < target.height:
+        return Size(int(small.width * (target.height / small.height)), target.height)
+    return small
 
 
 def _multiple(value: float) -> int:

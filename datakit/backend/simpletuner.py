@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from datakit.backend.concept import Concept, captions_hash
-from datakit.backend.replay import Resizing
+from datakit.backend.replay import TRAINERS, Resizing
 from datakit.errors import UsageError
 
 # Families whose sizes are multiples of 64 and whose canvas is not limited below the eight sizes.
@@ -197,12 +198,13 @@ def _typed(key: str, text: str, kind: Any) -> Any:
         value = json.loads(text)
     except ValueError:
         value = text
-    for candidate in (value, text):
-        try:
-            return msgspec.convert(candidate, kind)
-        except msgspec.ValidationError as error:
-            problem = error
-    raise UsageError(f"--set {key}={text}: {problem} (booleans are written true and false, text as it is)")
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        # Text that happens to be JSON, for a key that takes text.
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(text, kind)
+        raise UsageError(f"--set {key}={text}: {error} (booleans are written true and false, text as it is)") from None
 
 
 class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,6 +276,27 @@ _METADATA = "aspect_ratio_bucket_metadata"
 def trainer_files(folder: Path) -> list[Path]:
     """Return the files that the trainer left in a dataset folder, sorted."""
     return sorted(path for name in (_INDEX, _METADATA) for path in folder.glob(f"{name}_*.json"))
+
+
+def stale_files(concept: Concept) -> list[Path]:
+    """Return what the trainer left in a dataset folder for anything but its present content."""
+    return [path for path in trainer_files(concept.folder) if not path.name.endswith(f"_{concept.id}.json")]
+
+
+def changed_sizes(entries: Sequence[Entry], concepts: Sequence[Concept]) -> list[str]:
+    """Replay each size of each concept through its entry; return what would not be kept, one sentence each."""
+    found = []
+    for concept, entry in zip(concepts, entries, strict=False):
+        rule = msgspec.convert(msgspec.to_builtins(entry), EntryOnFile).resizing()
+        if isinstance(rule, str):
+            found.append(f"{entry.id}: {rule}")
+            continue
+        for size, pictures in concept.buckets.items():
+            for trainer, replay in TRAINERS.items():
+                fate = replay(size, rule)
+                if not fate.keeps(size):
+                    found.append(f"{entry.id}: {pictures} pictures of {size} would be {fate.describe(size)} by SimpleTuner {trainer}")
+    return found
 
 
 class _BucketIndex(msgspec.Struct):

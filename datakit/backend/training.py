@@ -219,14 +219,12 @@ def ways_out(loads: Sequence[BucketLoad], batching: Batching) -> list[str]:
         return []
     ways = []
     for load in small:
-        others = [other.bucket for other in loads if other.concept == load.concept and not other.too_small]
-        if others:
-            nearest = max(others, key=lambda size: area_kept(load.bucket, size))
+        others = [other for other in loads if other.concept == load.concept and other.bucket != load.bucket]
+        full = [other.bucket for other in others if (other.pictures + load.pictures) * load.passes >= batching.effective]
+        if full:
+            nearest = max(full, key=lambda size: area_kept(load.bucket, size))
             share = 1 - area_kept(load.bucket, nearest)
-            ways.append(
-                f"{load.concept} {load.bucket}: crop its {load.pictures} pictures again without this size"
-                f" (the nearest that is full enough is {nearest}, which cuts {share:.0%} of them)",
-            )
+            ways.append(f"{load.concept} {load.bucket}: move its {load.pictures} pictures to {nearest} (crop them again; cuts {share:.0%} off)")
         needed = math.ceil(batching.effective / load.pictures)
         ways.append(f"{load.concept} {load.bucket}: show each picture {needed} times an epoch (now {load.passes}), or add {_short_of(load, batching)} pictures")
     fits = min(load.pictures * load.passes for load in loads) // (batching.gpus * batching.accumulate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from datakit.backend.checks import Finding
@@ -27,7 +28,7 @@ def estimate_tokens(text: str) -> int:
     """Estimate how many tokenizer tokens a caption takes, both marks included.
 
     Words of up to seven letters count one, longer ones one for each further seven, every digit, sign and
-    character of another script one. English captions come out within a tenth of CLIP's own count.
+    character of another script one. A rule of thumb for English: count exactly with `tokenizer_counter`.
     """
     count = _MARKS
     for word in re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", text):
@@ -44,11 +45,11 @@ def tokenizer_counter(file: Path) -> Callable[[str], int]:
         The library is not installed, or the file is no tokenizer.
     """
     try:
-        from tokenizers import Tokenizer
+        library = import_module("tokenizers")
     except ImportError:
         raise UsageError("counting tokens exactly needs the library tokenizers: pip install tokenizers") from None
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = library.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
         raise UsageError(f"{file} is no tokenizer.json: {error}") from None
     return lambda text: len(tokenizer.encode(text).ids)

@@ -40,6 +40,8 @@ SALIENCY: Mapping[str, str | None] = {
     "none": None,
 }
 
+# Packages that only an extra installs, and the extra's name, which is the same.
+_EXTRAS = ("mediapipe",)
 # The system packages that hold what OpenCV and MediaPipe open when they are imported, on Debian and Ubuntu.
 _SYSTEM_PACKAGES = {
     "libGL": "libgl1",
@@ -88,6 +90,10 @@ def _load(table: Mapping[str, str | None], kind: str, name: str) -> Any:
     module, function = path.split(":")
     try:
         return getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        raise MissingLibraryError(f"{kind} {name} needs an extra: pip install 'datakit[{error.name}]'") from error
     except ImportError as error:
         package = next((package for library, package in _SYSTEM_PACKAGES.items() if library in str(error)), None)
         if package is None:

@@ -21,12 +21,28 @@ if TYPE_CHECKING:
 MIN_SCORE = 0.5
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what MediaPipe's native code prints while it loads; errors still raise."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+with _quiet():
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
+
+
 def build() -> Detector:
     """Load the network and return its detect function."""
     with _quiet():
-        import mediapipe
-        from mediapipe.tasks.python import BaseOptions, vision
-
         network = vision.FaceDetector.create_from_options(
             vision.FaceDetectorOptions(
                 base_options=BaseOptions(model_asset_buffer=models.load(models.BLAZE_FACE)),
@@ -47,17 +63,3 @@ def build() -> Detector:
         ]
 
     return detect
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what MediaPipe's native code prints while it loads; errors still raise."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

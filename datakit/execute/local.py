@@ -57,7 +57,7 @@ def processes(
             if len(workers) == jobs:
                 break
         while workers:
-            for worker in _ready(workers, timeout):
+            for worker in _finished(workers, timeout):
                 item, result, alive = worker.take(timeout)
                 if not alive:
                     worker.stop()
@@ -89,15 +89,27 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.item: Any = None
-        self.since = 0.0
+        # When it began with its item; None while a new process is still importing.
+        self.since: float | None = None
+        self.starting = True
 
     def give(self, item: Any) -> None:
-        self.item, self.since = item, time.monotonic()
+        self.item, self.since = item, None if self.starting else time.monotonic()
         with suppress(OSError):  # it died between two items; `take` finds out and says so
             self.connection.send(item)
 
-    def overdue(self, timeout: float | None) -> bool:
-        return timeout is not None and time.monotonic() - self.since > timeout
+    def left(self, timeout: float | None) -> float | None:
+        """Return the seconds until its time is up, or None where there is no limit or it has not begun."""
+        return None if timeout is None or self.since is None else self.since + timeout - time.monotonic()
+
+    def begins(self) -> bool:
+        """Take note of a new process's first word, that it has begun; tell whether that was it."""
+        if self.starting and self.connection.poll():
+            with suppress(EOFError, OSError):
+                self.connection.recv()
+                self.starting, self.since = False, time.monotonic()
+                return True
+        return False
 
     def take(self, timeout: float | None) -> tuple[Any, Any, bool]:
         """Return the item, its result, and whether the worker can take another."""
@@ -119,20 +131,26 @@ class _Worker:
         self.process.close()
 
 
-def _ready(workers: list[_Worker], timeout: float | None) -> list[_Worker]:
+def _finished(workers: list[_Worker], timeout: float | None) -> list[_Worker]:
     """Wait until some workers have answered, died or run out of time."""
     while True:
-        pause = None if timeout is None else max(0.0, min(worker.since for worker in workers) + timeout - time.monotonic())
+        times = [left for worker in workers if (left := worker.left(timeout)) is not None]
         # A worker's end closes its connection, so waiting for the connections covers deaths too.
-        answered = set(wait([worker.connection for worker in workers], pause))
-        ready = [worker for worker in workers if worker.connection in answered or worker.overdue(timeout)]
-        if ready:
-            return ready
+        heard = set(wait([worker.connection for worker in workers], max(0.0, min(times)) if times else None))
+        finished = []
+        for worker in workers:
+            left = worker.left(timeout)
+            if (worker.connection in heard and not worker.begins()) or (left is not None and left <= 0):
+                finished.append(worker)
+        if finished:
+            return finished
 
 
 def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
     """Answer items until the other end closes; an interrupt is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):
+        connection.send(None)
     while True:
         try:
             item = connection.recv()

@@ -1,0 +1,61 @@
+"""Small real datasets, written as the stages write them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from datakit.buckets import BUCKETS
+from datakit.geometry import Size
+from datakit.manifest import MANIFEST, METADATA, Record, to_line
+
+MakeDataset = Callable[..., Path]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def draw(path: Path, size: Size, number: int, blur: float = 0.0) -> None:
+    """Write a picture of coarse noise that differs for each number."""
+    import numpy as np
+    from PIL import Image, ImageFilter
+
+    noise = np.random.default_rng(number).integers(0, 255, (size.height // 16, size.width // 16, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize(size, Image.Resampling.NEAREST)
+    image = image.filter(ImageFilter.GaussianBlur(blur)) if blur else image
+    image.save(path, **({"compress_level": 1} if path.suffix == ".png" else {"quality": 90}))
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> MakeDataset:
+    """Return a function that writes a dataset folder with pictures, captions and manifest."""
+
+    def make(name: str = "out", buckets: Sequence[Size] = BUCKETS, copies: int = 1, lines: int | Sequence[int] = 1, scale: float | None = None) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        records, metadata = [], []
+        for number, bucket in enumerate(buckets):
+            count = lines if isinstance(lines, int) else lines[number]
+            for copy in range(1, copies + 1):
+                stem = f"p{number:02}" + (f"_{copy}" if copies > 1 else "")
+                picture, caption = folder / f"{stem}.jpg", folder / f"{stem}.txt"
+                draw(picture, bucket, number)
+                text = "\n".join(f"ohwx, token {number}, line {line}, copy {copy}" for line in range(count))
+                caption.write_text(text)
+                records.append(
+                    Record(
+                        output=picture.name, bucket=bucket, source=f"s{number:02}.jpg", source_sha256="0" * 64, output_sha256=sha256(picture), key="k", version="0",
+                        caption=caption.name, caption_sha256=sha256(caption), captions=count, scale=scale,
+                        copy=copy if copies > 1 else None, copies=copies if copies > 1 else None,
+                    ),
+                )  # fmt: skip
+                metadata.append(b'{"file_name":"%s","text":"x"}\n' % picture.name.encode())
+        (folder / MANIFEST).write_bytes(b"".join(map(to_line, records)))
+        (folder / METADATA).write_bytes(b"".join(metadata))
+        return folder
+
+    return make

@@ -1,0 +1,54 @@
+"""What every golden file is made from: name of the file -> function that writes its content anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from datakit.backend.accelerate import accelerate_yaml
+from datakit.backend.concept import Concept
+from datakit.backend.simpletuner import CaptionShuffle, emit, to_json
+from datakit.backend.simpletuner_config import PRESETS, config_to_json, launcher_env, trainer_config
+from datakit.backend.training import Batching, concept_loads, plan_training
+from datakit.buckets import BUCKETS
+from datakit.manifest import Record
+
+GOLDEN = Path(__file__).parent / "golden"
+CACHE = Path("/cache")
+
+
+def concept(name: str, pictures: int = 16, passes: int = 1, copies: int = 1) -> Concept:
+    """Return a dataset that lies nowhere."""
+    records = tuple(
+        Record(
+            output=f"{number:02}_{copy}.png", bucket=BUCKETS[number % 8], source=f"{number:02}.jpg", source_sha256="0" * 64, output_sha256=f"{number:064x}",
+            key="k", version="0", caption=f"{number:02}_{copy}.txt", caption_sha256=f"{copy:064x}",
+            copy=copy if copies > 1 else None, copies=copies if copies > 1 else None,
+        )
+        for number in range(pictures)
+        for copy in range(1, copies + 1)
+    )  # fmt: skip
+    return Concept(Path("/data") / name, name, records, passes)
+
+
+def _preset(name: str) -> bytes:
+    batching = Batching(6, 1, 2)
+    person = concept("person", 48, passes=5)
+    training = plan_training([(48, 5)], batching, epochs=10, loads=concept_loads([person], batching))
+    return config_to_json(trainer_config(name, training, batching, "config/multidatabackend.json", "output", "a photo of ohwx"))
+
+
+CASES: dict[str, Callable[[], bytes]] = {
+    "cropped.json": lambda: to_json(emit([concept("out")], CACHE)),
+    "copies.json": lambda: to_json(emit([concept("out", copies=5)], CACHE, "sdxl")),
+    "captions-only.json": lambda: to_json(emit([concept("out", passes=5)], CACHE, "flux")),
+    "two-concepts.json": lambda: to_json(emit([concept("person", passes=10), concept("style", 8)], CACHE)),
+    "caption-shuffle.json": lambda: to_json(emit([concept("out", passes=5)], CACHE, shuffle=CaptionShuffle(count=5, position_start=2))),
+    "settings.json": lambda: to_json(emit([concept("out")], CACHE, settings=["probability=0.5", "hash_filenames=true"])),
+    **{f"config-{name}.json": lambda name=name: _preset(name) for name in PRESETS},
+    "config.env": lambda: launcher_env(Batching(6, 2, 1)),
+    "config-accelerate.env": lambda: launcher_env(Batching(6, 2, 1), "config/accelerate.yaml"),
+    "accelerate-one-gpu.yaml": lambda: accelerate_yaml(Batching(6)),
+    "accelerate-two-gpus.yaml": lambda: accelerate_yaml(Batching(6, 2)),
+    "accelerate-deepspeed2.yaml": lambda: accelerate_yaml(Batching(6, 2, 4), "deepspeed2"),
+}

@@ -1,0 +1,188 @@
+"""The commands as a user types them: results on stdout, the rest on stderr, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from datakit.backend.concept import read_concept
+from datakit.buckets import BUCKETS
+from datakit.cli_backend import backend, check, config, steps, verify
+from datakit.errors import UsageError
+from datakit.last import remember
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that runs a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(command, *arguments, exit_code=0):
+        result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == exit_code, result.output
+        return result
+
+    return run
+
+
+def test_without_a_dataset_the_last_stage_s_is_taken_and_the_file_is_proved(run, make_dataset, tmp_path):
+    folder = make_dataset(copies=2)
+    remember(tmp_path, "shuffle", folder)
+    result = run(backend, "--cache-root", "cache")
+    assert f"using {folder} (from the last shuffle)" in result.stderr
+    assert "16 pictures in 8 buckets, each file seen once an epoch" in result.stdout
+    entries = json.loads((tmp_path / "multidatabackend.json").read_text())
+    assert entries[0]["cache_dir_vae"].startswith(str(tmp_path / "cache"))
+    assert "proved" in run(verify).stdout
+
+
+def test_without_any_dataset_the_user_is_told_to_name_one(run):
+    with pytest.raises(UsageError, match="name the folder"):
+        run(backend, "--cache-root", "cache")
+
+
+def test_stdout_holds_the_file_and_nothing_else(run, make_dataset):
+    folder = make_dataset(buckets=BUCKETS[:2])
+    assert len(json.loads(run(backend, folder, "--cache-root", "c", "--output", "-").stdout)) == 2
+    report = json.loads(run(backend, folder, "--cache-root", "c", "--json").stdout)
+    assert report["entries"] == [{"id": read_concept(folder).id, "pictures": 2, "passes": 1}]
+
+
+def test_a_faulty_dataset_is_refused_until_it_is_fixed(run, make_dataset, tmp_path):
+    folder = make_dataset(buckets=BUCKETS[:2])
+    (folder / "p00.txt").write_bytes(b"\xef\xbb\xbfa, b\r\n")
+    result = run(backend, folder, "--cache-root", "cache", exit_code=1)
+    assert "p00.txt: has a byte order mark and carriage returns: run `datakit check --fix`" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "multidatabackend.json").exists()
+    plain = json.loads(run(backend, folder, "--cache-root", "cache", "--json", exit_code=1).stdout)
+    assert [finding["kind"] for finding in plain["findings"]] == ["caption-dirty"]
+    assert "mended 1 captions: p00.txt" in run(backend, folder, "--cache-root", "cache", "--fix").stderr
+
+
+def test_settings_that_break_the_proof_are_refused(run, make_dataset, tmp_path):
+    folder = make_dataset(buckets=BUCKETS[:2])
+    assert "would be resized" in run(backend, folder, "--cache-root", "c", "--set", "resolution=0.5", exit_code=1).stderr
+    assert not (tmp_path / "multidatabackend.json").exists()
+
+
+def test_a_changed_caption_gives_a_new_id_and_new_caches(run, make_dataset, tmp_path):
+    folder = make_dataset(buckets=BUCKETS[:1])
+
+    def emitted():
+        run(backend, folder, "--cache-root", "c", "--fix")
+        first, text = json.loads((tmp_path / "multidatabackend.json").read_text())
+        return {first["id"], first["cache_dir_vae"], text["id"], text["cache_dir"]}
+
+    before = emitted()
+    assert emitted() == before
+    (folder / "p00.txt").write_text("something else")
+    assert not emitted() & before
+
+
+def test_the_trainer_shuffles_captions_where_asked(run, make_dataset, tmp_path):
+    folder = make_dataset(buckets=BUCKETS[:1])
+    result = run(backend, folder, "--cache-root", "c", "--caption-shuffle", 5, "--keep", 2, "--repeats", 5)
+    entry = json.loads((tmp_path / "multidatabackend.json").read_text())[0]
+    assert entry["caption_shuffle"]["count"] == 5
+    assert entry["caption_shuffle"]["position_start"] == 2
+    assert entry["repeats"] == 4
+    assert "4.0.5 or later" in result.stderr
+
+
+def test_check_reports_files_content_and_training(run, make_dataset):
+    folder = make_dataset(buckets=[BUCKETS[0]] * 6 + [BUCKETS[1]], scale=1.5)
+    (folder / "p00.txt").unlink()
+    result = run(check, folder, "--batch-size", 6, "--trigger", "sks", exit_code=1)
+    for words in (
+        "p00.jpg: has no caption",
+        "p01.txt: does not hold the trigger word 'sks'",
+        "p02.jpg: was enlarged 1.50 times",
+        "1152x896      1 pictures x 1: 1 micro-batches, 5 padded samples  too small",
+        "move its 1 pictures to 1024x1024",
+        "one real epoch takes 2 optimizer steps",
+    ):
+        assert words in result.stdout
+    plain = json.loads(run(check, folder, "--json", exit_code=1).stdout)
+    assert {finding["kind"] for finding in plain["findings"]} == {"caption-missing", "upscaled"}
+
+
+def test_check_of_a_clean_dataset_exits_0_and_says_so(run, make_dataset):
+    assert run(check, make_dataset(), "--trigger", "ohwx").stdout.endswith("clean\n")
+
+
+def test_long_lists_are_cut_on_paper_and_whole_in_json(run, make_dataset):
+    folder = make_dataset(buckets=[BUCKETS[0]] * 12)
+    for caption in folder.glob("*.txt"):
+        caption.unlink()
+    assert "and 2 more of this kind" in run(check, folder, exit_code=1).stdout
+    assert len(json.loads(run(check, folder, "--json", exit_code=1).stdout)["findings"]) == 12
+
+
+def test_steps_from_epochs_and_back(run, make_dataset):
+    folder = make_dataset(buckets=[BUCKETS[0]] * 4 + [BUCKETS[1]] * 3)
+    plain = json.loads(run(steps, folder, "--epochs", 10, "--batch-size", 2, "--json").stdout)
+    assert (plain["max_train_steps"], plain["recipe_steps_per_epoch"], plain["real_steps_per_epoch"]) == (35, 3.5, 4)
+    assert "35 steps are 8.75 real epochs" in run(steps, folder, "--epochs", 10, "--batch-size", 2).stdout
+    assert json.loads(run(steps, "--concept", "48x5", "--concept", "60x1", "--steps", 600, "--json").stdout)["epochs"] == 2.0
+    with pytest.raises(UsageError, match="such as 48x5"):
+        run(steps, "--concept", "48")
+
+
+def test_config_and_steps_agree(run, make_dataset, tmp_path):
+    folder = make_dataset(lines=5)
+    options = (folder, "--epochs", 10, "--batch-size", 2, "--accumulate", 2)
+    numbers = json.loads(run(steps, *options, "--json").stdout)
+    run(config, *options, "--preset", "sd3-full", "--env", "config.env", "--accelerate", "a.yaml", "--deepspeed")
+    written = json.loads((tmp_path / "config.json").read_text())
+    for key in ("max_train_steps", "lr_warmup_steps", "checkpointing_steps", "validation_steps"):
+        assert written[f"--{key}"] == numbers[key]
+    assert "ACCELERATE_CONFIG_PATH=a.yaml" in (tmp_path / "config.env").read_text()
+    assert "zero_stage: 2" in (tmp_path / "a.yaml").read_text()
+
+
+def test_config_names_what_it_leaves_out_and_overwrites_nothing(run, tmp_path):
+    result = run(config, "--concept", "48x5", "--output", "-")
+    assert "left out allow_tf32" in result.stderr
+    assert json.loads(result.stdout)["--model_family"] == "sd3"
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(UsageError, match="--overwrite"):
+        run(config, "--concept", "48x5", "--env", "config.env")
+    assert not (tmp_path / "config.env").exists()
+    run(config, "write", "--concept", "48x5", "--overwrite")
+    with pytest.raises(UsageError, match="sd3-lora sd3-full sdxl-lora flux-lora"):
+        run(config, "--preset", "sd4", "--concept", "48x5", "--output", "-")
+
+
+def test_convert_reports_with_file_and_line(run, tmp_path):
+    (tmp_path / "config.env").write_text("TRAIN_BATCH_SIZE=6 # each\nSEED=1\n")
+    result = run(config, "convert", "config.env", exit_code=1)
+    assert json.loads(result.stdout) == {"--train_batch_size": 6}
+    assert "config.env:1: TRAIN_BATCH_SIZE" in result.stderr
+    assert "config.env:2: SEED is no option" in result.stderr
+    (tmp_path / "config.json").write_text(result.stdout)
+    assert run(config, "convert", "config.json").stdout == "export TRAIN_BATCH_SIZE=6\n"
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[1]", b'{"a": [1]}'])
+def test_convert_refuses_what_is_no_config(run, tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"x\.json"):
+        run(config, "convert", "x.json")
+
+
+@pytest.mark.parametrize("command", [backend, check, steps, verify, config, config.commands["write"], config.commands["convert"]])
+def test_every_command_and_option_has_help(command):
+    assert command.help
+    for parameter in command.params:
+        assert parameter.param_type_name == "argument" or parameter.help
+
+
+def test_the_commands_import_no_picture_library():
+    heavy = "{'numpy', 'PIL', 'cv2', 'mediapipe', 'imagehash', 'tqdm', 'msgspec'}"
+    code = f"import sys, datakit.cli_backend; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr == ""

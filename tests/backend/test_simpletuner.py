@@ -1,0 +1,119 @@
+"""The emission: ids that follow the content, repeats, settings and their types."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from datakit.backend.concept import content_hash, read_concept, read_concepts
+from datakit.backend.simpletuner import CaptionShuffle, changed_sizes, emit, parse_settings, to_json
+from datakit.buckets import BUCKETS
+from datakit.errors import UsageError
+from tests.backend.golden_cases import CACHE, concept
+
+
+def image_entries(concepts, **options):
+    return [entry for entry in json.loads(to_json(emit(concepts, CACHE, **options))) if entry["dataset_type"] == "image"]
+
+
+@pytest.mark.parametrize("change", [{"output_sha256": "f" * 64}, {"caption_sha256": "f" * 64}, {"output": "other.png"}])
+def test_the_hash_changes_with_a_picture_a_caption_or_a_name(change):
+    records = list(concept("out").records)
+    before = content_hash(records)
+    assert content_hash(reversed(records)) == before
+    records[3] = msgspec.structs.replace(records[3], **change)
+    assert content_hash(records) != before
+
+
+def test_ids_and_caches_carry_the_hash_and_the_family():
+    first, text = json.loads(to_json(emit([concept("out")], CACHE, "flux")))
+    digest = content_hash(concept("out").records)
+    assert first["id"] == f"out-{digest}"
+    assert first["cache_dir_vae"] == f"/cache/vae/flux/out-{digest}"
+    assert first["text_embeds"] == text["id"]
+    assert text["cache_dir"] == f"/cache/text/flux/{text['id']}"
+
+
+@pytest.mark.parametrize(("options", "repeats", "extra"), [({"copies": 5}, None, None), ({}, 5, 4), ({}, None, None), ({"lines": 5}, None, 4), ({"lines": 5}, 1, None)])
+def test_repeats_are_extra_passes_and_left_out_at_none(make_dataset, options, repeats, extra):
+    folder = make_dataset(buckets=BUCKETS[:2], **options)
+    assert image_entries([read_concept(folder, repeats=repeats)])[0].get("repeats") == extra
+
+
+def test_copies_count_towards_the_repeats_asked_for(make_dataset):
+    folder = make_dataset(buckets=BUCKETS[:1], copies=3)
+    assert [read_concept(folder, repeats=times).passes for times in (3, 6)] == [1, 2]
+    with pytest.raises(UsageError, match="use 3 or a multiple of it"):
+        read_concept(folder, repeats=5)
+
+
+def test_differing_numbers_of_captions_take_the_most_common_and_say_so(make_dataset):
+    found = read_concept(make_dataset(buckets=BUCKETS[:4], lines=[5, 5, 3, 5]))
+    assert found.passes == 5
+    assert "1 have 3" in found.notes[1]
+
+
+def test_each_concept_has_its_own_repeats(make_dataset):
+    folders = [make_dataset("person", BUCKETS[:1]), make_dataset("style", BUCKETS[1:2])]
+    entries = image_entries(read_concepts(folders, ["ohwx", "look"], [10, 2]))
+    assert [(entry["id"].rsplit("-", 1)[0], entry["repeats"]) for entry in entries] == [("ohwx", 9), ("look", 1)]
+    with pytest.raises(UsageError, match="given twice"):
+        emit(read_concepts([folders[0], folders[0]]), CACHE)
+    with pytest.raises(UsageError, match="3 repeats for 2 datasets"):
+        read_concepts(folders, repeats=[1, 2, 3])
+    with pytest.raises(UsageError, match="1 names for 2 datasets"):
+        read_concepts(folders, names=["x"])
+
+
+@pytest.mark.parametrize("options", [{"copies": 2}, {"lines": 2}])
+def test_a_shuffled_dataset_is_not_shuffled_again(make_dataset, options):
+    with pytest.raises(UsageError, match="shuffled already"):
+        emit([read_concept(make_dataset(buckets=BUCKETS[:1], **options))], CACHE, shuffle=CaptionShuffle(count=5))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("disabled=False", "Expected `bool`, got `str`"),
+        ("probability=high", "Expected `float`, got `str`"),
+        ("vae_batch_size=2.5", "Expected `int`, got `float`"),
+        ("probabilty=1", "did you mean probability"),
+        ("repeats=3", "its own options"),
+        ("crop", "write key=value"),
+        ("crop_aspect=wide", "Invalid enum value 'wide'"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_refused(setting, message):
+    with pytest.raises(UsageError, match=message):
+        parse_settings([setting])
+
+
+def test_settings_keep_their_type():
+    settings = ["disabled=true", "probability=1", "instance_prompt=5", "instance_prompt=a=b"]
+    assert parse_settings(settings) == {"disabled": True, "probability": 1, "instance_prompt": "a=b"}
+
+
+def test_a_setting_that_breaks_the_proof_is_named():
+    out = concept("out")
+    assert changed_sizes(emit([out], CACHE), [out]) == []
+    changed = changed_sizes(emit([out], CACHE, settings=["resolution=0.5"]), [out])
+    assert any("2 pictures of 1024x1024 would be resized" in sentence for sentence in changed)
+
+
+def test_an_unknown_family_lists_the_known():
+    with pytest.raises(UsageError, match="sd3 sdxl flux"):
+        emit([concept("out")], CACHE, "sd4")
+
+
+def test_a_folder_without_a_manifest_is_no_dataset(tmp_path):
+    with pytest.raises(UsageError, match="datakit crop"):
+        read_concept(tmp_path)
+    (tmp_path / "manifest.jsonl").touch()
+    with pytest.raises(UsageError, match="is empty"):
+        read_concept(tmp_path)
+
+
+def test_names_are_safe_in_file_names(make_dataset):
+    assert read_concept(make_dataset("my pictures (ä)", BUCKETS[:1])).name == "my-pictures"

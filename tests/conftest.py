@@ -1,0 +1,78 @@
+"""What all tests share: real pictures, awkward pictures, and the command line as a user starts it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
+
+settings.register_profile("datakit", deadline=None, print_blob=True)
+settings.load_profile("datakit")
+
+Datakit = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def _load_make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fixtures_make", ROOT / "fixtures" / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fixtures_make"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def make() -> ModuleType:
+    """The script that makes the awkward pictures, with the colours it expects."""
+    return _load_make()
+
+
+@pytest.fixture(scope="session")
+def awkward(make: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of awkward pictures; never written to."""
+    folder: Path = tmp_path_factory.mktemp("awkward") / "made"
+    make.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Path:
+    """The real pictures in the repository; never written to."""
+    return ROOT / "fixtures" / "pictures"
+
+
+@pytest.fixture
+def datakit(tmp_path: Path) -> Datakit:
+    """Run the command line in a process of its own, in an empty folder."""
+
+    def run(*arguments: str | Path, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "datakit", *map(str, arguments)],
+            cwd=cwd,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """The files of a dataset by relative path, datakit's own state left out."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".datakit" not in path.parts
+    }

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import tree
+
+COMMANDS = ("crop",)
+
+
+def test_help_says_what_each_command_does_and_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from datakit.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "print([m for m in ('cv2', 'mediapipe', 'numpy', 'PIL', 'tqdm') if m in sys.modules])\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "[]"
+    for command in COMMANDS:
+        assert f"\n  {command} " in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_every_command_has_help(command):
+    from datakit.cli import main
+
+    found = main.get_command(None, command)
+    assert found.help
+    assert all(option.help for option in found.params if option.param_type_name == "option")
+
+
+def test_crop_writes_a_dataset_and_says_so(datakit, pictures, tmp_path):
+    done = datakit("crop", pictures, "out")
+    assert done.returncode == 1
+    assert "7 done, 8 refused" in done.stdout
+    assert "coffee.png: 600x400 is too small for 1216x832: --upscale 2.08 would enlarge it" in done.stdout
+    assert done.stderr == ""
+    again = datakit("crop", pictures, "out", "--json", "--upscale", "3")
+    report = json.loads(again.stdout)
+    assert (again.returncode, report["done"], report["refused"]) == (0, 15, [])
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(datakit, pictures, tmp_path):
+    done = datakit("crop", pictures, "--dry-run", "--upscale", "3")
+    plans = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [plan["source"] for plan in plans] == sorted(plan["source"] for plan in plans)
+    assert all(len(plan["box"]) == 4 and plan["bucket"] and plan["anchor"] for plan in plans)
+    assert "15 done" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_can_be_edited_and_applied(datakit, pictures, tmp_path):
+    assert datakit("crop", pictures, "--plan", "plan.jsonl", "--bucket", "1024x1024").returncode == 1
+    lines = [json.loads(line) for line in (tmp_path / "plan.jsonl").read_text().splitlines()]
+    lines[0] |= {"box": [0, 0, 1024, 1024], "anchor": "manual"}
+    (tmp_path / "plan.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = datakit("crop", pictures, "out", "--apply", "plan.jsonl", "--json")
+    report = json.loads(done.stdout)
+    assert (report["done"], report["failed"]) == (len(lines), [])
+    records = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    assert records[0]["anchor"] == "manual"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere", "out"), "datakit: nowhere does not exist"),
+        (("src", "src/out"), "datakit: src/out lies inside the source folder src"),
+        (("src", "out", "--bucket", "1x1"), "datakit: bucket '1x1' is not one of the eight sizes"),
+        (("src", "out", "--upscale", "0.5"), "datakit: upscale 0.5 is below 1"),
+        (("src", "out", "--background", "blurple"), "datakit: background 'blurple' is no colour"),
+        (("src", "out", "--detector", "magic"), "'yunet', 'mediapipe', 'none'"),
+        (("src",), "missing argument OUT"),
+        (("src", "out", "--apply", "no.jsonl"), "datakit: no.jsonl cannot be read"),
+    ],
+)
+def test_a_wrong_call_is_one_line_that_says_what_to_do(datakit, pictures, tmp_path, arguments, message):
+    (tmp_path / "src").mkdir()
+    shutil.copy(pictures / "fig.jpg", tmp_path / "src")
+    done = datakit("crop", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line(datakit, pictures, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    done = datakit("crop", pictures, "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_without_a_system_library_the_package_is_named(datakit, pictures, tmp_path):
+    # A stand-in for an OpenCV whose libGL is missing: it raises what the dynamic linker says.
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')")
+    done = datakit("crop", pictures, "out", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert "apt install libgl1" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert datakit("crop", pictures, "out", "--detector", "none", "--saliency", "none", PYTHONPATH=str(tmp_path)).returncode == 1
+
+
+def test_the_same_picture_in_colour_or_not(datakit, pictures):
+    assert "\x1b[" not in datakit("crop", pictures, "out", NO_COLOR="1").stdout
+
+
+def test_two_jobs_give_the_bytes_of_one(datakit, awkward, tmp_path):
+    datakit("crop", awkward / "names", "one", "--jobs", "1")
+    datakit("crop", awkward / "names", "two", "--jobs", "2")
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
