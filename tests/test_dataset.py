@@ -77,7 +77,12 @@ def test_names_equal_but_for_case_are_numbered_and_never_take_a_taken_name():
 
 
 names = st.lists(
-    st.builds("{}{}.{}".format, st.sampled_from(["", "s/"]), st.sampled_from(["a", "A", "a_jpg", "a_jpg_2", "é", "e\u0301"]), st.sampled_from(["jpg", "JPG", "png"])),
+    st.builds(
+        "{}{}.{}".format,
+        st.sampled_from(["", "s/"]),
+        st.sampled_from(["a", "A", "a_jpg", "a_jpg_2", "é", "e\u0301"]),
+        st.sampled_from(["jpg", "JPG", "png"]),
+    ),
     unique=True,
 )
 

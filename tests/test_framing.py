@@ -97,7 +97,9 @@ def test_mirroring_the_picture_mirrors_the_window(data):
     # One blob off the centre: with several, equal scores may be decided either way.
     rows, columns = 30, 40
     y, x = np.mgrid[0:rows, 0:columns]
-    saliency = np.exp(-(((x - data.draw(st.integers(0, 39))) / 5) ** 2 + ((y - data.draw(st.integers(0, 29))) / 5) ** 2)).astype(np.float32)
+    saliency = np.exp(-(((x - data.draw(st.integers(0, 39))) / 5) ** 2 + ((y - data.draw(st.integers(0, 29))) / 5) ** 2)).astype(
+        np.float32
+    )
     box = frame("a.jpg", size, bucket, saliency=saliency).box
     mirrored = frame("a.jpg", size, bucket, saliency=np.ascontiguousarray(saliency[:, ::-1])).box
     assert abs(mirrored.left - (size.width - box.right)) <= 1

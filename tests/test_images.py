@@ -152,7 +152,16 @@ def test_written_pictures_carry_nothing_but_pixels(awkward, file_format):
     image = whole(awkward / "colour" / "display_p3.jpg")
     written = Image.open(io.BytesIO(encode(image, file_format, 95)))
     assert (written.mode, written.size) == ("RGB", (1024, 1024))
-    assert not set(written.info) - {"jfif", "jfif_version", "jfif_unit", "jfif_density", "loop", "background", "timestamp", "duration"}
+    assert not set(written.info) - {
+        "jfif",
+        "jfif_version",
+        "jfif_unit",
+        "jfif_density",
+        "loop",
+        "background",
+        "timestamp",
+        "duration",
+    }
     assert dict(written.getexif()) == {}
 
 

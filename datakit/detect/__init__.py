@@ -94,7 +94,7 @@ def _load(table: Mapping[str, str | None], kind: str, name: str) -> Any:
         if error.name not in _EXTRAS:
             raise
         raise MissingLibraryError(f"{kind} {name} needs an extra: pip install 'datakit[{error.name}]'") from error
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # MediaPipe opens its libraries by hand, which raises OSError
         package = next((package for library, package in _SYSTEM_PACKAGES.items() if library in str(error)), None)
         if package is None:
             raise

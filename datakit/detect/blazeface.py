@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from datakit.detect import models
 from datakit.geometry import Area
 from datakit.manifest import Face
@@ -49,6 +51,8 @@ def build() -> Detector:
                 min_detection_confidence=MIN_SCORE,
             ),
         )
+        # Its native code has more to say when it is first used.
+        network.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.zeros((192, 192, 3), np.uint8)))
 
     def detect(preview: Preview) -> list[Face]:
         picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=preview)

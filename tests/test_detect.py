@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from datakit import detect
+from datakit.detect import models
+from datakit.errors import MissingLibraryError, UsageError, WeightsError
+from datakit.geometry import Size
+from datakit.images import decode, open_picture, preview
+
+MAPS = [name for name in detect.SALIENCY if name != "none"]
+# Eyes of the astronaut, as shares of the picture's sides.
+EYES = ((0.41, 0.22), (0.48, 0.22))
+
+
+def small(path):
+    picture = open_picture(path)
+    return preview(picture, decode(picture, picture.size, Size(640, 640)), 640)
+
+
+@pytest.mark.parametrize("name", ["yunet", "mediapipe"])
+def test_the_face_of_a_portrait_is_found(pictures, name):
+    faces = detect.face_detector(name)(small(pictures / "astronaut.jpg"))
+    box = max(faces, key=lambda face: face.score).box
+    assert all(box.left < x * 640 < box.right and box.top < y * 640 < box.bottom for x, y in EYES)
+
+
+@pytest.mark.parametrize("name", ["yunet", "mediapipe"])
+@pytest.mark.parametrize("stem", ["fig", "mountains", "coffee"])
+def test_no_face_is_found_where_there_is_none(pictures, name, stem):
+    path = next(path for path in pictures.glob(f"{stem}.*") if path.suffix != ".txt")
+    assert detect.face_detector(name)(small(path)) == []
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_map_prefers_the_object_to_its_surroundings(name):
+    scene = np.full((480, 640, 3), 90, np.uint8)
+    scene += np.random.default_rng(0).integers(0, 12, scene.shape).astype(np.uint8)
+    scene[160:320, 380:520] = (220, 60, 40)
+    found = detect.saliency_map(name)(scene)
+    rows, columns = found.shape
+    inside = found[int(rows / 3) : int(rows * 2 / 3), int(columns * 0.6) : int(columns * 0.8)]
+    assert found.dtype == np.float32
+    assert found.min() >= 0
+    assert inside.mean() > 1.5 * found.mean()
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("shape", [(640, 640), (640, 3), (1, 640), (427, 640)])
+def test_a_map_of_a_blank_or_narrow_picture_is_finite(name, shape):
+    assert np.isfinite(detect.saliency_map(name)(np.full((*shape, 3), 128, np.uint8))).all()
+
+
+def test_none_is_none():
+    assert detect.face_detector("none") is None
+    assert detect.saliency_map("none") is None
+
+
+@pytest.mark.parametrize("ask", [detect.face_detector, detect.saliency_map])
+def test_an_unknown_name_lists_the_known_ones(ask):
+    with pytest.raises(UsageError, match=r"'magic' is unknown: choose from .*none"):
+        ask("magic")
+
+
+def test_altered_weights_are_refused():
+    altered = models.Weights(models.YUNET.file, "0" * 64, "", "")
+    with pytest.raises(WeightsError, match="not 0000"):
+        models.load(altered)
+    with pytest.raises(WeightsError, match="reinstall"):
+        models.load(models.Weights("gone.onnx", "", "", ""))
+
+
+@pytest.mark.parametrize("weights", [models.YUNET, models.BLAZE_FACE])
+def test_weights_are_documented_where_they_lie(weights):
+    from importlib.resources import files
+
+    readme = (files("datakit.detect") / "weights" / "README.md").read_text("utf-8")
+    assert weights.file in readme
+    assert weights.sha256 in readme
+    assert weights.licence.split(",")[0] in readme
+
+
+@pytest.mark.parametrize(
+    ("module", "hint"), [("mediapipe", r"pip install 'datakit\[mediapipe\]'"), ("libEGL", "apt install libegl1")]
+)
+def test_what_mediapipe_lacks_is_named(tmp_path, module, hint, monkeypatch):
+    error = "ModuleNotFoundError(\"No module named 'mediapipe'\", name='mediapipe')"
+    if module == "libEGL":
+        error = "OSError('libEGL.so.1: cannot open shared object file: No such file or directory')"
+    (tmp_path / "mediapipe.py").write_text(f"raise {error}")
+    monkeypatch.syspath_prepend(tmp_path)
+    for loaded in [name for name in sys.modules if name.split(".")[0] == "mediapipe" or name.endswith(".blazeface")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    with pytest.raises(MissingLibraryError, match=hint):
+        detect.check_available("mediapipe", "none")
+
+
+def test_only_the_chosen_detector_is_imported(pictures):
+    code = f"import sys, datakit\ndatakit.plan_crop({str(pictures / 'fig.jpg')!r})\nprint('mediapipe' in sys.modules)\n"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
