@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from datakit.errors import CaptionError
 
+_SIDES = re.compile(r"(?<![^\W_])(left|right)(?=(?:most|wards?)?(?![^\W_]))", re.IGNORECASE)
+_OTHER_SIDE = {"left": "right", "right": "left"}
+# What a mirror makes unreadable, in the words of captions.
+_WRITTEN = re.compile(
+    r"(?<![^\W_])(?:text|texts|letters?|lettering|words?|signs?|signage|signboards?|billboards?|logos?|writing|written|handwriting|"
+    r"handwritten|inscriptions?|inscribed|calligraphy|typography|fonts?|captions?|subtitles?|speech[ _]bubbles?|watermarks?|signatures?|"
+    r"labels?|labell?ed|numbers?|numerals?|digits?|license[ _]plates?|licence[ _]plates?|number[ _]plates?|newspapers?|posters?|"
+    r"graffiti|brand[ _]names?|username|artist[ _]name)(?![^\W_])",
+    re.IGNORECASE,
+)
 # Tried in this order; a UTF-16 file is only believed with its byte order mark.
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
@@ -82,3 +93,20 @@ def decode_caption(data: bytes, name: str) -> Caption:
     # Only line feeds and carriage returns end a caption; str.splitlines would also split at form feeds and U+2028.
     lines = tuple(line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
     return Caption(tuple(line for line in lines if line), hashlib.sha256(data).hexdigest(), tuple(notes))
+
+
+def swap_sides(caption: str) -> str:
+    """Swap the English words left and right (leftmost, rightward too) in their own case, as a mirror does."""
+
+    def swapped(match: re.Match[str]) -> str:
+        word = match[0]
+        other = _OTHER_SIDE[word.lower()]
+        return other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
+
+    return _SIDES.sub(swapped, caption)
+
+
+def written_word(caption: str) -> str | None:
+    """Return the first English word of a caption that speaks of writing, such as text, letters, a sign or a logo."""
+    match = _WRITTEN.search(caption)
+    return match and match[0]

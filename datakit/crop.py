@@ -8,14 +8,14 @@ import os
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from datakit import __version__
 from datakit.buckets import BUCKETS, choose_bucket, enlargement, largest_window
 from datakit.captions import Caption, read_caption
-from datakit.dataset import Found, Sample, find_samples, output_stems, shared_stems
+from datakit.dataset import Found, Sample, find_source, output_stems, shared_stems
 from datakit.detect import check_available, face_detector, saliency_map
 from datakit.errors import CaptionError, PlanError, SampleError, TooSmallError, UsageError
 from datakit.execute import processes, serial
@@ -37,12 +37,18 @@ from datakit.images import (
 from datakit.manifest import CropPlan, Face, Record, read_plan
 from datakit.report import Problem, Report
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
-from datakit.store import Store
+from datakit.store import Origin, Store
+
+if TYPE_CHECKING:
+    from datakit.detect import Saliency
 
 # Part of every options key: raise it when the same options give other bytes than before.
 _RULES = 1
 # Faces are found best when the picture is shrunk or enlarged to this long side (recall .94 against .86 at full size).
 PREVIEW_SIDE = 640
+# Objects are looked for where the window can move by this share of the long side. Below, Boolean Map Saliency keeps as
+# much of the subjects of annotated pictures (99.5 %) in a ninth of the time.
+OBJECTS_FROM = 0.15
 # What a format is written as; all others become PNG, which loses nothing.
 _KEPT: dict[str, Format] = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
 _FORMAT_NAMES: dict[str, Format] = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -76,7 +82,7 @@ class CropOptions:
 
     buckets: tuple[Size, ...] = BUCKETS
     detector: str = "yunet"
-    saliency: str = "bms"
+    saliency: str = "objects"
     framing: Framing = "full"
     upscale: float = 1.0
     format: Literal["keep", "jpg", "png", "webp"] = "keep"
@@ -156,7 +162,7 @@ def crop_folder(
         A line of the plan or of the dataset's manifest cannot be used.
     """
     folder, target = Path(source), Path(output)
-    found = _find(folder, target)
+    found = find_source(folder, target)
     report = Report("crop", str(folder), str(target))
     report.refused += [Problem(*refusal) for refusal in found.refused]
     stems = output_stems(found.samples)
@@ -173,6 +179,7 @@ def crop_folder(
     ]
     _check_detectors(options, plan is None)
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
+        store.remember_origin(Origin("crop", str(folder.resolve()), options.background))
         make = partial(_make, options=options, temporary=store.temporary)
         run_stage(store, tasks, {sample.id for sample in found.samples}, make, execution=execution, report=report)
     return report
@@ -186,7 +193,7 @@ def plan_folder(
 ) -> tuple[list[CropPlan], Report]:
     """Decide how every picture of a folder is cropped; return the plans in the order of their sources."""
     folder = Path(source)
-    found = _find(folder, None)
+    found = find_source(folder, None)
     _check_detectors(options, True)
     report = Report("crop", str(folder), "")
     report.refused += [Problem(*refusal) for refusal in found.refused]
@@ -207,25 +214,6 @@ def plan_folder(
             report.failed.append(Problem(sample.id, result.reason))
     report.sort()
     return sorted(plans, key=lambda each: each.source), report
-
-
-def _find(folder: Path, target: Path | None) -> Found:
-    if target is not None and target.exists() and folder.exists() and target.resolve() == folder.resolve():
-        raise UsageError(
-            f"{target} is the source folder itself: name another folder to write to, nothing in a source is ever changed"
-        )
-    if target is not None and target.exists() and not target.is_dir():
-        raise UsageError(f"{target} is a file: name a folder to write to")
-    if target is not None and folder.resolve() in target.resolve().parents:
-        raise UsageError(
-            f"{target} lies inside the source folder {folder}: name a folder outside it, nothing in a source is ever changed"
-        )
-    found = find_samples(folder)
-    if not found.samples and not found.refused:
-        raise UsageError(
-            f"{folder} holds no pictures: looked for .jpg .png .webp .bmp .tif .avif .gif and more, in all folders that are not hidden"
-        )
-    return found
 
 
 def _check_detectors(options: CropOptions, deciding: bool) -> None:
@@ -283,7 +271,7 @@ def _plan(picture: Picture, source: str, options: CropOptions) -> tuple[CropPlan
     pixels = decode(picture, window, bucket, options.background)
     faces, saliency = [], None
     detect = face_detector(options.detector)
-    salient = saliency_map(options.saliency) if slack(picture.size, bucket) else None
+    salient = _salient(picture.size, bucket, options.saliency)
     if detect or salient:
         small = preview(picture, pixels, PREVIEW_SIDE)
         factor = max(picture.size) / max(small.shape[:2])
@@ -294,6 +282,14 @@ def _plan(picture: Picture, source: str, options: CropOptions) -> tuple[CropPlan
     plan = frame(source, picture.size, bucket, faces, saliency, framing=options.framing, upscale=options.upscale)
     enlarged = [f"enlarged {plan.scale} times"] if plan.scale and plan.scale > 1 else []
     return msgspec.structs.replace(plan, warnings=(*plan.warnings, *enlarged)), pixels
+
+
+def _salient(size: Size, bucket: Size, name: str) -> Saliency | None:
+    """Return the map worth its time: none where the window cannot move, a cheap one where it hardly can."""
+    room = slack(size, bucket)
+    if not room:
+        return None
+    return saliency_map("bms" if name == "objects" and room < OBJECTS_FROM * max(size) else name)
 
 
 def _check_enlargement(size: Size, window: Size, bucket: Size, upscale: float) -> None:

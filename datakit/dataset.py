@@ -47,6 +47,32 @@ class Found:
     refused: tuple[tuple[str, str], ...]
 
 
+def find_source(folder: Path, output: Path | None) -> Found:
+    """Find the samples of a stage's source folder and make sure that its output leaves them alone.
+
+    Raises
+    ------
+    UsageError
+        The folder holds no pictures, or the output is a file, the folder itself or inside it.
+    """
+    if output is not None and output.exists() and folder.exists() and output.resolve() == folder.resolve():
+        raise UsageError(
+            f"{output} is the source folder itself: name another folder to write to, nothing in a source is ever changed"
+        )
+    if output is not None and output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file: name a folder to write to")
+    if output is not None and folder.resolve() in output.resolve().parents:
+        raise UsageError(
+            f"{output} lies inside the source folder {folder}: name a folder outside it, nothing in a source is ever changed"
+        )
+    found = find_samples(folder)
+    if not found.samples and not found.refused:
+        raise UsageError(
+            f"{folder} holds no pictures: looked for .jpg .png .webp .bmp .tif .avif .gif and more, in all folders that are not hidden"
+        )
+    return found
+
+
 def find_samples(folder: Path, leave_out: Path | None = None) -> Found:
     """Walk a folder recursively and pair each picture with its caption.
 
@@ -120,6 +146,31 @@ def output_stems(samples: Iterable[Sample]) -> dict[str, str]:
                 extension = os.path.splitext(identity)[1][1:].lower()
                 names[identity] = free_name(f"{stem}_{extension}", taken)
     return names
+
+
+def copy_stems(stems: Mapping[str, str], copies: int) -> dict[str, str]:
+    """Map each sample id to what its copies are called before their number, so that no copy has a picture's name.
+
+    Copies of ``a`` are called ``a_1``, ``a_2`` and so on. Where a picture already has one of these names, all
+    copies of ``a`` are called ``a_copy_1`` and so on, with one more ``_copy`` as long as those are taken.
+    """
+
+    def names(start: str) -> set[str]:
+        return {fold(f"{start}{number}") for number in range(1, copies + 1)}
+
+    pictures = {fold(stem) for stem in stems.values()}
+    starts = {sample: f"{stem}_" for sample, stem in stems.items()}
+    clashing = sorted(sample for sample, start in starts.items() if names(start) & pictures)
+    if clashing:
+        kept = starts.keys() - set(clashing)
+        taken = pictures.union(*(names(starts[sample]) for sample in kept))
+        for sample in clashing:
+            start = f"{stems[sample]}_copy_"
+            while names(start) & taken:
+                start = f"{start.removesuffix('_')}_copy_"
+            starts[sample] = start
+            taken |= names(start)
+    return starts
 
 
 def free_name(name: str, taken: set[str]) -> str:

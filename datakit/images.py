@@ -48,6 +48,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# What holds an orientation in a PNG: its own chunk, ImageMagick's text, XMP (PIL/PngImagePlugin.py).
+_PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _SIDEWAYS = (5, 6, 7, 8)
 _DCT_SCALES = (8, 4, 2)
 
@@ -119,7 +121,8 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     with _reported(path.suffix):
         image = _open(data, formats, max_pixels)
         notes: list[str] = []
-        orientation = _orientation(image, notes)
+        deep = ";16" in str(getattr(image, "tile", ""))  # 16 bits a channel, which Pillow reads into 8
+        orientation = _orientation(image, data, notes)
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append("several frames or pages: only the first is used")
         icc = image.info.get("icc_profile") or None
@@ -131,7 +134,7 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             image.mode == "RGB"
             and not set(image.info)
             - {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "loop", "background", "timestamp", "duration"}
-            and ";16" not in str(getattr(image, "tile", ""))
+            and not deep
             and not getattr(image, "is_animated", False)
         )
         return Picture(
@@ -268,7 +271,9 @@ def _reported(suffix: str) -> Iterator[None]:
         raise PictureError(f"is damaged or not readable: {error}") from error
 
 
-def _orientation(image: Image.Image, notes: list[str]) -> int:
+def _orientation(image: Image.Image, data: bytes, notes: list[str]) -> int:
+    if image.format == "PNG" and not any(mark in data for mark in _PNG_EXIF):
+        return 1  # Pillow would decode the whole picture to look behind its pixels
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:

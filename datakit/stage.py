@@ -157,9 +157,15 @@ def run_stage(
 
 def write_temporary(folder: Path, output: str, content: bytes, sha256: str) -> Path:
     """Write an output's bytes to a folder under a name of its own and return the path."""
-    path = folder / f"{os.getpid()}-{sha256[:32]}{os.path.splitext(output)[1]}"
-    path.write_bytes(content)
+    path = temporary_name(folder, output, sha256)
+    with open(path, "wb", buffering=0) as file:
+        file.write(content)
     return path
+
+
+def temporary_name(folder: Path, output: str, sha256: str) -> Path:
+    """Return where an unfinished file lies: one name for each process and content."""
+    return folder / f"{os.getpid()}-{sha256[:32]}{os.path.splitext(output)[1]}"
 
 
 def _pending(store: Store, tasks: Iterable[Task], overwrite: bool, report: Report) -> Iterator[Task]:

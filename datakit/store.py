@@ -26,19 +26,43 @@ from datakit.errors import DatasetBusyError, SampleError, UsageError
 from datakit.manifest import MANIFEST, METADATA, Record, parse_record, write_atomically
 
 # What a picture of a dataset may be called, since captions are found by the stem they share.
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT) WITHOUT ROWID"
+_FINGERPRINTS = "seen.sqlite"
+_ORIGIN = "origin.json"
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Which stage wrote a dataset, from which folder (absolute), and the colour it laid under transparent pixels.
+
+    Kept in the dataset's state, not in its records: the same dataset may be made in another place.
+    """
+
+    stage: str
+    source: str
+    background: str = "white"
+
+
+def read_origin(dataset: Path) -> Origin | None:
+    """Return where a dataset came from; None where nothing is known."""
+    try:
+        return msgspec.json.decode((dataset / STATE_FOLDER / _ORIGIN).read_bytes(), type=Origin)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 class Fingerprints:
     """The sha256 of files, remembered by path, size and time of change.
 
-    With ``verify`` nothing remembered is believed and every file is hashed.
+    With ``verify`` nothing remembered by an earlier run is believed.
     """
 
     def __init__(self, database: Path, verify: bool = False) -> None:
         self._verify = verify
+        # Size, time and sha256 by path, learnt in this run and not yet saved: one statement for many is far faster.
+        self._fresh: dict[str, tuple[int, int, str]] = {}
+        self._trusted: sqlite3.Connection | None = None
         try:
             self._seen = self._connect(database)
         except sqlite3.DatabaseError:
@@ -53,40 +77,63 @@ class Fingerprints:
         connection.execute(_SCHEMA)
         return connection
 
+    def trust(self, dataset: Path) -> None:
+        """Believe what another dataset remembers too; it is only read."""
+        database = (dataset / STATE_FOLDER / _FINGERPRINTS).absolute()
+        with suppress(sqlite3.DatabaseError):  # there is none, or it is being written: files are hashed instead
+            self._trusted = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+
     def sha256(self, path: Path) -> str | None:
         """Return a file's sha256 as hexadecimal, or None where there is no such file."""
         try:
             status = path.stat()
         except OSError:
             return None
-        name = os.fspath(path)
-        if not self._verify:
-            with suppress(sqlite3.DatabaseError):
-                row = self._seen.execute("SELECT size, mtime, sha256 FROM seen WHERE path = ?", (name,)).fetchone()
-                if row is not None and row[:2] == (status.st_size, status.st_mtime_ns):
-                    return str(row[2])
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            return None
-        self._remember(name, status, digest)
+        name = os.path.abspath(path)
+        digest = self._known(name, status)
+        if digest is None:
+            try:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError:
+                return None
+        self._learn(name, status, digest)
         return digest
 
-    def remember(self, path: Path, sha256: str) -> None:
+    def remember(self, path: str | Path, sha256: str) -> None:
         """Take note of a file whose sha256 is known because it was just read or written."""
-        self._remember(os.fspath(path), path.stat(), sha256)
+        self._learn(os.path.abspath(path), os.stat(path), sha256)
 
     def close(self) -> None:
         """Save what was learnt."""
+        self._save()
         with suppress(sqlite3.DatabaseError):  # a full disk: the next run hashes again
             self._seen.commit()
         self._seen.close()
+        if self._trusted:
+            self._trusted.close()
 
-    def _remember(self, name: str, status: os.stat_result, sha256: str) -> None:
-        row = (name, status.st_size, status.st_mtime_ns, sha256)
+    def _known(self, name: str, status: os.stat_result) -> str | None:
+        """Return the sha256 remembered of a file that still has this size and time of change."""
+        fresh = self._fresh.get(name)
+        if fresh is not None and fresh[:2] == (status.st_size, status.st_mtime_ns):
+            return fresh[2]
+        for seen in () if self._verify else filter(None, (self._seen, self._trusted)):
+            with suppress(sqlite3.DatabaseError):
+                row = seen.execute("SELECT size, mtime, sha256 FROM seen WHERE path = ?", (name,)).fetchone()
+                if row is not None and row[:2] == (status.st_size, status.st_mtime_ns):
+                    return str(row[2])
+        return None
+
+    def _learn(self, name: str, status: os.stat_result, sha256: str) -> None:
+        self._fresh[name] = (status.st_size, status.st_mtime_ns, sha256)
+        if len(self._fresh) == 10_000:
+            self._save()
+
+    def _save(self) -> None:
         with suppress(sqlite3.DatabaseError):
-            self._seen.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", row)
+            self._seen.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", ((name, *row) for name, row in self._fresh.items()))
+        self._fresh.clear()
 
 
 class _Entry(msgspec.Struct):
@@ -133,7 +180,7 @@ class Store:
         except OSError as error:
             raise UsageError(f"{folder} cannot be written to: {error.strerror or error}") from error
         try:
-            self.fingerprints = Fingerprints(self.state / "seen.sqlite", verify)
+            self.fingerprints = Fingerprints(self.state / _FINGERPRINTS, verify)
             self._open.callback(self.fingerprints.close)
             self._clear_temporary()
             self._journal_path = self.state / "journal.jsonl"
@@ -142,7 +189,9 @@ class Store:
             self._index_journal()
             self._journal = self._open.enter_context(self._journal_path.open("ab", buffering=0))
             self._readers = {
-                path: self._open.enter_context(path.open("rb")) for path in (folder / MANIFEST, self._journal_path) if path.exists()
+                path: self._open.enter_context(path.open("rb"))
+                for path in (folder / MANIFEST, self._journal_path)
+                if path.exists()
             }
         except BaseException:
             self._open.close()
@@ -158,6 +207,11 @@ class Store:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def remember_origin(self, origin: Origin) -> None:
+        """Note where the dataset comes from, for a later stage that goes back to it."""
+        with suppress(OSError):  # a full disk: the later stage does without
+            write_atomically(self.state / _ORIGIN, msgspec.json.encode(origin))
 
     def outputs(self) -> list[str]:
         """Return the outputs of all records, sorted."""
@@ -187,19 +241,24 @@ class Store:
         found = [(name, digest, self.fingerprints.sha256(self.folder / name)) for name, digest in written if name]
         return [name for name, digest, now in found if now not in (digest, None)]
 
-    def check_free(self, names: Sequence[str | None], record: Record | None) -> None:
+    def check_free(self, names: Sequence[str | None], record: Record | None, source: Path) -> None:
         """Make sure that writing these files loses nothing of the user's.
+
+        ``source`` is the picture that the output is made from.
 
         Raises
         ------
         SampleError
             A file is there that datakit did not write, or that was edited since.
         """
-        if self._overwrite:
+        if self._overwrite or not any(os.path.lexists(os.path.join(self.folder, name)) for name in names if name):
             return
         owners = [owner for owner in (record, *(self._caption_owner(name) for name in names if name)) if owner]
         edited = {name for owner in owners for name in self.edited(owner)}
         known = {name for owner in owners for name in (owner.output, owner.caption)}
+        sha256 = self.fingerprints.sha256
+        # A link to its source changes when the source is edited: what the source still holds is not lost.
+        edited -= {name for name in edited if sha256(self.folder / name) == sha256(source)}
         for name in names:
             if name in edited:
                 raise SampleError(f"{name} was edited since datakit wrote it: move it away, or use --overwrite to replace it")
@@ -217,7 +276,7 @@ class Store:
             The disk is full, or a folder cannot be written to.
         """
         line = msgspec.json.encode(_Entry(msgspec.Raw(msgspec.json.encode(record)), text)) + b"\n"
-        offset = self._journal_path.stat().st_size
+        offset = os.fstat(self._journal.fileno()).st_size
         if self._journal.write(line) != len(line):
             # A full disk takes part of a line: take it back, or the next line would be glued to it.
             self._journal.truncate(offset)
@@ -225,9 +284,12 @@ class Store:
         self._known[record.output] = (self._journal_path, offset, len(line))
         names = (record.output, record.caption)
         for name, (temporary, sha256) in zip((name for name in names if name), files, strict=True):
-            final = self.folder / name
-            final.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, final)
+            final = os.path.join(self.folder, name)
+            try:
+                os.replace(temporary, final)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(final), exist_ok=True)
+                os.replace(temporary, final)
             self.fingerprints.remember(final, sha256)
 
     def forget(self, record: Record) -> list[str]:

@@ -16,11 +16,10 @@ _WILDCARD = r"\{[^{}]*\|[^{}]*\}"
 # A comma anywhere; full stops only before space, a comma or the end, so never in "3.5" or "f/1.8".
 _SEPARATORS = r",|\.+(?=[\s,]|$)"
 # Words whose full stop ends no sentence, and those for which that holds before a number only ("no. 5").
-_ABBREVIATIONS = frozenset(
-    "al approx ave blvd ca capt cf co col corp dept dr est etc feat ft gen hon inc jr lt ltd mr mrs ms mt mx prof rd rev "
-    "sgt sr st vs".split()
+_ABBREVIATIONS = re.compile(
+    r"al|approx|ave|blvd|ca|capt|cf|co|col|corp|dept|dr|est|etc|feat|ft|gen|hon|inc|jr|lt|ltd|mr|mrs|ms|mt|mx|prof|rd|rev|sgt|sr|st|vs"
 )
-_NUMBERED = frozenset("ch fig no nr nos op p pp vol".split())
+_NUMBERED = re.compile(r"ch|fig|no|nr|nos|op|p|pp|vol")
 _LETTERS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")  # "J", "e.g", "p.m", "u.s.a"
 _LAST_WORD = re.compile(r"[\w.]+$")
 _LONGEST = 16
@@ -136,9 +135,9 @@ def _abbreviates(caption: str, at: int) -> bool:
     if word is None:
         return False
     spelt = word[0].casefold()
-    if spelt in _NUMBERED:
+    if _NUMBERED.fullmatch(spelt):
         return caption[at + 1 : at + 3].strip()[:1].isdigit()
-    if spelt in _ABBREVIATIONS:
+    if _ABBREVIATIONS.fullmatch(spelt):
         return True
     # Scripts without cases (Chinese, for one) write whole words with one letter.
     return _LETTERS.fullmatch(spelt) is not None and word[0].lower() != word[0].upper()

@@ -74,7 +74,7 @@ def test_altered_weights_are_refused():
         models.load(models.Weights("gone.onnx", "", "", ""))
 
 
-@pytest.mark.parametrize("weights", [models.YUNET, models.BLAZE_FACE])
+@pytest.mark.parametrize("weights", [models.YUNET, models.BLAZE_FACE, models.NANODET])
 def test_weights_are_documented_where_they_lie(weights):
     from importlib.resources import files
 

@@ -93,6 +93,11 @@ def test_a_bucket_sized_picture_keeps_every_pixel(tmp_path, bucket):
     assert np.array_equal(np.asarray(whole(path, bucket)), pixels)
 
 
+def test_a_16_bit_picture_is_never_taken_for_a_finished_one(awkward):
+    assert not open_picture(awkward / "colour" / "rgb16.png").final
+    assert not open_picture(awkward / "colour" / "grey16.png").final
+
+
 def test_the_first_frame_of_an_animation_is_used_and_reported(awkward, make):
     for path in (awkward / "animated").iterdir():
         if path.suffix in (".gif", ".webp"):

@@ -24,7 +24,7 @@ Kind = Literal[
     "picture-missing", "picture-changed", "picture-unreadable", "picture-unknown", "size", "alpha", "orientation",
     "depth", "profile", "extension", "stem", "caption-missing", "caption-empty", "caption-dirty", "caption-edited",
     "caption-unreadable", "caption-unknown", "trainer-cache", "length", "trigger", "duplicate", "near-duplicate",
-    "blurred", "upscaled", "bucket",
+    "blurred", "upscaled",
 ]  # fmt: skip
 
 
@@ -108,24 +108,49 @@ def _check_picture(folder: Path, record: Record) -> list[Finding]:
     path = folder / record.output
     again = "run the stage that wrote the dataset again"
     if not path.exists():
-        return [Finding("picture-missing", record.output, "is in the manifest but gone", f"{again}, with --prune if its source is gone too")]
+        return [
+            Finding(
+                "picture-missing",
+                record.output,
+                "is in the manifest but gone",
+                f"{again}, with --prune if its source is gone too",
+            )
+        ]
     try:
         picture = open_picture(path)
     except PictureError as error:
         return [Finding("picture-unreadable", record.output, str(error), f"delete it and {again}")]
     findings = []
     if picture.sha256 != record.output_sha256:
-        findings.append(Finding("picture-changed", record.output, "is not what datakit wrote (sha256 differs)", f"{again} with --overwrite, or put your picture into the source folder"))
+        findings.append(
+            Finding(
+                "picture-changed",
+                record.output,
+                "is not what datakit wrote (sha256 differs)",
+                f"{again} with --overwrite, or put your picture into the source folder",
+            )
+        )
     if picture.size not in BUCKETS:
         allowed = " ".join(map(str, BUCKETS))
-        findings.append(Finding("size", record.output, f"is {picture.size}, not one of the eight sizes", f"crop it again to one of {allowed}"))
+        findings.append(
+            Finding("size", record.output, f"is {picture.size}, not one of the eight sizes", f"crop it again to one of {allowed}")
+        )
     if picture.orientation != 1:
-        findings.append(Finding("orientation", record.output, f"carries the orientation tag {picture.orientation}, which trainers read differently", "crop it again: crop writes upright pictures"))
+        findings.append(
+            Finding(
+                "orientation",
+                record.output,
+                f"carries the orientation tag {picture.orientation}, which trainers read differently",
+                "crop it again: crop writes upright pictures",
+            )
+        )
     if picture.icc is not None:
-        findings.append(Finding("profile", record.output, "carries a colour profile, which no trainer applies", "crop it again: crop writes sRGB"))
-    if not picture.final:
-        findings += _pixels(record.output, picture.data)
-    return findings
+        findings.append(
+            Finding(
+                "profile", record.output, "carries a colour profile, which no trainer applies", "crop it again: crop writes sRGB"
+            )
+        )
+    return findings + _pixels(record.output, picture.data)
 
 
 def _pixels(output: str, data: bytes) -> list[Finding]:
@@ -136,9 +161,23 @@ def _pixels(output: str, data: bytes) -> list[Finding]:
 
     with Image.open(io.BytesIO(data)) as image:
         if image.has_transparency_data:
-            return [Finding("alpha", output, f"is transparent (mode {image.mode}): trainers show what lies under it", "crop it again with the --background you want")]
-        if image.mode.startswith(("I", "F")) or "16" in str(image.tile):
-            return [Finding("depth", output, f"has more than 8 bits a channel (mode {image.mode}): trainers clip it to white", "crop it again: crop scales it to 8 bits")]
+            return [
+                Finding(
+                    "alpha",
+                    output,
+                    f"is transparent (mode {image.mode}): trainers show what lies under it",
+                    "crop it again with the --background you want",
+                )
+            ]
+        if image.mode.startswith(("I", "F")) or any("16" in str(tile[3]) for tile in image.tile):
+            return [
+                Finding(
+                    "depth",
+                    output,
+                    f"has more than 8 bits a channel (mode {image.mode}): trainers clip it to white",
+                    "crop it again: crop scales it to 8 bits",
+                )
+            ]
         if image.mode not in ("RGB", "L"):
             return [Finding("depth", output, f"is stored as {image.mode}, not as 8-bit RGB", "crop it again: crop writes RGB")]
     return []
@@ -157,7 +196,14 @@ def _check_caption(folder: Path, record: Record) -> list[Finding]:
     if problem is not None:
         return [problem]
     if record.caption_sha256 != hashlib.sha256(data).hexdigest():
-        return [Finding("caption-edited", name, "was edited since datakit wrote it", "run `datakit check --fix` to take the edit into the manifest")]
+        return [
+            Finding(
+                "caption-edited",
+                name,
+                "was edited since datakit wrote it",
+                "run `datakit check --fix` to take the edit into the manifest",
+            )
+        ]
     return []
 
 
@@ -189,9 +235,18 @@ def _unknown(files: list[str], records: Iterable[Record]) -> list[Finding]:
         if name in known:
             continue
         if is_picture(name):
-            findings.append(Finding("picture-unknown", name, "is not in the manifest, and the trainer would take it", "move it out; put it into the source folder and crop it"))
+            findings.append(
+                Finding(
+                    "picture-unknown",
+                    name,
+                    "is not in the manifest, and the trainer would take it",
+                    "move it out; put it into the source folder and crop it",
+                )
+            )
         elif name.lower().endswith((".txt", ".caption")):
-            findings.append(Finding("caption-unknown", name, "belongs to no picture of the manifest", "move it out of the dataset"))
+            findings.append(
+                Finding("caption-unknown", name, "belongs to no picture of the manifest", "move it out of the dataset")
+            )
     return findings
 
 
@@ -202,13 +257,29 @@ def _names(files: Iterable[str]) -> list[Finding]:
     for name in files:
         stem, extension = os.path.splitext(name)
         if extension != extension.lower() and (is_picture(name) or extension.lower() == ".txt"):
-            findings.append(Finding("extension", name, f"ends in {extension}, which the trainer does not see", f"name it {extension.lower()}, in the source folder, and crop again"))
+            findings.append(
+                Finding(
+                    "extension",
+                    name,
+                    f"ends in {extension}, which the trainer does not see",
+                    f"name it {extension.lower()}, in the source folder, and crop again",
+                )
+            )
         elif is_picture(name) and extension not in _TRAINER_PICTURES:
-            findings.append(Finding("extension", name, f"{extension} files are no pictures to the trainer", "crop again with --format png"))
+            findings.append(
+                Finding("extension", name, f"{extension} files are no pictures to the trainer", "crop again with --format png")
+            )
         if is_picture(name):
             by_stem[fold(stem)].append(name)
     for names in by_stem.values():
         if len(names) > 1:
             others = " and ".join(names[1:])
-            findings.append(Finding("stem", names[0], f"shares its stem with {others}: the trainer keeps one cache file for them", "rename one of them in the source folder and crop again"))
+            findings.append(
+                Finding(
+                    "stem",
+                    names[0],
+                    f"shares its stem with {others}: the trainer keeps one cache file for them",
+                    "rename one of them in the source folder and crop again",
+                )
+            )
     return findings

@@ -113,7 +113,9 @@ def read_concepts(folders: Sequence[Path], names: Sequence[str] = (), repeats: S
     if names and len(names) != len(folders):
         raise UsageError(f"{len(names)} names for {len(folders)} datasets: give one for each, in the same order")
     if len(repeats) not in (0, 1, len(folders)):
-        raise UsageError(f"{len(repeats)} repeats for {len(folders)} datasets: give one for all, or one for each in the same order")
+        raise UsageError(
+            f"{len(repeats)} repeats for {len(folders)} datasets: give one for all, or one for each in the same order"
+        )
     each_name: list[str | None] = list(names) or [None] * len(folders)
     each_repeats: list[int | None] = list(repeats) or [None]
     if len(each_repeats) == 1:
@@ -143,8 +145,12 @@ def _passes(records: Sequence[Record], repeats: int | None, folder: Path) -> tup
     if copies > 1:
         if repeats is not None and repeats % copies:
             allowed = f"{copies} or a multiple of it"
-            raise UsageError(f"{folder} holds {copies} copies of each picture: repeats {repeats} would show some more often (use {allowed})")
-        return (repeats or copies) // copies, (f"{copies} copies of each picture are written out: the trainer repeats none of them",)
+            raise UsageError(
+                f"{folder} holds {copies} copies of each picture: repeats {repeats} would show some more often (use {allowed})"
+            )
+        return (repeats or copies) // copies, (
+            f"{copies} copies of each picture are written out: the trainer repeats none of them",
+        )
     if repeats is not None:
         return repeats, ()
     lines = Counter(record.captions for record in records)
@@ -154,7 +160,9 @@ def _passes(records: Sequence[Record], repeats: int | None, folder: Path) -> tup
     notes = [f"{usual} captions a picture: the trainer shows each picture {usual} times an epoch and draws one of them each time"]
     if len(lines) > 1:
         others = ", ".join(f"{count} have {number}" for number, count in sorted(lines.items()) if number != usual)
-        notes.append(f"the number of captions differs between pictures ({others}): {usual} is the most common and is used for all")
+        notes.append(
+            f"the number of captions differs between pictures ({others}): {usual} is the most common and is used for all"
+        )
     return usual, tuple(notes)
 
 

@@ -102,11 +102,19 @@ def config_to_env(config: Mapping[str, Value]) -> tuple[str, list[Notice]]:
         elif (option, written) in switches:
             lines.append(f"export {switches[option, written]}=true")
         elif written != " ".join(written.split()) or any(sign in written for sign in ("'", '"', "$", "`", "\\", "+=", "#")):
-            notices.append(Notice(0, "spaces", f"{option}: quotes, $, #, += and double blanks do not survive in config.env; left out: keep it in config.json"))
+            notices.append(
+                Notice(
+                    0,
+                    "spaces",
+                    f"{option}: quotes, $, #, += and double blanks do not survive in config.env; left out: keep it in config.json",
+                )
+            )
         elif option in names:
             lines.append(f"export {names[option]}={_quoted(written)}")
         elif " " in written or not written:
-            notices.append(Notice(0, "spaces", f"{option} can only go into {EXTRA_ARGUMENTS}, which is split at blanks; left out"))
+            notices.append(
+                Notice(0, "spaces", f"{option} can only go into {EXTRA_ARGUMENTS}, which is split at blanks; left out")
+            )
         elif value is True:
             extra.append(f"--{option}")
         elif value is not False:
@@ -157,7 +165,11 @@ def _resolve(name: str, rest: str, values: Mapping[str, str], line: int, notices
     """Return a value as bash means it."""
     value, literal, comment = _unquote(rest.strip())
     if comment:
-        notices.append(Notice(line, "comment", f"{name}: SimpleTuner would read the inline comment {comment!r} as part of the value; taken off"))
+        notices.append(
+            Notice(
+                line, "comment", f"{name}: SimpleTuner would read the inline comment {comment!r} as part of the value; taken off"
+            )
+        )
     if literal:
         return value
 
@@ -178,7 +190,9 @@ def _resolve(name: str, rest: str, values: Mapping[str, str], line: int, notices
     # What arithmetic leaves behind must not be taken for a reference.
     parts = re.split(r"(\$\(\(.*?\)\)(?!\)))", value)
     resolved = [
-        re.sub(r"\$\(\((.*)\)\)", arithmetic, part) if part.startswith("$((") else re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", reference, part)
+        re.sub(r"\$\(\((.*)\)\)", arithmetic, part)
+        if part.startswith("$((")
+        else re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", reference, part)
         for part in parts
     ]
     return "".join(resolved)

@@ -58,16 +58,32 @@ def find_likeness(concept: Concept, advance: Callable[[], object] = lambda: None
     for record in concept.originals:
         same = by_bytes.setdefault(record.output_sha256, record.output)
         if same != record.output:
-            findings.append(Finding("duplicate", record.output, f"is the same picture as {same}", "remove one source, or raise the repeats", refused=False))
+            findings.append(
+                Finding(
+                    "duplicate",
+                    record.output,
+                    f"is the same picture as {same}",
+                    "remove one source, or raise the repeats",
+                    refused=False,
+                )
+            )
         else:
             with suppress(OSError):
                 looks.append(look_at(concept.folder / record.output, record.output))
         advance()
     for first, second, bits in near_pairs(looks):
         problem = f"looks like {first} ({bits} of 64 bits differ)"
-        findings.append(Finding("near-duplicate", second, problem, "look at both; remove one source if it adds nothing", refused=False))
+        findings.append(
+            Finding("near-duplicate", second, problem, "look at both; remove one source if it adds nothing", refused=False)
+        )
     findings += [
-        Finding("blurred", look.output, f"is not sharp ({look.sharpness:.0f}; pictures in focus have 100 and more)", "look at it; leave it out if it is out of focus", refused=False)
+        Finding(
+            "blurred",
+            look.output,
+            f"is not sharp ({look.sharpness:.0f}; pictures in focus have 100 and more)",
+            "look at it; leave it out if it is out of focus",
+            refused=False,
+        )
         for look in looks
         if look.sharpness < BLURRED_BELOW
     ]

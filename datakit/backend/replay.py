@@ -101,7 +101,7 @@ def replay_recipe(size: Size, rule: Resizing) -> Fate:
     return Fate(intermediary, target)
 
 
-TRAINERS: dict[str, Callable[[Size, Resizing], Fate]] = {"current": replay_current, "2024-10": replay_recipe}
+RELEASES: dict[str, Callable[[Size, Resizing], Fate]] = {"current": replay_current, "2024-10": replay_recipe}
 
 
 def _too_small(size: Size, rule: Resizing) -> bool:
@@ -144,9 +144,13 @@ def _by_edge(size: Size, rounded: float, edge: int, aspect: float) -> tuple[Size
     target = Size(_multiple(plain.width), _multiple(plain.height))
     if aspect >= 1:
         height = max(target.height, plain.height)
-        return target, Size(target.width, int(target.width / aspect)) if int(height * aspect) < target.width else Size(int(height * aspect), height)
+        return target, Size(target.width, int(target.width / aspect)) if int(height * aspect) < target.width else Size(
+            int(height * aspect), height
+        )
     width = max(target.width, plain.width)
-    return target, Size(int(target.height * aspect), target.height) if int(width / aspect) < target.height else Size(width, int(width / aspect))
+    return target, Size(int(target.height * aspect), target.height) if int(width / aspect) < target.height else Size(
+        width, int(width / aspect)
+    )
 
 
 def _cover(target: Size, aspect: float) -> Size:

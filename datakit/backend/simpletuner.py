@@ -20,7 +20,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from datakit.backend.concept import Concept, captions_hash
-from datakit.backend.replay import TRAINERS, Resizing
+from datakit.backend.replay import RELEASES, Resizing
 from datakit.errors import UsageError
 
 # Families whose sizes are multiples of 64 and whose canvas is not limited below the eight sizes.
@@ -140,7 +140,9 @@ def emit(
     if shuffle is not None:
         for concept in concepts:
             if concept.shuffled:
-                raise UsageError(f"{concept.folder} is shuffled already: leave out the caption shuffle, or give the dataset that crop wrote")
+                raise UsageError(
+                    f"{concept.folder} is shuffled already: leave out the caption shuffle, or give the dataset that crop wrote"
+                )
     changes = parse_settings(settings)
     cache = Path(os.path.abspath(cache_root))
     text_id = f"text-{family}-{captions_hash(concepts)}"
@@ -229,7 +231,14 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def unset(self) -> list[str]:
         """Keys that a global option of the trainer decides because the entry leaves them out."""
-        keys = ("resolution", "resolution_type", "minimum_image_size", "maximum_image_size", "target_downsample_size", "caption_strategy")
+        keys = (
+            "resolution",
+            "resolution_type",
+            "minimum_image_size",
+            "maximum_image_size",
+            "target_downsample_size",
+            "caption_strategy",
+        )
         return [key for key in keys if getattr(self, key) is None]
 
     def resizing(self) -> Resizing | str:
@@ -292,10 +301,12 @@ def changed_sizes(entries: Sequence[Entry], concepts: Sequence[Concept]) -> list
             found.append(f"{entry.id}: {rule}")
             continue
         for size, pictures in concept.buckets.items():
-            for trainer, replay in TRAINERS.items():
+            for release, replay in RELEASES.items():
                 fate = replay(size, rule)
                 if not fate.keeps(size):
-                    found.append(f"{entry.id}: {pictures} pictures of {size} would be {fate.describe(size)} by SimpleTuner {trainer}")
+                    found.append(
+                        f"{entry.id}: {pictures} pictures of {size} would be {fate.describe(size)} by SimpleTuner {release}"
+                    )
     return found
 
 

@@ -65,7 +65,19 @@ SWITCHES = {"USE_BITFIT": ("layer_freeze_strategy", "bitfit")}
 # Whitespace-separated options of any name.
 EXTRA_ARGUMENTS = "TRAINER_EXTRA_ARGS"
 # Names that steer the launcher or reach libraries through the environment; they stay in config.env.
-LAUNCHER = ("ENV", "CONFIG_BACKEND", "CONFIG_TYPE", "CONFIG_PATH", "SIMPLETUNER_", "CUDA_", "HF_", "NCCL_", "PYTORCH_", "TOKENIZERS_", "WANDB_")
+LAUNCHER = (
+    "ENV",
+    "CONFIG_BACKEND",
+    "CONFIG_TYPE",
+    "CONFIG_PATH",
+    "SIMPLETUNER_",
+    "CUDA_",
+    "HF_",
+    "NCCL_",
+    "PYTORCH_",
+    "TOKENIZERS_",
+    "WANDB_",
+)
 
 
 class TrainerConfig(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"--{name}", forbid_unknown_fields=True):

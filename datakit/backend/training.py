@@ -224,9 +224,13 @@ def ways_out(loads: Sequence[BucketLoad], batching: Batching) -> list[str]:
         if full:
             nearest = max(full, key=lambda size: area_kept(load.bucket, size))
             share = 1 - area_kept(load.bucket, nearest)
-            ways.append(f"{load.concept} {load.bucket}: move its {load.pictures} pictures to {nearest} (crop them again; cuts {share:.0%} off)")
+            ways.append(
+                f"{load.concept} {load.bucket}: move its {load.pictures} pictures to {nearest} (crop them again; cuts {share:.0%} off)"
+            )
         needed = math.ceil(batching.effective / load.pictures)
-        ways.append(f"{load.concept} {load.bucket}: show each picture {needed} times an epoch (now {load.passes}), or add {_short_of(load, batching)} pictures")
+        ways.append(
+            f"{load.concept} {load.bucket}: show each picture {needed} times an epoch (now {load.passes}), or add {_short_of(load, batching)} pictures"
+        )
     fits = min(load.pictures * load.passes for load in loads) // (batching.gpus * batching.accumulate)
     if fits >= 1:
         ways.append(f"all: batch size {fits} instead of {batching.size}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datakit.backend.checks import is_picture, list_files
-from datakit.backend.replay import TRAINERS, Resizing, bucket_name
+from datakit.backend.replay import RELEASES, Resizing, bucket_name
 from datakit.backend.simpletuner import EntryOnFile, bucketed_pictures, read_entries
 from datakit.errors import PictureError, UsageError
 
@@ -50,18 +50,24 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as plain data for ``--json``."""
         faults = [{"entry": fault.entry, "path": fault.path, "problem": fault.problem} for fault in self.faults]
-        return {"proved": not self.faults, "pictures": self.pictures, "buckets": self.buckets, "faults": faults, "notes": self.notes}
+        return {
+            "proved": not self.faults,
+            "pictures": self.pictures,
+            "buckets": self.buckets,
+            "faults": faults,
+            "notes": self.notes,
+        }
 
 
-def verify_config(path: Path, trainers: Sequence[str] = tuple(TRAINERS)) -> Verdict:
+def verify_config(path: Path, releases: Sequence[str] = tuple(RELEASES)) -> Verdict:
     """Replay every picture of every enabled image entry of a dataset config.
 
     Parameters
     ----------
     path
         A ``multidatabackend.json``, written by datakit or not.
-    trainers
-        Keys of `replay.TRAINERS`; a picture must be kept by each.
+    releases
+        Keys of `replay.RELEASES`; a picture must be kept by each.
 
     Raises
     ------
@@ -73,15 +79,21 @@ def verify_config(path: Path, trainers: Sequence[str] = tuple(TRAINERS)) -> Verd
         raise UsageError(f"{path} has no enabled local image dataset")
     verdict = Verdict()
     for entry in entries:
-        verify_entry(entry, trainers, verdict)
+        verify_entry(entry, releases, verdict)
     return verdict
 
 
-def verify_entry(entry: EntryOnFile, trainers: Sequence[str], verdict: Verdict) -> None:
+def verify_entry(entry: EntryOnFile, releases: Sequence[str], verdict: Verdict) -> None:
     """Replay every picture of one entry into a verdict."""
     folder = Path(entry.instance_data_dir)
     if not folder.is_absolute():
-        verdict.faults.append(Fault(entry.id, "", f"instance_data_dir {entry.instance_data_dir!r} is relative: the trainer looks from wherever it is started"))
+        verdict.faults.append(
+            Fault(
+                entry.id,
+                "",
+                f"instance_data_dir {entry.instance_data_dir!r} is relative: the trainer looks from wherever it is started",
+            )
+        )
     if not folder.is_dir():
         verdict.faults.append(Fault(entry.id, "", f"instance_data_dir {entry.instance_data_dir!r} is not there"))
         return
@@ -90,17 +102,19 @@ def verify_entry(entry: EntryOnFile, trainers: Sequence[str], verdict: Verdict) 
         verdict.faults.append(Fault(entry.id, "", f"cannot be proved: {rule}"))
         return
     if entry.unset:
-        verdict.notes.append(f"{entry.id}: {', '.join(entry.unset)} not set: the trainer's global options decide, taken as off here")
+        verdict.notes.append(
+            f"{entry.id}: {', '.join(entry.unset)} not set: the trainer's global options decide, taken as off here"
+        )
     pictures = [name for name in list_files(folder) if is_picture(name)]
     verdict.pictures[entry.id] = len(pictures)
     buckets = verdict.buckets.setdefault(entry.id, {})
     for name in pictures:
-        _replay(entry, folder, name, rule, trainers, verdict, buckets)
+        _replay(entry, folder, name, rule, releases, verdict, buckets)
     _compare(entry, folder, pictures, verdict)
 
 
 def _replay(
-    entry: EntryOnFile, folder: Path, name: str, rule: Resizing, trainers: Sequence[str], verdict: Verdict, buckets: dict[str, int],
+    entry: EntryOnFile, folder: Path, name: str, rule: Resizing, releases: Sequence[str], verdict: Verdict, buckets: dict[str, int],
 ) -> None:  # fmt: skip
     from datakit.images import open_picture
 
@@ -114,10 +128,10 @@ def _replay(
         verdict.faults.append(Fault(entry.id, name, f"is skipped by the trainer: {error}"))
         return
     buckets[bucket_name(size)] = buckets.get(bucket_name(size), 0) + 1
-    for trainer in trainers:
-        fate = TRAINERS[trainer](size, rule)
+    for release in releases:
+        fate = RELEASES[release](size, rule)
         if not fate.keeps(size):
-            verdict.faults.append(Fault(entry.id, name, f"{size} is {fate.describe(size)} by SimpleTuner {trainer}"))
+            verdict.faults.append(Fault(entry.id, name, f"{size} is {fate.describe(size)} by SimpleTuner {release}"))
     if entry.caption_strategy == "textfile" and not (folder / f"{stem}.txt").is_file():
         verdict.faults.append(Fault(entry.id, name, f"has no caption {stem}.txt: training stops at it"))
 
@@ -134,6 +148,8 @@ def _compare(entry: EntryOnFile, folder: Path, pictures: Sequence[str], verdict:
                 problem = f"the trainer {words} it: stop, delete its aspect_ratio_bucket files, start again"
                 verdict.faults.append(Fault(entry.id, name, problem))
         for path in sorted(seen - {os.path.normpath(folder / name) for name in pictures}):
-            verdict.faults.append(Fault(entry.id, os.path.relpath(path, folder), "the trainer holds it, but it is gone from the dataset"))
+            verdict.faults.append(
+                Fault(entry.id, os.path.relpath(path, folder), "the trainer holds it, but it is gone from the dataset")
+            )
     if bucketed is None:
         verdict.notes.append(f"{entry.id}: the trainer has not scanned the dataset yet; verify again once it has started")

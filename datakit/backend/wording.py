@@ -55,7 +55,9 @@ def tokenizer_counter(file: Path) -> Callable[[str], int]:
     return lambda text: len(tokenizer.encode(text).ids)
 
 
-def check_wording(concept: Concept, family: str, trigger: str | None = None, counter: Callable[[str], int] | None = None) -> list[Finding]:
+def check_wording(
+    concept: Concept, family: str, trigger: str | None = None, counter: Callable[[str], int] | None = None
+) -> list[Finding]:
     """Find captions that the encoders of a family would cut, and captions without the trigger word.
 
     Parameters
@@ -86,5 +88,13 @@ def check_wording(concept: Concept, family: str, trigger: str | None = None, cou
             problem = f"takes {about}{longest} tokenizer tokens, of which {' and '.join(cut)}"
             findings.append(Finding("length", record.caption, problem, "shorten it, or put what matters first", refused=False))
         if trigger is not None and any(trigger.casefold() not in line.casefold() for line in lines):
-            findings.append(Finding("trigger", record.caption, f"does not hold the trigger word {trigger!r}", "add it to the source caption, or use the shuffle option --prefix", refused=False))
+            findings.append(
+                Finding(
+                    "trigger",
+                    record.caption,
+                    f"does not hold the trigger word {trigger!r}",
+                    "add it to the source caption, or use the shuffle option --prefix",
+                    refused=False,
+                )
+            )
     return findings

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--saliency",
-    type=click.Choice(["bms", "mbd", "spectral", "all", "none"]),
-    default="bms",
+    type=click.Choice(["objects", "bms", "mbd", "spectral", "all", "none"]),
+    default="objects",
     show_default=True,
     help="What finds the subject where there is no face.",
 )

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 if TYPE_CHECKING:
     from datakit.report import Problem, Report
@@ -63,6 +62,8 @@ def progress_bar(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
 
 def print_json(value: Any) -> None:
     """Print plain data as JSON on stdout."""
+    import msgspec
+
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 

@@ -33,6 +33,7 @@ DETECTORS: Mapping[str, str | None] = {
     "none": None,
 }
 SALIENCY: Mapping[str, str | None] = {
+    "objects": "datakit.detect.objects:objects",
     "bms": "datakit.detect.saliency:boolean_map",
     "mbd": "datakit.detect.saliency:minimum_barrier",
     "spectral": "datakit.detect.saliency:spectral_residual",

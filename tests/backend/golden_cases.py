@@ -43,7 +43,9 @@ CASES: dict[str, Callable[[], bytes]] = {
     "copies.json": lambda: to_json(emit([concept("out", copies=5)], CACHE, "sdxl")),
     "captions-only.json": lambda: to_json(emit([concept("out", passes=5)], CACHE, "flux")),
     "two-concepts.json": lambda: to_json(emit([concept("person", passes=10), concept("style", 8)], CACHE)),
-    "caption-shuffle.json": lambda: to_json(emit([concept("out", passes=5)], CACHE, shuffle=CaptionShuffle(count=5, position_start=2))),
+    "caption-shuffle.json": lambda: to_json(
+        emit([concept("out", passes=5)], CACHE, shuffle=CaptionShuffle(count=5, position_start=2))
+    ),
     "settings.json": lambda: to_json(emit([concept("out")], CACHE, settings=["probability=0.5", "hash_filenames=true"])),
     **{f"config-{name}.json": lambda name=name: _preset(name) for name in PRESETS},
     "config.env": lambda: launcher_env(Batching(6, 2, 1)),

@@ -12,6 +12,7 @@ from datakit.backend.checks import caption_fault, check_dataset
 from datakit.backend.concept import read_concept
 from datakit.backend.simpletuner import stale_files
 from datakit.buckets import BUCKETS
+from datakit.geometry import Size
 from datakit.manifest import MANIFEST, read_manifest, to_line
 from tests.backend.conftest import sha256
 
@@ -24,7 +25,8 @@ def kinds(folder):
 def adopt(folder, output="p00.jpg"):
     """Make the manifest agree with a picture that a test put in place of datakit's."""
     records = [
-        msgspec.structs.replace(record, output_sha256=sha256(folder / output)) if record.output == output else record for record in read_manifest(folder)
+        msgspec.structs.replace(record, output_sha256=sha256(folder / output)) if record.output == output else record
+        for record in read_manifest(folder)
     ]
     (folder / MANIFEST).write_bytes(b"".join(map(to_line, records)))
 
@@ -66,6 +68,36 @@ def test_sixteen_bits(make_dataset):
     folder = make_dataset(buckets=BUCKETS[:1])
     save(folder, Image.new("I;16", BUCKETS[0]))
     assert kinds(folder) == [("depth", "p00.jpg")]
+
+
+def test_sixteen_bits_in_colour(make_dataset):
+    import struct
+    import zlib
+
+    folder = make_dataset(buckets=BUCKETS[:1])
+    width, height = BUCKETS[0]
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x12\x34" * 3 * width) * height, 1)
+    (folder / "p00.jpg").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    adopt(folder)
+    assert kinds(folder) == [("depth", "p00.jpg")]
+
+
+def test_a_comment_or_a_side_of_1216_is_no_finding(make_dataset):
+    folder = make_dataset(buckets=[Size(1216, 832)])
+    save(folder, Image.new("RGB", (1216, 832)), format="JPEG", comment=b"16 bits")
+    assert kinds(folder) == []
+
+
+def test_a_colour_profile_and_a_palette(make_dataset, make):
+    folder = make_dataset(buckets=BUCKETS[:2])
+    save(folder, Image.new("RGB", BUCKETS[0]), format="JPEG", icc_profile=make.rgb_profile("display_p3"))
+    save(folder, Image.new("P", BUCKETS[1]), "p01.jpg")
+    assert kinds(folder) == [("profile", "p00.jpg"), ("depth", "p01.jpg")]
 
 
 def test_an_orientation_tag(make_dataset):

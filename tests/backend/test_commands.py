@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from datakit.backend.concept import read_concept
 from datakit.buckets import BUCKETS
-from datakit.cli_backend import backend, check, config, steps, verify
+from datakit.cli.backend import backend, check, verify
+from datakit.cli.config import config, steps
 from datakit.errors import UsageError
 from datakit.last import remember
 
@@ -184,5 +185,5 @@ def test_every_command_and_option_has_help(command):
 
 def test_the_commands_import_no_picture_library():
     heavy = "{'numpy', 'PIL', 'cv2', 'mediapipe', 'imagehash', 'tqdm', 'msgspec'}"
-    code = f"import sys, datakit.cli_backend; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    code = f"import sys, datakit.cli.backend; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr == ""

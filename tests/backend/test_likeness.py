@@ -58,12 +58,16 @@ def test_near_pairs_are_those_of_counting_bits(hashes, limit):
     assert near_pairs(looks, limit) == expected
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("", 2), ("a cat", 4), ("a cat, sitting", 6), ("photorealistic", 4), ("4k 日本", 6)])
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("", 2), ("a cat", 4), ("a cat, sitting", 6), ("photorealistic", 4), ("4k 日本", 6)]
+)
 def test_tokens_are_estimated_by_words_digits_and_signs(text, tokens):
     assert estimate_tokens(text) == tokens
 
 
-@pytest.mark.parametrize(("words", "family", "named"), [(75, "sd3", []), (76, "sd3", ["CLIP"]), (153, "sd3", ["CLIP", "T5"]), (153, "flux", ["CLIP"])])
+@pytest.mark.parametrize(
+    ("words", "family", "named"), [(75, "sd3", []), (76, "sd3", ["CLIP"]), (153, "sd3", ["CLIP", "T5"]), (153, "flux", ["CLIP"])]
+)
 def test_long_captions_name_the_encoders_that_cut_them(make_dataset, words, family, named):
     folder = make_dataset(buckets=BUCKETS[:1])
     (folder / "p00.txt").write_text(" ".join(["word"] * words))

@@ -18,7 +18,12 @@ from datakit.store import Store
 
 def test_captions_come_out_clean_and_known(make_dataset):
     folder = make_dataset(buckets=BUCKETS[:5])
-    dirty = {"p00": b"\xef\xbb\xbfa, b", "p01": b"a\r\n\r\nb \r\n", "p02": "caf\xe9".encode("cp1252"), "p03": b"by hand\nand more"}
+    dirty = {
+        "p00": b"\xef\xbb\xbfa, b",
+        "p01": b"a\r\n\r\nb \r\n",
+        "p02": "caf\xe9".encode("cp1252"),
+        "p03": b"by hand\nand more",
+    }
     for stem, data in dirty.items():
         (folder / f"{stem}.txt").write_bytes(data)
     pictures = {path: path.read_bytes() for path in folder.glob("*.jpg")}
@@ -27,7 +32,12 @@ def test_captions_come_out_clean_and_known(make_dataset):
     mended = mend_captions(folder)
 
     assert (mended.cleaned, mended.adopted, mended.left) == (["p00.txt", "p01.txt", "p02.txt"], ["p03.txt"], [])
-    assert [(folder / f"p0{number}.txt").read_bytes() for number in range(4)] == [b"a, b", b"a\nb", "café".encode(), b"by hand\nand more"]
+    assert [(folder / f"p0{number}.txt").read_bytes() for number in range(4)] == [
+        b"a, b",
+        b"a\nb",
+        "café".encode(),
+        b"by hand\nand more",
+    ]
     after = read_concept(folder)
     assert check_dataset(after) == []
     assert [record.captions for record in after.records] == [1, 2, 1, 2, 1]

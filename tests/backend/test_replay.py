@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datakit.backend.replay import TRAINERS, Resizing, bucket_name, replay_current, replay_recipe
+from datakit.backend.replay import RELEASES, Resizing, bucket_name, replay_current, replay_recipe
 from datakit.backend.simpletuner import Entry, EntryOnFile, emit
 from datakit.buckets import BUCKETS
 from datakit.geometry import Size
@@ -26,13 +26,13 @@ def rule_of(entry: Entry) -> Resizing:
 
 @given(
     size=st.sampled_from(BUCKETS),
-    trainer=st.sampled_from(sorted(TRAINERS)),
+    release=st.sampled_from(sorted(RELEASES)),
     family=st.sampled_from(["sd3", "sdxl", "flux"]),
     passes=st.integers(1, 20),
 )
-def test_each_of_the_eight_sizes_is_a_fixed_point_of_the_emitted_entry(size, trainer, family, passes):
+def test_each_of_the_eight_sizes_is_a_fixed_point_of_the_emitted_entry(size, release, family, passes):
     rule = rule_of(emit([concept("out", passes=passes)], CACHE, family)[0])
-    assert TRAINERS[trainer](size, rule).keeps(size)
+    assert RELEASES[release](size, rule).keeps(size)
 
 
 def test_the_recipes_own_entry_moves_five_of_the_eight_sizes_by_1_to_7_pixels():
@@ -74,6 +74,22 @@ def test_squares_pixel_edges_and_other_areas_change_most_sizes(rule):
     assert sum(replay_current(size, rule).keeps(size) for size in BUCKETS) <= 1
 
 
+@pytest.mark.parametrize(
+    ("size", "rule", "resized", "cropped"),
+    [
+        ((3000, 2000), Resizing(1.0, "area", crop=True, square=False, largest=1.0, downsample=1.0), (1280, 853), (1280, 832)),
+        ((700, 1900), Resizing(1.0, "area", crop=True, square=False, largest=1.0, downsample=0.5), (640, 1737), (640, 1664)),
+        ((3000, 2000), Resizing(1024, "pixel", crop=True, square=False), (1536, 1024), (1536, 1024)),
+        ((900, 1600), Resizing(1024, "pixel", crop=True, square=False), (1044, 1856), (1024, 1856)),
+        ((1600, 900), Resizing(0.5, "area", crop=True, square=True), (1251, 704), (768, 768)),
+        ((900, 1600), Resizing(1024, "pixel", crop=True, square=True, largest=512, downsample=1536), (1548, 2752), (1024, 1024)),
+    ],
+)
+def test_other_entries_give_what_simpletuner_3_1_6_gave(size, rule, resized, cropped):
+    fate = replay_current(Size(*size), rule)
+    assert (fate.resized, fate.cropped) == (resized, cropped)
+
+
 def test_a_minimum_size_drops_what_is_below():
     rule = Resizing(1.0, "area", crop=True, square=False, smallest=1.04)
     dropped = [size for size in BUCKETS if replay_current(size, rule).dropped]
@@ -83,7 +99,7 @@ def test_a_minimum_size_drops_what_is_below():
 
 
 def test_the_eight_buckets_have_eight_names():
-    names = "1.0 1.29 0.78 1.46 0.68 1.75 0.57 2.09".split()
+    names = ["1.0", "1.29", "0.78", "1.46", "0.68", "1.75", "0.57", "2.09"]
     assert [bucket_name(size) for size in BUCKETS] == names
 
 

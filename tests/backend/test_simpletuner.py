@@ -36,7 +36,10 @@ def test_ids_and_caches_carry_the_hash_and_the_family():
     assert text["cache_dir"] == f"/cache/text/flux/{text['id']}"
 
 
-@pytest.mark.parametrize(("options", "repeats", "extra"), [({"copies": 5}, None, None), ({}, 5, 4), ({}, None, None), ({"lines": 5}, None, 4), ({"lines": 5}, 1, None)])
+@pytest.mark.parametrize(
+    ("options", "repeats", "extra"),
+    [({"copies": 5}, None, None), ({}, 5, 4), ({}, None, None), ({"lines": 5}, None, 4), ({"lines": 5}, 1, None)],
+)
 def test_repeats_are_extra_passes_and_left_out_at_none(make_dataset, options, repeats, extra):
     folder = make_dataset(buckets=BUCKETS[:2], **options)
     assert image_entries([read_concept(folder, repeats=repeats)])[0].get("repeats") == extra

@@ -23,7 +23,22 @@ from datakit.geometry import Size
 
 pytestmark = pytest.mark.simpletuner
 
-ABSENT = "torchvision torchaudio imageio boto3 botocore datasets peft einops colorama torchao wandb lycoris cv2 pillow_jxl".split()
+ABSENT = [
+    "torchvision",
+    "torchaudio",
+    "imageio",
+    "boto3",
+    "botocore",
+    "datasets",
+    "peft",
+    "einops",
+    "colorama",
+    "torchao",
+    "wandb",
+    "lycoris",
+    "cv2",
+    "pillow_jxl",
+]
 
 
 def ask_simpletuner(sizes=(), pictures=()):
@@ -32,14 +47,20 @@ def ask_simpletuner(sizes=(), pictures=()):
         pytest.skip("set DATAKIT_SIMPLETUNER_SRC and DATAKIT_SIMPLETUNER_PYTHON")
     job = {"source": source, "absent": ABSENT, "sizes": list(sizes), "pictures": list(pictures)}
     driver = Path(__file__).parent / "wheel_driver.py"
-    done = subprocess.run([python, "-B", str(driver)], input=json.dumps(job), capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(
+        [python, "-B", str(driver)], input=json.dumps(job), capture_output=True, text=True, timeout=500, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("family", ["sd3", "sdxl", "flux"])
 def test_every_picture_reaches_the_model_pixel_by_pixel(make_dataset, family):
-    concepts = [read_concept(make_dataset("eight")), read_concept(make_dataset("copies", copies=2)), read_concept(make_dataset("lines", lines=3))]
+    concepts = [
+        read_concept(make_dataset("eight")),
+        read_concept(make_dataset("copies", copies=2)),
+        read_concept(make_dataset("lines", lines=3)),
+    ]
     entries = json.loads(to_json(emit(concepts, Path("/cache"), family)))
     pictures = [
         {"path": str(concept.folder / record.output), "entry": entry}
@@ -59,7 +80,15 @@ def test_the_replay_agrees_with_the_real_arithmetic():
         {"resolution": 0.5, "resolution_type": "area", "crop": True, "crop_aspect": "square", "crop_style": "center"},
         {"resolution": 1024, "resolution_type": "pixel", "crop": True, "crop_aspect": "preserve", "crop_style": "center"},
         {"resolution": 1024, "resolution_type": "pixel", "crop": True, "crop_aspect": "square", "crop_style": "center"},
-        {"resolution": 1.0, "resolution_type": "area", "crop": True, "crop_aspect": "preserve", "crop_style": "center", "maximum_image_size": 1.0, "target_downsample_size": 1.0},
+        {
+            "resolution": 1.0,
+            "resolution_type": "area",
+            "crop": True,
+            "crop_aspect": "preserve",
+            "crop_style": "center",
+            "maximum_image_size": 1.0,
+            "target_downsample_size": 1.0,
+        },
     ]
     cases = [
         {"size": size, "entry": entry}

@@ -50,7 +50,9 @@ def test_every_gpu_gets_its_share(buckets, passes, batch, gpus, accumulate):
         assert load.too_small == (load.pictures * passes < batch * gpus * accumulate)
 
 
-@given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 20)), min_size=1, max_size=4), st.integers(1, 32), st.integers(1, 50))
+@given(
+    st.lists(st.tuples(st.integers(1, 500), st.integers(1, 20)), min_size=1, max_size=4), st.integers(1, 32), st.integers(1, 50)
+)
 def test_steps_follow_the_recipes_formula_and_lead_back_to_the_epochs(counts, batch, epochs):
     training = plan_training(counts, Batching(batch), epochs=epochs)
     exact = sum(pictures * repeats for pictures, repeats in counts) * epochs / batch

@@ -33,7 +33,7 @@ class Nothing:
 
 
 class EmptyModule(types.ModuleType):
-    __path__ = []
+    __path__ = ()
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -97,13 +97,17 @@ def main():
     for case in job["sizes"]:
         size = case["size"]
         sample, prepared = prepare(case["entry"], Image.new("RGB", size))
-        fates.append({"resized": sample.resized or size, "cropped": list(prepared.target_size), "bucket": str(prepared.aspect_ratio)})
+        fates.append(
+            {"resized": sample.resized or size, "cropped": list(prepared.target_size), "bucket": str(prepared.aspect_ratio)}
+        )
     same = {}
     for case in job["pictures"]:
         with Image.open(case["path"]) as image:
             before = np.asarray(image.convert("RGB"))
             _, prepared = prepare(case["entry"], image.copy())
-        same[case["path"]] = before.shape == np.asarray(prepared.image).shape and bool((before == np.asarray(prepared.image)).all())
+        same[case["path"]] = before.shape == np.asarray(prepared.image).shape and bool(
+            (before == np.asarray(prepared.image)).all()
+        )
     json.dump({"fates": fates, "same": same}, answers)
 
 

@@ -10,29 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from datakit.cli_config import (
+from datakit.cli.config import (
     batching_options,
     chosen,
-    config,
     datasets_argument,
     json_option,
     repeats_option,
-    steps,
     write_files,
 )
+from datakit.cli.shared import print_json
 
 if TYPE_CHECKING:
     from datakit.backend.checks import Finding
     from datakit.backend.concept import Concept
-
-__all__ = ["backend", "check", "config", "steps", "verify"]
 
 # Lines printed of one kind of finding; --json prints all.
 _SHOWN = 10
 # Below, a scale above 1 only comes from rounding a window to whole pixels.
 _ENLARGED = 1.01
 
-family_option = click.option("--model-family", "family", default="sd3", show_default=True, metavar="NAME", help="sd3, sdxl or flux.")
+family_option = click.option(
+    "--model-family", "family", default="sd3", show_default=True, metavar="NAME", help="sd3, sdxl or flux."
+)
 fix_option = click.option(
     "--fix", is_flag=True,
     help="First mend captions (byte order marks, carriage returns, blanks, encoding) and take edited ones into the manifest. Writes to this dataset alone, never to the source.",
@@ -41,15 +40,47 @@ fix_option = click.option(
 
 @click.command()
 @datasets_argument
-@click.option("--cache-root", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder for the trainer's caches of latents and text embeddings.")
-@click.option("--output", default="multidatabackend.json", show_default=True, metavar="FILE", help="Where to write; - for stdout.")
+@click.option(
+    "--cache-root",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for the trainer's caches of latents and text embeddings.",
+)
+@click.option(
+    "--output", default="multidatabackend.json", show_default=True, metavar="FILE", help="Where to write; - for stdout."
+)
 @click.option("--trainer", default="simpletuner", show_default=True, metavar="NAME", help="Whose dataset config to write.")
-@click.option("--id", "names", multiple=True, metavar="NAME", help="Name of each dataset, in the same order; the content hash is added. [default: the folder's name]")
+@click.option(
+    "--id",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Name of each dataset, in the same order; the content hash is added. [default: the folder's name]",
+)
 @repeats_option
 @family_option
-@click.option("--caption-shuffle", type=click.IntRange(min=1), metavar="N", help="Let the trainer shuffle each caption into N orders instead of writing copies; needs SimpleTuner 4.0.5 or later.")
-@click.option("--keep", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Leading tokens that --caption-shuffle leaves in place.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a key of every image entry; values are JSON, text as it is; repeatable.")
+@click.option(
+    "--caption-shuffle",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Let the trainer shuffle each caption into N orders instead of writing copies; needs SimpleTuner 4.0.5 or later.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Leading tokens that --caption-shuffle leaves in place.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of every image entry; values are JSON, text as it is; repeatable.",
+)
 @fix_option
 @json_option
 @click.pass_context
@@ -92,7 +123,7 @@ def backend(
     changed = changed_sizes(entries, concepts)
     if findings or changed:
         if as_json:
-            _print_json({"written": None, "findings": [_plain(*pair) for pair in findings], "changed": changed})
+            print_json({"written": None, "findings": [_plain(*pair) for pair in findings], "changed": changed})
         else:
             _print_findings(findings, err=True)
             for sentence in changed:
@@ -106,15 +137,27 @@ def backend(
         write_files([(Path(output), content)], overwrite=True, quiet=as_json)
     summary = [(entry.id, concept) for entry, concept in zip(entries, concepts, strict=False)]
     if as_json and output != "-":
-        _print_json({"written": output, "entries": [{"id": name, "pictures": len(one.records), "passes": one.passes} for name, one in summary], "findings": [], "changed": []})
+        print_json(
+            {
+                "written": output,
+                "entries": [{"id": name, "pictures": len(one.records), "passes": one.passes} for name, one in summary],
+                "findings": [],
+                "changed": [],
+            }
+        )
         return
     for name, concept in summary:
         often = "once" if concept.passes == 1 else f"{concept.passes} times"
-        click.echo(f"{name}: {len(concept.records)} pictures in {len(concept.buckets)} buckets, each file seen {often} an epoch", err=output == "-")
+        click.echo(
+            f"{name}: {len(concept.records)} pictures in {len(concept.buckets)} buckets, each file seen {often} an epoch",
+            err=output == "-",
+        )
         for note in concept.notes:
             click.echo(f"  {note}", err=output == "-")
     if shuffle is not None:
-        click.echo(f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word", err=True)
+        click.echo(
+            f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word", err=True
+        )
     click.echo("proved: every picture is trained pixel by pixel as written", err=output == "-")
 
 
@@ -124,7 +167,12 @@ def backend(
 @batching_options
 @family_option
 @click.option("--trigger", metavar="WORD", help="A word or phrase that every caption must hold.")
-@click.option("--tokenizer", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE", help="A tokenizer.json, to count caption tokens exactly (needs the library tokenizers).")
+@click.option(
+    "--tokenizer",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="A tokenizer.json, to count caption tokens exactly (needs the library tokenizers).",
+)
 @fix_option
 @json_option
 @click.pass_context
@@ -170,12 +218,14 @@ def check(
     training = plan_training([(len(concept.records), concept.passes) for concept in concepts], batching, epochs=1.0, loads=loads)
     ways = ways_out(loads, batching)
     if as_json:
-        _print_json({"findings": [_plain(*pair) for pair in findings], "training": training.to_json(), "ways_out": ways})
+        print_json({"findings": [_plain(*pair) for pair in findings], "training": training.to_json(), "ways_out": ways})
     else:
         _print_findings(findings)
         _print_epoch(concepts, training.real_steps_per_epoch, loads)
         if ways:
-            click.echo("buckets too small for one optimizer step; SimpleTuner stops, or drops them where a minimum size is set. Ways out:")
+            click.echo(
+                "buckets too small for one optimizer step; SimpleTuner stops, or drops them where a minimum size is set. Ways out:"
+            )
             for way in ways:
                 click.echo(f"  {way}")
         small = sum(load.too_small for load in loads)
@@ -185,10 +235,16 @@ def check(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default="multidatabackend.json")
-@click.option("--trainer", "trainers", multiple=True, metavar="RELEASE", help="current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: both]")
+@click.option(
+    "--release",
+    "releases",
+    multiple=True,
+    metavar="RELEASE",
+    help="current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: both]",
+)
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, file: Path, trainers: tuple[str, ...], as_json: bool) -> None:
+def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], as_json: bool) -> None:
     """Prove that SimpleTuner trains every picture of a dataset config as written.
 
     Replays its bucket, resize and crop arithmetic for each picture of FILE (multidatabackend.json by default,
@@ -198,18 +254,18 @@ def verify(ctx: click.Context, file: Path, trainers: tuple[str, ...], as_json: b
 
     \b
     datakit verify
-    datakit verify config/multidatabackend.json --trainer current --json
+    datakit verify config/multidatabackend.json --release current --json
     """
-    from datakit.backend.replay import TRAINERS
+    from datakit.backend.replay import RELEASES
     from datakit.backend.verify import verify_config
     from datakit.errors import UsageError
 
-    unknown = [trainer for trainer in trainers if trainer not in TRAINERS]
+    unknown = [release for release in releases if release not in RELEASES]
     if unknown:
-        raise UsageError(f"trainer {unknown[0]!r} is not known: use {' or '.join(TRAINERS)}")
-    verdict = verify_config(file, trainers or tuple(TRAINERS))
+        raise UsageError(f"release {unknown[0]!r} is not known: use {' or '.join(RELEASES)}")
+    verdict = verify_config(file, releases or tuple(RELEASES))
     if as_json:
-        _print_json(verdict.to_json())
+        print_json(verdict.to_json())
     else:
         for name, count in verdict.pictures.items():
             buckets = ", ".join(f"{bucket}: {number}" for bucket, number in sorted(verdict.buckets[name].items()))
@@ -218,7 +274,11 @@ def verify(ctx: click.Context, file: Path, trainers: tuple[str, ...], as_json: b
             click.echo(f"  {note}")
         for fault in verdict.faults:
             click.echo(str(fault))
-        click.echo(f"not proved: {len(verdict.faults)} faults" if verdict.faults else "proved: every picture is trained pixel by pixel as written")
+        click.echo(
+            f"not proved: {len(verdict.faults)} faults"
+            if verdict.faults
+            else "proved: every picture is trained pixel by pixel as written"
+        )
     ctx.exit(1 if verdict.faults else 0)
 
 
@@ -234,7 +294,13 @@ def _enlarged(concept: Concept) -> list[Finding]:
     from datakit.backend.checks import Finding
 
     return [
-        Finding("upscaled", record.output, f"was enlarged {record.scale:.2f} times", "take a larger source, or leave it out", refused=False)
+        Finding(
+            "upscaled",
+            record.output,
+            f"was enlarged {record.scale:.2f} times",
+            "take a larger source, or leave it out",
+            refused=False,
+        )
         for record in concept.originals
         if record.scale is not None and record.scale > _ENLARGED
     ]
@@ -247,7 +313,10 @@ def _mend(folders: Sequence[Path]) -> None:
         mended = mend_captions(folder)
         for words, names in (("mended", mended.cleaned), ("took into the manifest, as edited by hand,", mended.adopted)):
             if names:
-                click.echo(f"{folder}: {words} {len(names)} captions: {' '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}", err=True)
+                click.echo(
+                    f"{folder}: {words} {len(names)} captions: {' '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}",
+                    err=True,
+                )
         for name, reason in mended.left:
             click.echo(f"{folder}: {name} cannot be mended: {reason}", err=True)
 
@@ -270,19 +339,15 @@ def _print_epoch(concepts: Sequence[Concept], steps_an_epoch: int, loads: Sequen
             click.echo(f"{concept.name}: {note}")
     for load in loads:
         mark = "  too small" if load.too_small else ""
-        click.echo(f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} pictures x {load.passes}: {load.real} micro-batches, {load.padded} padded samples{mark}")
+        click.echo(
+            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} pictures x {load.passes}: {load.real} micro-batches, {load.padded} padded samples{mark}"
+        )
     click.echo(f"one real epoch takes {steps_an_epoch} optimizer steps")
 
 
 def _plain(concept: Concept, finding: Finding) -> dict[str, Any]:
     names = ("kind", "path", "problem", "remedy", "refused")
     return {"dataset": str(concept.folder)} | {name: getattr(finding, name) for name in names}
-
-
-def _print_json(value: Any) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.encode(value))
 
 
 def _progress(total: int, what: str) -> AbstractContextManager[Any]:

@@ -25,9 +25,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 def batching_options(command: Command) -> Command:
     """Add --batch-size, --gpus and --accumulate to a command."""
     for option in (
-        click.option("--accumulate", type=int, default=1, show_default=True, metavar="A", help="Micro-batches added up before one optimizer step."),
+        click.option(
+            "--accumulate",
+            type=int,
+            default=1,
+            show_default=True,
+            metavar="A",
+            help="Micro-batches added up before one optimizer step.",
+        ),
         click.option("--gpus", type=int, default=1, show_default=True, metavar="G", help="GPUs that train beside each other."),
-        click.option("--batch-size", type=int, default=1, show_default=True, metavar="B", help="Pictures in one micro-batch on one GPU."),
+        click.option(
+            "--batch-size", type=int, default=1, show_default=True, metavar="B", help="Pictures in one micro-batch on one GPU."
+        ),
     ):
         command = option(command)
     return command
@@ -36,9 +45,17 @@ def batching_options(command: Command) -> Command:
 def length_options(command: Command) -> Command:
     """Add --epochs, --steps and --concept to a command."""
     for option in (
-        click.option("--concept", "counts", multiple=True, metavar="PxR", help="P pictures seen R times an epoch, such as 48x5, where there is no dataset yet; repeatable."),
+        click.option(
+            "--concept",
+            "counts",
+            multiple=True,
+            metavar="PxR",
+            help="P pictures seen R times an epoch, such as 48x5, where there is no dataset yet; repeatable.",
+        ),
         click.option("--steps", type=int, metavar="N", help="Optimizer steps in all; tells the epochs."),
-        click.option("--epochs", type=float, metavar="N", help="Epochs in all; tells the steps. [default: 10 where no --steps are given]"),
+        click.option(
+            "--epochs", type=float, metavar="N", help="Epochs in all; tells the steps. [default: 10 where no --steps are given]"
+        ),
     ):
         command = option(command)
     return command
@@ -57,7 +74,9 @@ def chosen(datasets: Sequence[Path]) -> list[Path]:
 
 def print_training(training: Training) -> None:
     """Print the numbers of a training as a table."""
-    click.echo(f"max train steps       {training.max_train_steps:>8}   ({training.epochs:g} epochs of {training.recipe_steps_per_epoch:g} steps: pictures x repeats / batch)")
+    click.echo(
+        f"max train steps       {training.max_train_steps:>8}   ({training.epochs:g} epochs of {training.recipe_steps_per_epoch:g} steps: pictures x repeats / batch)"
+    )
     click.echo(f"warm-up steps         {training.lr_warmup_steps:>8}   (10 %)")
     click.echo(f"checkpoint every      {training.checkpointing_steps:>8}   steps")
     click.echo(f"validation every      {training.validation_steps:>8}   steps")
@@ -68,9 +87,17 @@ def print_training(training: Training) -> None:
     click.echo(f"  {'':{width}}  {'bucket':>9} {'pictures':>8} {'passes':>6} {'planned':>7} {'real':>6} {'padded':>6}")
     for load in training.loads:
         mark = "  too few for one optimizer step" if load.too_small else ""
-        click.echo(f"  {load.concept:{width}}  {load.bucket!s:>9} {load.pictures:>8} {load.passes:>6} {load.planned:>7} {load.real:>6} {load.padded:>6}{mark}")
+        click.echo(
+            f"  {load.concept:{width}}  {load.bucket!s:>9} {load.pictures:>8} {load.passes:>6} {load.planned:>7} {load.real:>6} {load.padded:>6}{mark}"
+        )
     planned, real = training.planned_steps_per_epoch, training.real_steps_per_epoch
-    click.echo(f"optimizer steps an epoch: {planned} planned, {real} real; {training.max_train_steps} steps are {training.real_epochs:.4g} real epochs")
+    click.echo(
+        f"optimizer steps an epoch: {planned} planned, {real} real; {training.max_train_steps} steps are {training.real_epochs:.4g} real epochs"
+    )
+    if planned != real:
+        click.echo(
+            "the trainer's own count of epochs will be off: it fills up the last batch of a bucket in every pass, which it does not plan for"
+        )
 
 
 def parse_counts(counts: Sequence[str]) -> list[tuple[int, int]]:
@@ -141,7 +168,7 @@ class _WritesByDefault(click.Group):
     """A group whose command `write` needs no name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or args[0] not in (*self.commands, "--help"):
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
             args = ["write", *args]
         return super().parse_args(ctx, args)
 
@@ -156,17 +183,45 @@ def config() -> None:
 
 @config.command()
 @datasets_argument
-@click.option("--preset", default="sd3-lora", show_default=True, metavar="NAME", help="sd3-lora or sd3-full (SD3.5 Large), sdxl-lora, flux-lora.")
+@click.option(
+    "--preset",
+    default="sd3-lora",
+    show_default=True,
+    metavar="NAME",
+    help="sd3-lora or sd3-full (SD3.5 Large), sdxl-lora, flux-lora.",
+)
 @length_options
 @repeats_option
 @batching_options
 @click.option("--learning-rate", type=float, metavar="X", help="Instead of the preset's.")
-@click.option("--validation-prompt", default="a photo", show_default=True, metavar="TEXT", help="What is drawn at each validation.")
-@click.option("--backend-config", default="config/multidatabackend.json", show_default=True, metavar="PATH", help="Where the trainer finds multidatabackend.json.")
+@click.option(
+    "--validation-prompt", default="a photo", show_default=True, metavar="TEXT", help="What is drawn at each validation."
+)
+@click.option(
+    "--backend-config",
+    default="config/multidatabackend.json",
+    show_default=True,
+    metavar="PATH",
+    help="Where the trainer finds multidatabackend.json.",
+)
 @click.option("--output-dir", default="output", show_default=True, metavar="DIR", help="Where the trainer writes checkpoints.")
-@click.option("--output", default="config.json", show_default=True, metavar="FILE", help="Where to write config.json; - for stdout.")
-@click.option("--env", "env_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the high-level config.env there.")
-@click.option("--accelerate", "yaml_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write an accelerate YAML there.")
+@click.option(
+    "--output", default="config.json", show_default=True, metavar="FILE", help="Where to write config.json; - for stdout."
+)
+@click.option(
+    "--env",
+    "env_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the high-level config.env there.",
+)
+@click.option(
+    "--accelerate",
+    "yaml_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write an accelerate YAML there.",
+)
 @click.option("--deepspeed", is_flag=True, help="DeepSpeed ZeRO stage 2 in the accelerate YAML.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def write(
@@ -242,7 +297,9 @@ def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> Non
         content = environment.encode()
     else:
         options, notices = env_to_config(text)
-        content = msgspec.json.format(msgspec.json.encode({f"--{key}": value for key, value in options.items()}), indent=2) + b"\n"
+        content = (
+            msgspec.json.format(msgspec.json.encode({f"--{key}": value for key, value in options.items()}), indent=2) + b"\n"
+        )
     if output == "-":
         click.echo(content, nl=False)
     else:

@@ -1,0 +1,174 @@
+"""``datakit shuffle``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from datakit.cli.shared import execution_options, print_report
+
+if TYPE_CHECKING:
+    from datakit.stage import Execution
+
+_AUGMENT_HELP = """Change the pixels of copies 2 to N; strengths are optional and draw a value for each copy:
+
+\b
+flip=0.5        probability of mirroring; swaps left and right in the caption
+rotate=3        degrees, either way, 0 to 45; takes the largest window inside, no border
+crop=0.95       least share of each side that is kept, 0.5 to 1
+hue=5           degrees on the colour wheel, either way, 0 to 180
+saturation=0.1  share by which it is raised or lowered, 0 to 1
+brightness=0.1  the same
+contrast=0.1    the same
+grayscale=0.05  probability of taking the colour out
+blur=1          largest standard deviation in pixels, 0 to 10
+noise=5         largest standard deviation in levels of 255, 0 to 50"""
+
+
+@click.command()
+@click.argument("source", metavar="[SRC]", type=click.Path(path_type=Path), required=False)
+@click.argument("output", metavar="[OUT]", type=click.Path(path_type=Path), required=False)
+@click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Copies of each picture.")
+@click.option(
+    "--keep", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Leading tokens that never move."
+)
+@click.option("--keep-separator", metavar="TEXT", help="Tokens before this text never move, such as '|||'; it is left out.")
+@click.option(
+    "--separator", metavar="TEXT", help="What stands between tokens. [default: commas, and full stops that end a sentence]"
+)
+@click.option("--prefix", default="", metavar="TEXT", help="Put before every caption, a trigger word for instance.")
+@click.option("--suffix", default="", metavar="TEXT", help="Put behind every caption.")
+@click.option(
+    "--drop-tokens",
+    type=click.FloatRange(0, 1),
+    default=0,
+    metavar="P",
+    help="Leave out each movable token with this probability.",
+)
+@click.option(
+    "--drop-caption",
+    type=click.FloatRange(0, 1),
+    default=0,
+    metavar="P",
+    help="Empty the whole caption of a copy with this probability. SimpleTuner reads an empty .txt as no caption; "
+    "kohya's sd-scripts stop at one, use their caption_dropout_rate.",
+)
+@click.option("--wildcards", is_flag=True, help="Choose one of {a|b} anew for each copy.")
+@click.option("--shuffle-first", is_flag=True, help="Shuffle copy 1 too, which otherwise keeps its order.")
+@click.option(
+    "--captions-only",
+    is_flag=True,
+    help="Write each picture once, with N captions as N lines of one .txt, so that a trainer encodes it once. SimpleTuner "
+    "and OneTrainer draw one of the lines; kohya's sd-scripts do with enable_wildcard, otherwise they read the first alone.",
+)
+@click.option("--augment", "augment_text", default="", metavar="NAME[=STRENGTH],...", help=_AUGMENT_HELP)
+@click.option("--flip-anyway", is_flag=True, help="Mirror pictures whose captions speak of text, letters or a sign too.")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of augmented jpg and webp.")
+@click.option(
+    "--link",
+    type=click.Choice(["auto", "hard", "reflink", "symlink", "copy"]),
+    default="auto",
+    show_default=True,
+    help="How copies that are not augmented are made; auto is the first that works of hard, reflink, copy. Editing a hard "
+    "link in place edits the source too.",
+)
+@click.option("--seed", type=int, default=42, show_default=True, help="Of all that is drawn.")
+@click.option("--dry-run", is_flag=True, help="Print every copy as a JSON line on stdout and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
+@execution_options
+@click.pass_context
+def shuffle(
+    ctx: click.Context,
+    *,
+    source: Path | None,
+    output: Path | None,
+    repeats: int,
+    keep: int,
+    keep_separator: str | None,
+    separator: str | None,
+    prefix: str,
+    suffix: str,
+    drop_tokens: float,
+    drop_caption: float,
+    wildcards: bool,
+    shuffle_first: bool,
+    captions_only: bool,
+    augment_text: str,
+    flip_anyway: bool,
+    quality: int,
+    link: str,
+    seed: int,
+    dry_run: bool,
+    as_json: bool,
+    verbose: bool,
+    execution: Execution,
+) -> None:
+    """Write N copies of each picture in SRC to OUT, each with its caption's tokens in another order.
+
+    SRC is by default the dataset that was last written from this folder, OUT is SRC_shuffled. Tokens are the
+    pieces of a caption between commas and full stops; those behind the first --keep are shuffled, differently
+    for each copy as long as there are orders left, and joined by ", ". Each line of a caption is a caption of its
+    own. Copies cost next to no space: they are links, unless --augment changes their pixels. Run again, only new
+    and changed copies are made.
+
+    \b
+    datakit shuffle --repeats 5 --keep 2
+    datakit shuffle out/ --captions-only
+    datakit shuffle out/ copies/ --augment flip,rotate=3,brightness
+    """
+    from datakit.augment import parse_augmentations
+    from datakit.last import remember
+    from datakit.manifest import to_line
+    from datakit.shuffle import plan_shuffle, shuffle_folder
+    from datakit.variants import ShuffleOptions
+
+    options = ShuffleOptions(
+        repeats=repeats,
+        keep=keep,
+        separator=separator,
+        keep_separator=keep_separator,
+        wildcards=wildcards,
+        prefix=prefix,
+        suffix=suffix,
+        drop_tokens=drop_tokens,
+        drop_caption=drop_caption,
+        shuffle_first=shuffle_first,
+        captions_only=captions_only,
+        augment=parse_augmentations(augment_text),
+        flip_anyway=flip_anyway,
+        quality=quality,
+        link=link,
+        seed=seed,
+    )
+    dataset = source or _last()
+    if dry_run:
+        variants, report = plan_shuffle(dataset, options)
+        for variant in variants:
+            click.echo(to_line(variant), nl=False)
+        print_report(report, as_json, verbose, err=True)
+    else:
+        target = output or dataset.with_name(f"{dataset.resolve().name}_shuffled")
+        report = shuffle_folder(dataset, target, options, execution=execution)
+        remember(Path.cwd(), "shuffle", target)
+        print_report(report, as_json, verbose)
+    ctx.exit(report.exit_code)
+
+
+def _last() -> Path:
+    """Return the dataset that the last stage run from this folder wrote, and say so.
+
+    After a shuffle that is what was shuffled, so that the same command run again goes on where it stopped.
+    """
+    from datakit.last import last_dataset
+    from datakit.store import read_origin
+
+    dataset, stage = last_dataset(Path.cwd())
+    origin = read_origin(dataset) if stage == "shuffle" else None
+    if origin and Path(origin.source).is_dir():
+        dataset, stage = Path(origin.source), "shuffle, which read it"
+    shown = dataset.relative_to(Path.cwd()) if dataset.is_relative_to(Path.cwd()) else dataset
+    click.echo(f"using {shown}/ (from the last {stage})", err=True)
+    return shown

@@ -1,0 +1,286 @@
+"""Stage 2: write copies of each picture whose captions are shuffled, linked where nothing is augmented."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from datakit import __version__
+from datakit.augment import augment, enlargement_of
+from datakit.captions import Caption, read_caption
+from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems, shared_stems
+from datakit.errors import CaptionError, SampleError
+from datakit.geometry import Box, Size
+from datakit.images import Format, Picture, encode, open_picture
+from datakit.links import place
+from datakit.manifest import MANIFEST, Record, read_manifest
+from datakit.report import Problem, Report
+from datakit.stage import Execution, Made, NotMade, Task, run_stage, temporary_name, write_temporary
+from datakit.store import PICTURE_SUFFIXES, Origin, Store, read_origin
+from datakit.tokens import count_orders
+from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
+
+_ENCODED: dict[str, Format] = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
+
+
+def shuffle_folder(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: ShuffleOptions = ShuffleOptions(),
+    *,
+    execution: Execution = Execution(),
+) -> Report:
+    """Write copies of every captioned picture of a folder into a dataset, and report what was done.
+
+    The order of a copy's tokens depends on the seed, the sample's id and the number of the copy alone. Only new
+    and changed copies are made; see `datakit.stage`.
+
+    Parameters
+    ----------
+    source, output
+        The folder to read, never written to, and the dataset to write.
+    options
+        How many copies, and how they differ.
+    execution
+        Workers, limits, what may be replaced.
+
+    Raises
+    ------
+    UsageError
+        A folder or an option cannot be used.
+    DatasetBusyError
+        Another run is writing to ``output``.
+    PlanError
+        A line of a manifest cannot be used.
+    """
+    folder, target = Path(source), Path(output)
+    report = Report("shuffle", str(folder), str(target))
+    found = find_source(folder, target)
+    planned = _plan(found, options, report)
+    records = {record.output: record for record in read_manifest(folder)} if (folder / MANIFEST).exists() else {}
+    origin = read_origin(folder)
+    uncropped = Path(origin.source) if origin and origin.stage == "crop" else None
+    key = options.key()
+    tasks = [
+        _task(sample, variant, key, _Material(variant, caption, records.get(sample.id), uncropped))
+        for sample, caption, variants in planned
+        for variant in variants
+    ]
+    with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
+        store.remember_origin(Origin("shuffle", str(folder.resolve())))
+        store.fingerprints.trust(folder)
+        augmented = partial(
+            _augmented, options=options, temporary=store.temporary, background=origin.background if origin else "white"
+        )
+        linked = partial(_linked, options=options, store=store)
+        present = {sample.id for sample in found.samples}
+        run_stage(store, tasks, present, augmented, execution=execution, report=report, make_light=linked)
+    return report
+
+
+def plan_shuffle(source: str | os.PathLike[str], options: ShuffleOptions = ShuffleOptions()) -> tuple[list[Variant], Report]:
+    """Decide on every copy without writing anything; return them in the order of their sources.
+
+    Raises
+    ------
+    UsageError
+        The folder cannot be used.
+    """
+    report = Report("shuffle", str(source), "")
+    planned = _plan(find_source(Path(source), None), options, report)
+    variants = [variant for _, _, variants in planned for variant in variants]
+    report.done = len(variants)
+    report.sort()
+    return variants, report
+
+
+def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[Sample, Caption, list[Variant]]]:
+    """Read every caption, decide on all copies, and fill in the report's table and notes."""
+    report.refused += [Problem(*refusal) for refusal in found.refused]
+    stems = output_stems(found.samples)
+    shared = shared_stems(found.samples, stems)
+    if shared:
+        report.notes.append(
+            f"{len(shared)} pictures share a name but for extension or case: their copies carry it: {_few(shared)}"
+        )
+    starts = dict(stems) if options.captions_only else copy_stems(stems, options.repeats)
+    moved = [sample.id for sample in found.samples if not options.captions_only and starts[sample.id] != f"{stems[sample.id]}_"]
+    if moved:
+        names = ", ".join(f"{starts[sample]}1" for sample in moved[:3])
+        report.notes.append(
+            f"{len(moved)} pictures have copies whose name another picture has: they are called {names} and so on"
+        )
+    planned: list[tuple[Sample, Caption, list[Variant]]] = []
+    movable: list[tuple[str, ...]] = []
+    for sample in found.samples:
+        try:
+            caption = _caption(sample)
+        except SampleError as error:
+            report.refused.append(Problem(sample.id, str(error)))
+            continue
+        movable += (tokens_of(line, options).movable for line in caption.lines)
+        planned.append((sample, caption, variants_of(sample.id, starts[sample.id], caption.lines, options)))
+    variants = [variant for _, _, several in planned for variant in several]
+    unflipped = [f"{variant.output} ({variant.unflipped})" for variant in variants if variant.unflipped]
+    if unflipped:
+        report.notes.append(
+            f"{len(unflipped)} copies not flipped, as their captions speak of writing (--flip-anyway): {_few(unflipped)}"
+        )
+    report.table = {
+        "seed": options.seed,
+        "samples": len(planned),
+        "copies": len(variants),
+        "distinct captions": len({line for variant in variants for line in variant.caption.split("\n") if line}),
+        "movable tokens, least": min(map(len, movable), default=0),
+        "movable tokens, median": float(median(map(len, movable))) if movable else 0.0,
+        "captions whose orders ran out": sum(count_orders(tokens, options.repeats) < options.repeats for tokens in movable),
+    }
+    return planned
+
+
+def _caption(sample: Sample) -> Caption:
+    suffix = os.path.splitext(sample.id)[1].lower()
+    if suffix not in PICTURE_SUFFIXES:
+        raise SampleError(f"{suffix} is not what every trainer reads: run datakit crop first, which writes it as png")
+    if sample.caption is None:
+        raise CaptionError("no caption (.txt or .caption) beside it: write one")
+    caption = read_caption(sample.caption)
+    if not caption.lines:
+        raise CaptionError(f"caption {sample.caption.name} is empty: write one")
+    return caption
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What a copy is made from: the decision, the caption as read, the record of its crop, and the crop's source folder."""
+
+    variant: Variant
+    caption: Caption
+    crop: Record | None
+    uncropped: Path | None
+
+
+def _task(sample: Sample, variant: Variant, key: str, material: _Material) -> Task:
+    return Task(
+        source=sample.id,
+        picture=sample.picture,
+        caption=sample.caption,
+        output=variant.output,
+        caption_output=f"{os.path.splitext(variant.output)[0]}.txt",
+        key=key,
+        detail=material,
+        light=not variant.augmentation,
+    )
+
+
+def _linked(task: Task, options: ShuffleOptions, store: Store) -> Made | NotMade:
+    """Link or copy one picture as it is, and write its caption."""
+    material: _Material = task.detail
+    try:
+        sha256 = store.fingerprints.sha256(task.picture)
+        if sha256 is None:
+            return NotMade("is gone since the folder was listed: run again")
+        crop = material.crop if material.crop and material.crop.output_sha256 == sha256 else None
+        size, warnings = (crop.bucket, ()) if crop else _header(task.picture, sha256)
+        temporary = temporary_name(store.temporary, task.output, sha256)
+        place(task.picture, temporary, options.link)
+        return _made(task, options, store.temporary, (temporary, sha256), crop, size, sha256, warnings)
+    except SampleError as error:
+        return NotMade(str(error), isinstance(error, CaptionError))
+    except OSError as error:
+        return NotMade(f"cannot be written: {error.strerror or error}")
+
+
+@lru_cache(maxsize=1)
+def _header(path: Path, sha256: str) -> tuple[Size, tuple[str, ...]]:
+    """Return the size and warnings of a picture that no manifest describes, once for all its copies."""
+    picture = open_picture(path)
+    return picture.size, picture.warnings
+
+
+def _augmented(task: Task, options: ShuffleOptions, temporary: Path, background: str) -> Made | NotMade:
+    """Make one copy with other pixels, from the source of its crop where that is still there; runs in a worker."""
+    material: _Material = task.detail
+    drawn = material.variant.augmentation
+    try:
+        picture = open_picture(task.picture)
+        crop = material.crop if material.crop and material.crop.output_sha256 == picture.sha256 else None
+        base, box, warnings = picture, Box(0, 0, *picture.size), picture.warnings
+        if crop and crop.box:
+            original = _original(crop, material.uncropped)
+            if original:
+                base, box = original, crop.box
+            else:
+                warnings = (*warnings, "augmented from the cropped picture: the one it was cropped from is gone or changed")
+        scale = enlargement_of(base.size, box, picture.size, drawn)
+        image = augment(base, box, picture.size, drawn, background)
+        content = encode(image, _ENCODED[os.path.splitext(task.output)[1]], options.quality)
+        sha256 = hashlib.sha256(content).hexdigest()
+        file = write_temporary(temporary, task.output, content, sha256), sha256
+        made = _made(task, options, temporary, file, crop, picture.size, picture.sha256, warnings)
+        return Made(msgspec.structs.replace(made.record, scale=round(scale, 4)), made.text, made.files)
+    except SampleError as error:
+        return NotMade(str(error))
+    except OSError as error:
+        return NotMade(f"cannot be written: {error.strerror or error}")
+
+
+def _original(crop: Record, folder: Path | None) -> Picture | None:
+    """Return the picture that a crop was made from, if it is still there and the same."""
+    if folder is None or crop.source_size is None:
+        return None
+    try:
+        picture = open_picture(folder / crop.source, crop.source_size.area)
+    except SampleError:
+        return None
+    return picture if picture.sha256 == crop.source_sha256 else None
+
+
+def _made(
+    task: Task,
+    options: ShuffleOptions,
+    temporary: Path,
+    file: tuple[Path, str],
+    crop: Record | None,
+    size: Size,
+    source_sha256: str,
+    warnings: tuple[str, ...],
+) -> Made:
+    """Write the caption to a temporary file and put the record together; what the crop's record says is carried on."""
+    material: _Material = task.detail
+    text = material.variant.caption.encode()
+    text_sha256 = hashlib.sha256(text).hexdigest()
+    files = file, (write_temporary(temporary, f"{task.output}.txt", text, text_sha256), text_sha256)
+    known = {} if crop is None else {name: getattr(crop, name) for name in _CARRIED}
+    record = Record(
+        output=task.output,
+        bucket=size,
+        source=task.source,
+        source_sha256=source_sha256,
+        output_sha256=file[1],
+        key=task.key,
+        version=__version__,
+        caption=task.caption_output,
+        caption_sha256=text_sha256,
+        source_caption_sha256=material.caption.sha256,
+        copy=material.variant.copy,
+        copies=None if options.captions_only else options.repeats,
+        captions=material.variant.caption.count("\n") + 1 if text else 0,
+        augmentation=material.variant.augmentation or None,
+        warnings=(*warnings, *material.caption.warnings),
+        **known,
+    )
+    return Made(record, material.variant.caption, files)
+
+
+_CARRIED = ("source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,1 @@
+"""Benchmarks: speed against peers, quality, start, re-runs and scale; see the docstring of each module."""

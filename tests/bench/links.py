@@ -1,0 +1,83 @@
+"""Time and disk of 5 linked copies of 500 pictures of 1.5 MB, against copying them: python -m tests.bench.links [FOLDER]."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from datakit import CropOptions, crop_folder
+from datakit.shuffle import shuffle_folder
+from datakit.variants import ShuffleOptions
+
+PICTURES, REPEATS, SIZE = 500, 5, 1_500_000
+CAPTION = "woman in a red coat, smiling, short brown hair, white helmet, wet street, neon sign, night, reflections, grey sky"
+# What the copies may cost, as a share of what copying costs.
+ALLOWED = 1 / 20
+
+
+def main() -> int:
+    """Print both costs and their ratios; return 1 where a ratio is above the share allowed."""
+    with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as name:
+        root = Path(name)
+        dataset = _dataset(root)
+        copied = _cost(lambda: _copy(dataset, root / "copied"), root / "copied", dataset)
+        linked = _cost(lambda: _shuffle(dataset, root / "linked"), root / "linked", dataset)
+        shutil.rmtree(root / "linked")
+        again = _cost(lambda: _shuffle(dataset, root / "linked"), root / "linked", dataset)
+    for what, (seconds, size) in (("shutil.copy2", copied), ("shuffle", linked), ("shuffle, once more", again)):
+        print(
+            f"{what:20} {seconds:7.2f} s {size / 1e6:9.1f} MB   1/{copied[0] / seconds:.0f} of the time, 1/{copied[1] / size:.0f} of the disk"
+        )
+    return int(max(linked[0] / copied[0], linked[1] / copied[1]) > ALLOWED)
+
+
+def _dataset(root: Path) -> Path:
+    """Make pictures that crop takes over as they are, each with bytes of its own, and crop them."""
+    noise = np.random.default_rng(1).integers(0, 256, (1024, 1024, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", quality=75)
+    picture = buffer.getvalue()
+    source = root / "source"
+    source.mkdir()
+    for number in range(PICTURES):
+        # Decoders stop at the end marker; what follows makes up the size and tells the files apart.
+        (source / f"{number:04}.jpg").write_bytes(picture + f"{number:08}".encode() * ((SIZE - len(picture)) // 8))
+        (source / f"{number:04}.txt").write_text(CAPTION)
+    crop_folder(source, root / "dataset", CropOptions(detector="none", saliency="none"))
+    return root / "dataset"
+
+
+def _copy(dataset: Path, target: Path) -> None:
+    """Do what the original recipe's script did, less the shuffling."""
+    target.mkdir()
+    for picture in sorted(dataset.glob("*.jpg")):
+        for copy in range(1, REPEATS + 1):
+            shutil.copy2(picture, target / f"{picture.stem}_{copy}.jpg")
+            shutil.copy2(picture.with_suffix(".txt"), target / f"{picture.stem}_{copy}.txt")
+
+
+def _shuffle(dataset: Path, target: Path) -> None:
+    report = shuffle_folder(dataset, target, ShuffleOptions(repeats=REPEATS, keep=2))
+    assert report.done == PICTURES * REPEATS, report
+
+
+def _cost(work: Callable[[], None], target: Path, source: Path) -> tuple[float, int]:
+    """Return seconds, and the bytes on disk of files that are not links to the source."""
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
+    linked = {path.stat().st_ino for path in source.iterdir()}
+    files = {status.st_ino: status.st_blocks * 512 for status in (path.stat() for path in target.rglob("*") if path.is_file())}
+    return seconds, sum(size for inode, size in files.items() if inode not in linked)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
