@@ -24,6 +24,11 @@ def steps(transcript: str) -> list[tuple[str, str]]:
     return list(zip(parts[::2], parts[1::2], strict=True))
 
 
+def without_hashes(text: str) -> str:
+    """Leave out content hashes, which differ between versions of the encoders."""
+    return re.sub(r"-[0-9a-f]{8}\b", "", text).strip()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """An empty folder with the repository's fixtures in it."""
@@ -48,7 +53,7 @@ def test_the_readme_shows_transcripts():
 def test_every_transcript_is_what_the_commands_print_one_after_the_other(folder):
     for transcript in TRANSCRIPTS:
         for command, expected in steps(transcript):
-            assert run(command, folder).strip().replace(str(folder), "...") == expected.strip(), command
+            assert without_hashes(run(command, folder)) == without_hashes(expected), command
 
 
 @pytest.mark.parametrize("code", PYTHON)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from datakit.cli.shared import say_using
+
 if TYPE_CHECKING:
     from datakit.backend.envfile import Notice
     from datakit.backend.training import Training
@@ -67,9 +69,7 @@ def chosen(datasets: Sequence[Path]) -> list[Path]:
         return list(datasets)
     from datakit.last import last_dataset
 
-    dataset, stage = last_dataset(Path.cwd())
-    click.echo(f"using {dataset} (from the last {stage})", err=True)
-    return [dataset]
+    return [say_using(*last_dataset(Path.cwd()))]
 
 
 def print_training(training: Training) -> None:

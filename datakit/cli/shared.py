@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -131,6 +131,8 @@ def _list(say: Callable[[str], None], lines: list[str], verbose: bool) -> None:
         say(f"  ... and {len(lines) - len(shown)} more (-v lists all)")
 
 
-def stdout_is_terminal() -> bool:
-    """Tell whether results go to a person rather than to a file or a pipe."""
-    return sys.stdout.isatty()
+def say_using(dataset: Path, stage: str) -> Path:
+    """Say on stderr which dataset is used though none was named; return it as short as it can be written."""
+    short = dataset.relative_to(Path.cwd()) if dataset.is_relative_to(Path.cwd()) else dataset
+    click.echo(f"using {short}/ (from the last {stage})", err=True)
+    return short
