@@ -365,12 +365,12 @@ def _write(
     else:
         content = encode(render(picture, pixels, plan.box, plan.bucket), file_format, options.quality)  # type: ignore[arg-type]
     sha256 = hashlib.sha256(content).hexdigest()
-    files = [(write_temporary(temporary, task.output, content, sha256), sha256)]
+    files = [(write_temporary(temporary, task.output, content), sha256)]
     caption_sha256 = None
     if caption.lines:
         text = caption.text.encode()
         caption_sha256 = hashlib.sha256(text).hexdigest()
-        files.append((write_temporary(temporary, f"{task.output}.txt", text, caption_sha256), caption_sha256))
+        files.append((write_temporary(temporary, f"{task.output}.txt", text), caption_sha256))
     record = Record(
         output=task.output,
         bucket=plan.bucket,

@@ -6,13 +6,17 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from datakit.errors import SampleError
 
 
-def place(picture: Path, target: Path, link: str) -> None:
-    """Make a file with a picture's bytes, by one of `LINKS` or, for ``auto``, the first that works.
+def place(picture: str | Path, target: str, link: str, temporary: str) -> None:
+    """Make a file with a picture's bytes, by one of `LINKS` or, for ``auto``, by the first of hard, reflink and copy that works.
+
+    It appears whole or not at all: what is not made in one step, or replaces a file, is made as ``temporary`` (on the
+    same file system) and then moved.
 
     Raises
     ------
@@ -21,41 +25,58 @@ def place(picture: Path, target: Path, link: str) -> None:
     OSError
         The copy cannot be written.
     """
-    target.unlink(missing_ok=True)
     kinds = ("hard", "reflink", "copy") if link == "auto" else (link,)
     for kind in kinds:
         try:
-            LINKS[kind](picture, target)
+            LINKS[kind](picture, target, temporary)
             return
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            target.unlink(missing_ok=True)
             if kind == "copy":
                 raise
             if kind == kinds[-1]:
                 raise SampleError(f"a {kind} link cannot be made here ({error.strerror or error}): use --link auto") from error
 
 
-def _hard(picture: Path, target: Path) -> None:
+def _hard(picture: str | Path, target: str, temporary: str) -> None:
     # Of the file itself: a hard link to a symbolic link would be one more symbolic link.
-    os.link(os.path.realpath(picture) if os.path.islink(picture) else picture, target)
+    _at_once(os.link, os.path.realpath(picture) if os.path.islink(picture) else picture, target, temporary)
 
 
-def _reflink(picture: Path, target: Path) -> None:
+def _symbolic(picture: str | Path, target: str, temporary: str) -> None:
+    _at_once(os.symlink, os.path.realpath(picture), target, temporary)
+
+
+def _at_once(make: Callable[[str | Path, str], None], picture: str | Path, target: str, temporary: str) -> None:
+    try:
+        make(picture, target)
+    except FileExistsError:
+        make(picture, temporary)
+        os.replace(temporary, target)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)  # moving a link onto another to the same file leaves both (POSIX rename)
+
+
+def _reflink(picture: str | Path, target: str, temporary: str) -> None:
     try:
         import fcntl
     except ImportError:
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from None
-    with picture.open("rb") as source, target.open("wb") as copy:
+    with open(picture, "rb") as source, open(temporary, "wb") as copy:
         # FICLONE of linux/fs.h: share the blocks until one of the two is written to (btrfs, xfs, bcachefs).
         fcntl.ioctl(copy.fileno(), 0x40049409, source.fileno())
+    os.replace(temporary, target)
 
 
-def _symbolic(picture: Path, target: Path) -> None:
-    os.symlink(os.path.realpath(picture), target)
+def _copy(picture: str | Path, target: str, temporary: str) -> None:
+    shutil.copyfile(picture, temporary)
+    os.replace(temporary, target)
 
 
-def _copy(picture: Path, target: Path) -> None:
-    shutil.copyfile(picture, target)
-
-
-LINKS: dict[str, Callable[[Path, Path], None]] = {"hard": _hard, "reflink": _reflink, "symlink": _symbolic, "copy": _copy}
+LINKS: dict[str, Callable[[str | Path, str, str], None]] = {
+    "hard": _hard,
+    "reflink": _reflink,
+    "symlink": _symbolic,
+    "copy": _copy,
+}

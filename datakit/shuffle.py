@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,10 +19,9 @@ from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems
 from datakit.errors import CaptionError, SampleError
 from datakit.geometry import Box, Size
 from datakit.images import Format, Picture, encode, open_picture
-from datakit.links import place
 from datakit.manifest import MANIFEST, Record, read_manifest
 from datakit.report import Problem, Report
-from datakit.stage import Execution, Made, NotMade, Task, run_stage, temporary_name, write_temporary
+from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.store import PICTURE_SUFFIXES, Origin, Store, read_origin
 from datakit.tokens import count_orders
 from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
@@ -78,7 +78,9 @@ def shuffle_folder(
         augmented = partial(
             _augmented, options=options, temporary=store.temporary, background=origin.background if origin else "white"
         )
-        linked = partial(_linked, options=options, store=store)
+        # Once for all copies of a picture, which come one after the other.
+        sha256 = lru_cache(maxsize=1)(store.fingerprints.sha256)
+        linked = partial(_linked, options=options, temporary=store.temporary, sha256_of=sha256)
         present = {sample.id for sample in found.samples}
         run_stage(store, tasks, present, augmented, execution=execution, report=report, make_light=linked)
     return report
@@ -124,8 +126,9 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
         except SampleError as error:
             report.refused.append(Problem(sample.id, str(error)))
             continue
-        movable += (tokens_of(line, options).movable for line in caption.lines)
-        planned.append((sample, caption, variants_of(sample.id, starts[sample.id], caption.lines, options)))
+        lines = [tokens_of(line, options) for line in caption.lines]
+        movable += (tokens.movable for tokens in lines)
+        planned.append((sample, caption, variants_of(sample.id, starts[sample.id], lines, options)))
     variants = [variant for _, _, several in planned for variant in several]
     unflipped = [f"{variant.output} ({variant.unflipped})" for variant in variants if variant.unflipped]
     if unflipped:
@@ -179,18 +182,16 @@ def _task(sample: Sample, variant: Variant, key: str, material: _Material) -> Ta
     )
 
 
-def _linked(task: Task, options: ShuffleOptions, store: Store) -> Made | NotMade:
-    """Link or copy one picture as it is, and write its caption."""
+def _linked(task: Task, options: ShuffleOptions, temporary: Path, sha256_of: Callable[[Path], str | None]) -> Made | NotMade:
+    """Describe one picture that is linked as it is, and write its caption."""
     material: _Material = task.detail
     try:
-        sha256 = store.fingerprints.sha256(task.picture)
+        sha256 = sha256_of(task.picture)
         if sha256 is None:
             return NotMade("is gone since the folder was listed: run again")
         crop = material.crop if material.crop and material.crop.output_sha256 == sha256 else None
         size, warnings = (crop.bucket, ()) if crop else _header(task.picture, sha256)
-        temporary = temporary_name(store.temporary, task.output, sha256)
-        place(task.picture, temporary, options.link)
-        return _made(task, options, store.temporary, (temporary, sha256), crop, size, sha256, warnings)
+        return _made(task, options, temporary, (task.picture, sha256), crop, size, sha256, warnings, options.link)
     except SampleError as error:
         return NotMade(str(error), isinstance(error, CaptionError))
     except OSError as error:
@@ -222,7 +223,7 @@ def _augmented(task: Task, options: ShuffleOptions, temporary: Path, background:
         image = augment(base, box, picture.size, drawn, background)
         content = encode(image, _ENCODED[os.path.splitext(task.output)[1]], options.quality)
         sha256 = hashlib.sha256(content).hexdigest()
-        file = write_temporary(temporary, task.output, content, sha256), sha256
+        file = write_temporary(temporary, task.output, content), sha256
         made = _made(task, options, temporary, file, crop, picture.size, picture.sha256, warnings)
         return Made(msgspec.structs.replace(made.record, scale=round(scale, 4)), made.text, made.files)
     except SampleError as error:
@@ -246,17 +247,18 @@ def _made(
     task: Task,
     options: ShuffleOptions,
     temporary: Path,
-    file: tuple[Path, str],
+    file: tuple[str | Path, str],
     crop: Record | None,
     size: Size,
     source_sha256: str,
     warnings: tuple[str, ...],
+    link: str | None = None,
 ) -> Made:
     """Write the caption to a temporary file and put the record together; what the crop's record says is carried on."""
     material: _Material = task.detail
     text = material.variant.caption.encode()
     text_sha256 = hashlib.sha256(text).hexdigest()
-    files = file, (write_temporary(temporary, f"{task.output}.txt", text, text_sha256), text_sha256)
+    files = file, (write_temporary(temporary, f"{task.output}.txt", text), text_sha256)
     known = {} if crop is None else {name: getattr(crop, name) for name in _CARRIED}
     record = Record(
         output=task.output,
@@ -276,7 +278,7 @@ def _made(
         warnings=(*warnings, *material.caption.warnings),
         **known,
     )
-    return Made(record, material.variant.caption, files)
+    return Made(record, material.variant.caption, files, link)
 
 
 _CARRIED = ("source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale")

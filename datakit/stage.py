@@ -6,6 +6,7 @@ A stage describes each output as a `Task` and brings a function that makes one. 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,11 +51,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a worker made: the record, the caption's text, and finished files (temporary path, sha256)."""
+    """What a worker made: the record, the caption's text, and finished files (temporary path, sha256).
+
+    With ``link``, a name for `datakit.links.place`, the first file is the source's picture, to be linked.
+    """
 
     record: Record
     text: str | None
-    files: tuple[tuple[Path, str], ...]
+    files: tuple[tuple[str | Path, str], ...]
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +160,19 @@ def run_stage(
     report.sort()
 
 
-def write_temporary(folder: Path, output: str, content: bytes, sha256: str) -> Path:
+def write_temporary(folder: Path, output: str, content: bytes) -> str:
     """Write an output's bytes to a folder under a name of its own and return the path."""
-    path = temporary_name(folder, output, sha256)
-    with open(path, "wb", buffering=0) as file:
-        file.write(content)
+    # Named by the output: two outputs with the same bytes may be on their way at once.
+    path = os.path.join(folder, hashlib.sha256(output.encode("utf-8", "surrogatepass")).hexdigest())
+    # Without a file object, which takes longer to make than a caption to write.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(file, left) :]
+    finally:
+        os.close(file)
     return path
-
-
-def temporary_name(folder: Path, output: str, sha256: str) -> Path:
-    """Return where an unfinished file lies: one name for each process and content."""
-    return folder / f"{os.getpid()}-{sha256[:32]}{os.path.splitext(output)[1]}"
 
 
 def _pending(store: Store, tasks: Iterable[Task], overwrite: bool, report: Report) -> Iterator[Task]:
@@ -194,7 +201,10 @@ def _commit(store: Store, task: Task, made: Made, report: Report) -> None:
     try:
         if before is not None and before.caption and before.caption != made.record.caption:
             (store.folder / before.caption).unlink(missing_ok=True)
-        store.commit(made.record, made.text, made.files)
+        store.commit(made.record, made.text, made.files, made.link)
+    except SampleError as error:
+        report.failed.append(Problem(task.source, str(error)))
+        return
     except OSError as error:
         report.failed.append(Problem(task.source, f"cannot be written: {error.strerror or error}"))
         return

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import DatasetBusyError, SampleError, UsageError
+from datakit.links import place
 from datakit.manifest import MANIFEST, METADATA, Record, parse_record, write_atomically
 
 # What a picture of a dataset may be called, since captions are found by the stem they share.
@@ -100,9 +101,9 @@ class Fingerprints:
         self._learn(name, status, digest)
         return digest
 
-    def remember(self, path: str | Path, sha256: str) -> None:
-        """Take note of a file whose sha256 is known because it was just read or written."""
-        self._learn(os.path.abspath(path), os.stat(path), sha256)
+    def remember(self, path: str, sha256: str) -> None:
+        """Take note of a file, by its absolute path, whose sha256 is known because it was just written."""
+        self._learn(path, os.stat(path), sha256)
 
     def close(self) -> None:
         """Save what was learnt."""
@@ -132,7 +133,9 @@ class Fingerprints:
 
     def _save(self) -> None:
         with suppress(sqlite3.DatabaseError):
-            self._seen.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", ((name, *row) for name, row in self._fresh.items()))
+            self._seen.executemany(
+                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", ((name, *row) for name, row in self._fresh.items())
+            )
         self._fresh.clear()
 
 
@@ -166,6 +169,7 @@ class Store:
 
     def __init__(self, folder: Path, *, overwrite: bool = False, verify: bool = False) -> None:
         self.folder = folder
+        self._root = os.path.abspath(folder)  # joined by hand below, where a Path for every file would cost half the time
         self.state = folder / STATE_FOLDER
         self.temporary = self.state / "tmp"
         self._overwrite = overwrite
@@ -251,7 +255,7 @@ class Store:
         SampleError
             A file is there that datakit did not write, or that was edited since.
         """
-        if self._overwrite or not any(os.path.lexists(os.path.join(self.folder, name)) for name in names if name):
+        if self._overwrite or not any(os.path.lexists(f"{self._root}/{name}") for name in names if name):
             return
         owners = [owner for owner in (record, *(self._caption_owner(name) for name in names if name)) if owner]
         edited = {name for owner in owners for name in self.edited(owner)}
@@ -267,11 +271,15 @@ class Store:
                     f"{name} is in the way and was not written by datakit: move it away, or use --overwrite to replace it"
                 )
 
-    def commit(self, record: Record, text: str | None, files: Iterable[tuple[Path, str]]) -> None:
-        """Journal a record, then move its finished files (temporary path, sha256) into place, picture first.
+    def commit(self, record: Record, text: str | None, files: Iterable[tuple[str | Path, str]], link: str | None = None) -> None:
+        """Journal a record, then move its finished files (path, sha256) into place, picture first.
+
+        With ``link``, a name for `datakit.links.place`, the picture is linked and stays where it is.
 
         Raises
         ------
+        SampleError
+            That kind of link cannot be made here.
         OSError
             The disk is full, or a folder cannot be written to.
         """
@@ -281,16 +289,29 @@ class Store:
             # A full disk takes part of a line: take it back, or the next line would be glued to it.
             self._journal.truncate(offset)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        before = self._known.get(record.output)
         self._known[record.output] = (self._journal_path, offset, len(line))
         names = (record.output, record.caption)
-        for name, (temporary, sha256) in zip((name for name in names if name), files, strict=True):
-            final = os.path.join(self.folder, name)
-            try:
-                os.replace(temporary, final)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(final), exist_ok=True)
-                os.replace(temporary, final)
-            self.fingerprints.remember(final, sha256)
+        try:
+            for name, (path, sha256) in zip((name for name in names if name), files, strict=True):
+                final = f"{self._root}/{name}"
+                try:
+                    self._put(path, final, link if name == record.output else None)
+                except FileNotFoundError:
+                    os.makedirs(os.path.dirname(final), exist_ok=True)
+                    self._put(path, final, link if name == record.output else None)
+                self.fingerprints.remember(final, sha256)
+        except (OSError, SampleError):
+            self._known.pop(record.output)
+            if before:
+                self._known[record.output] = before
+            raise
+
+    def _put(self, path: str | Path, final: str, link: str | None) -> None:
+        if link:
+            place(path, final, link, os.path.join(self.temporary, "link"))
+        else:
+            os.replace(path, final)
 
     def forget(self, record: Record) -> list[str]:
         """Delete the files of a record and drop it; return those left because somebody edited them."""
@@ -304,7 +325,7 @@ class Store:
     def finish(self) -> None:
         """Write the manifest and the metadata, each in the order of the outputs, and end the journal."""
         outputs = self.outputs()
-        self._write_if_changed(MANIFEST, (msgspec.json.encode(self.record(output)) + b"\n" for output in outputs))
+        self._write_if_changed(MANIFEST, ((self._raw(output) or b"").rstrip() + b"\n" for output in outputs))
         self._write_if_changed(METADATA, self._metadata(outputs))
         self._journal.truncate(0)
         shutil.rmtree(self.temporary, ignore_errors=True)
@@ -318,7 +339,7 @@ class Store:
             fresh.unlink()
         else:
             os.replace(fresh, self.folder / name)
-            self.fingerprints.remember(self.folder / name, digest)
+            self.fingerprints.remember(f"{self._root}/{name}", digest)
 
     def _metadata(self, outputs: list[str]) -> Iterator[bytes]:
         """Yield what `datasets`' imagefolder wants: a line a picture with ``file_name`` and ``text``."""

@@ -134,7 +134,7 @@ def tokens_of(line: str, options: ShuffleOptions) -> Tokens:
     return Tokens((*_token(options.prefix), *tokens.head), tokens.movable, (*tokens.tail, *_token(options.suffix)))
 
 
-def variants_of(sample: str, start: str, lines: Sequence[str], options: ShuffleOptions) -> list[Variant]:
+def variants_of(sample: str, start: str, lines: Sequence[Tokens], options: ShuffleOptions) -> list[Variant]:
     """Decide on all copies of a sample with these captions; their names are ``start`` and a number."""
     suffix = os.path.splitext(sample)[1].lower()
     captions = _captions(sample, lines, options)
@@ -144,7 +144,7 @@ def variants_of(sample: str, start: str, lines: Sequence[str], options: ShuffleO
     for copy, shuffled in enumerate(captions, 1):
         drawn = draw(options.augment, options.seed, sample, copy) if options.augment and copy > 1 else {}
         text = _text(shuffled)
-        unflipped = written_word("\n".join(lines)) if "flip" in drawn and not options.flip_anyway else None
+        unflipped = written_word("\n".join(map(_whole, lines))) if "flip" in drawn and not options.flip_anyway else None
         if unflipped:
             del drawn["flip"]
         if "flip" in drawn:
@@ -160,11 +160,10 @@ def variants_of(sample: str, start: str, lines: Sequence[str], options: ShuffleO
     return variants
 
 
-def _captions(sample: str, lines: Sequence[str], options: ShuffleOptions) -> list[list[str]]:
+def _captions(sample: str, lines: Sequence[Tokens], options: ShuffleOptions) -> list[list[str]]:
     """Return the captions of copy 1, 2, 3 and so on, one for each line; what is drawn depends on seed, sample, copy and line."""
     streams = []
-    for number, line in enumerate(lines):
-        tokens = tokens_of(line, options)
+    for number, tokens in enumerate(lines):
         source = partial(generator, options.seed, sample, "shuffle", number)
         streams.append((number, tokens, orders(tokens.movable, source, shuffle_first=options.shuffle_first)))
     return [
@@ -185,6 +184,10 @@ def _written(tokens: Tokens, order: tuple[str, ...], options: ShuffleOptions, so
         choices = source("wildcards")
         whole = tuple(filter(None, (fill_wildcards(token, choices) for token in whole)))
     return join(whole, options.separator)
+
+
+def _whole(tokens: Tokens) -> str:
+    return join((*tokens.head, *tokens.movable, *tokens.tail))
 
 
 def _token(text: str) -> tuple[str, ...]:
