@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -180,6 +180,8 @@ def crop_folder(
     _check_detectors(options, plan is None)
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
         store.remember_origin(Origin("crop", str(folder.resolve()), options.background))
+        if plans is None and not execution.overwrite:
+            tasks = [_honouring_hand(store, task, report) for task in tasks]
         make = partial(_make, options=options, temporary=store.temporary)
         run_stage(store, tasks, {sample.id for sample in found.samples}, make, execution=execution, report=report)
     return report
@@ -233,6 +235,17 @@ def _task(sample: Sample, stem: str, options: CropOptions, numbered: tuple[int, 
         key=options.key(None if numbered is None else numbered[1]),
         detail=numbered,
     )
+
+
+def _honouring_hand(store: Store, task: Task, report: Report) -> Task:
+    """Take a window that was drawn by hand as up to date while its source is the same, whatever the options say."""
+    record = store.record(task.output)
+    if record is None or record.anchor != "manual" or store.missing(record):
+        return task
+    if not store.up_to_date(record, record.key, task.source, task.picture, task.caption):
+        return task
+    report.notes.append(f"{task.source} keeps its window drawn by hand (--overwrite decides anew)")
+    return replace(task, key=record.key)
 
 
 def _read_plans(path: Path, found: Found, report: Report) -> dict[str, tuple[int, CropPlan]]:

@@ -1,7 +1,9 @@
-"""Remember which dataset the last stage run from a folder wrote, in ``.datakit/last.json`` there."""
+"""Remember what was written from a folder, in ``.datakit`` there: the last stage's dataset, and config files."""
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -40,3 +42,22 @@ def last_dataset(folder: Path) -> tuple[Path, str]:
     if not dataset.is_dir():
         raise UsageError(f"{dataset}, which the last {last.stage} wrote, is gone: name the folder to use")
     return dataset, last.stage
+
+
+def remember_file(folder: Path, path: Path, content: bytes) -> None:
+    """Note the content that was written to a file from a folder, so that a later run may replace it."""
+    known = _files(folder) | {str(path.resolve()): hashlib.sha256(content).hexdigest()}
+    with suppress(OSError):
+        write_atomically(folder / STATE_FOLDER / "files.json", msgspec.json.encode(known))
+
+
+def is_ours(folder: Path, path: Path) -> bool:
+    """Tell whether a file is as a run from this folder wrote it, so that replacing it loses nothing of the user's."""
+    return _files(folder).get(str(path.resolve())) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _files(folder: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode((folder / STATE_FOLDER / "files.json").read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.DecodeError):
+        return {}

@@ -95,6 +95,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Which copy of its source this is, from 1, and of how many.
     captions
         Captions (lines) in the caption file.
+    caption_edited
+        Whether somebody edited the caption in the dataset; it then stays as it is.
     augmentation
         Pixel changes by name with their drawn parameters.
     warnings
@@ -122,6 +124,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     copy: int | None = None
     copies: int | None = None
     captions: int = 1
+    caption_edited: bool = False
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
     warnings: tuple[str, ...] = ()
 

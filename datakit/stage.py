@@ -14,7 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from datakit.errors import SampleError
+import msgspec
+
+from datakit.captions import Caption, read_caption
+from datakit.errors import CaptionError, SampleError
 from datakit.execute import Crash, processes, serial
 from datakit.manifest import MANIFEST, Record
 from datakit.report import Problem, Report
@@ -148,7 +151,7 @@ def run_stage(
         light = serial(make_light, (task for task in pending if task.light)) if make_light else ()
         for task, result in execution.progress(chain(light, heavy), len(pending), report.stage):
             if isinstance(result, Made):
-                _commit(store, task, result, report)
+                _commit(store, task, result if execution.overwrite else _keeping_caption(store, result, report), report)
             else:
                 _note(task, result, report)
     _tidy(store, tasks, present, execution.prune, report)
@@ -186,6 +189,7 @@ def _pending(store: Store, tasks: Iterable[Task], overwrite: bool, report: Repor
         ):
             report.notes += [f"{name} was edited since datakit wrote it: left as it is" for name in store.edited(record)]
             report.skipped += 1
+            report.warnings += [(task.source, warning) for warning in record.warnings]
             _count(record, report)
             continue
         try:
@@ -194,6 +198,23 @@ def _pending(store: Store, tasks: Iterable[Task], overwrite: bool, report: Repor
             report.refused.append(Problem(task.source, str(error)))
             continue
         yield task
+
+
+def _keeping_caption(store: Store, made: Made, report: Report) -> Made:
+    """Leave a caption that somebody edited in the dataset as it is, though its picture is made anew."""
+    edited = store.edited_caption(made.record.output)
+    if edited is None:
+        return made
+    name, sha256 = edited
+    try:
+        caption = read_caption(store.folder / name)
+    except CaptionError:
+        caption = Caption((), None)
+    report.notes.append(f"{name} was edited since datakit wrote it: left as it is")
+    record = msgspec.structs.replace(
+        made.record, caption=name, caption_sha256=sha256, captions=len(caption.lines), caption_edited=True
+    )
+    return Made(record, caption.text, made.files[:1], made.link)
 
 
 def _commit(store: Store, task: Task, made: Made, report: Report) -> None:
@@ -232,6 +253,7 @@ def _tidy(store: Store, tasks: Sequence[Task], present: set[str], prune: bool, r
     decided = {task.source for task in tasks}
     failed = {problem.source for problem in (*report.failed, *report.refused)}
     report.pruned = prune
+    dropped = 0
     for output in store.outputs():
         if output in wanted:
             continue
@@ -242,4 +264,7 @@ def _tidy(store: Store, tasks: Sequence[Task], present: set[str], prune: bool, r
         if gone:
             report.removed.append(output)
         if (gone and prune) or (record.source in decided and record.source not in failed):
+            dropped += not gone
             report.notes += [f"{name} is no longer wanted, but was edited: left as it is" for name in store.forget(record)]
+    if dropped:
+        report.notes.append(f"{dropped} outputs of earlier options, which nothing wants any more, are deleted")

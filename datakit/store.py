@@ -245,6 +245,15 @@ class Store:
         found = [(name, digest, self.fingerprints.sha256(self.folder / name)) for name, digest in written if name]
         return [name for name, digest, now in found if now not in (digest, None)]
 
+    def edited_caption(self, output: str) -> tuple[str, str] | None:
+        """Return the caption file (name, sha256) beside an output if somebody edited it since datakit wrote it."""
+        name = f"{os.path.splitext(output)[0]}.txt"
+        owner = self._caption_owner(name)
+        sha256 = self.fingerprints.sha256(self.folder / name) if owner else None
+        if owner is None or sha256 is None or not (owner.caption_edited or sha256 != owner.caption_sha256):
+            return None
+        return name, sha256
+
     def check_free(self, names: Sequence[str | None], record: Record | None, source: Path) -> None:
         """Make sure that writing these files loses nothing of the user's.
 
@@ -264,7 +273,8 @@ class Store:
         # A link to its source changes when the source is edited: what the source still holds is not lost.
         edited -= {name for name in edited if sha256(self.folder / name) == sha256(source)}
         for name in names:
-            if name in edited:
+            # An edited caption stays (see `edited_caption`), so only a picture is in the way.
+            if name in edited and name == names[0]:
                 raise SampleError(f"{name} was edited since datakit wrote it: move it away, or use --overwrite to replace it")
             if name is not None and name not in known and os.path.lexists(self.folder / name):
                 raise SampleError(
@@ -272,7 +282,7 @@ class Store:
                 )
 
     def commit(self, record: Record, text: str | None, files: Iterable[tuple[str | Path, str]], link: str | None = None) -> None:
-        """Journal a record, then move its finished files (path, sha256) into place, picture first.
+        """Journal a record, then move its finished files (path, sha256) into place: the picture, and the caption if it changes.
 
         With ``link``, a name for `datakit.links.place`, the picture is linked and stays where it is.
 
@@ -293,7 +303,7 @@ class Store:
         self._known[record.output] = (self._journal_path, offset, len(line))
         names = (record.output, record.caption)
         try:
-            for name, (path, sha256) in zip((name for name in names if name), files, strict=True):
+            for name, (path, sha256) in zip((name for name in names if name), files, strict=False):
                 final = f"{self._root}/{name}"
                 try:
                     self._put(path, final, link if name == record.output else None)
@@ -316,6 +326,8 @@ class Store:
     def forget(self, record: Record) -> list[str]:
         """Delete the files of a record and drop it; return those left because somebody edited them."""
         edited = self.edited(record)
+        if record.caption_edited and record.caption and record.caption not in edited:
+            edited.append(record.caption)
         self._known.pop(record.output, None)
         for name in (record.output, record.caption):
             if name and name not in edited and self._caption_owner(name) is None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import tree
 
-COMMANDS = ("crop",)
+COMMANDS = ("crop", "shuffle", "backend", "check", "steps", "verify", "config")
 
 
 def test_help_says_what_each_command_does_and_imports_nothing_heavy():
@@ -50,7 +50,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(datakit, pictures, tmp_pat
     plans = [json.loads(line) for line in done.stdout.splitlines()]
     assert [plan["source"] for plan in plans] == sorted(plan["source"] for plan in plans)
     assert all(len(plan["box"]) == 4 and plan["bucket"] and plan["anchor"] for plan in plans)
-    assert "15 done" in done.stderr
+    assert "15 planned" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,6 +103,16 @@ def test_without_a_system_library_the_package_is_named(datakit, pictures, tmp_pa
     assert "apt install libgl1" in done.stderr
     assert done.stderr.count("\n") == 1
     assert datakit("crop", pictures, "out", "--detector", "none", "--saliency", "none", PYTHONPATH=str(tmp_path)).returncode == 1
+
+
+def test_an_edited_plan_is_not_overwritten(datakit, pictures, tmp_path):
+    (tmp_path / "plan.jsonl").write_text("edited")
+    assert "use --overwrite" in datakit("crop", pictures, "--plan", "plan.jsonl").stderr
+    assert (tmp_path / "plan.jsonl").read_text() == "edited"
+
+
+def test_a_plan_decides_alone(datakit, pictures):
+    assert "leave out --bucket" in datakit("crop", pictures, "out", "--apply", "p.jsonl", "--bucket", "1024x1024").stderr
 
 
 def test_the_same_picture_in_colour_or_not(datakit, pictures):

@@ -164,9 +164,39 @@ def test_an_edited_caption_survives_another_run(source, tmp_path):
     report = crop_folder(source, out)
     assert (out / "fig.txt").read_text() == "my own words"
     assert report.notes == ["fig.txt was edited since datakit wrote it: left as it is"]
-    report = crop_folder(source, out, CropOptions(quality=80))
+    for options in (CropOptions(quality=80), CropOptions(format="png"), CropOptions()):
+        report = crop_folder(source, out, options)
+        assert (out / "fig.txt").read_text() == "my own words"
+        assert (report.done, report.exit_code) == (2, 0)
+    (source / "fig.txt").unlink()
+    crop_folder(source, out)
     assert (out / "fig.txt").read_text() == "my own words"
-    assert "edited" in report.refused[0].reason
+    crop_folder(source, out, execution=Execution(overwrite=True))
+    assert not (out / "fig.txt").exists()
+
+
+def test_an_edited_caption_that_was_taken_into_the_manifest_survives_too(source, tmp_path):
+    from datakit.backend.mend import mend_captions
+
+    out = tmp_path / "out"
+    crop_folder(source, out)
+    (out / "fig.txt").write_text("my own words\n")
+    mend_captions(out)
+    for options in (CropOptions(quality=80), CropOptions(format="png"), CropOptions()):
+        assert crop_folder(source, out, options).done == 2
+        assert (out / "fig.txt").read_text() == "my own words"
+    (source / "fig.jpg").unlink()
+    crop_folder(source, out, execution=Execution(prune=True))
+    assert ((out / "fig.jpg").exists(), (out / "fig.txt").exists()) == (False, True)
+
+
+def test_an_edited_picture_is_never_replaced(source, tmp_path):
+    out = tmp_path / "out"
+    crop_folder(source, out)
+    (out / "fig.jpg").write_bytes(b"retouched")
+    report = crop_folder(source, out, CropOptions(quality=80))
+    assert (out / "fig.jpg").read_bytes() == b"retouched"
+    assert "fig.jpg was edited" in report.refused[0].reason
 
 
 def test_a_deleted_output_is_made_again(source, tmp_path):
@@ -253,6 +283,19 @@ def test_a_box_drawn_by_hand_is_honoured(source, tmp_path):
     (record,) = read_manifest(tmp_path / "out")
     assert (record.anchor, record.box, record.scale) == ("manual", (100, 50, 1316, 882), 1.0)
     assert np.array_equal(read(tmp_path / "out" / "fig.png"), read(source / "fig.jpg")[50:882, 100:1316])
+
+
+def test_a_window_drawn_by_hand_survives_a_plain_run(source, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "plan.jsonl").write_text(plan_line())
+    crop_folder(source, out, plan=tmp_path / "plan.jsonl")
+    before = (out / "fig.jpg").read_bytes()
+    report = crop_folder(source, out, CropOptions(quality=80))
+    assert (report.done, report.skipped) == (1, 1)
+    assert report.notes == ["fig.jpg keeps its window drawn by hand (--overwrite decides anew)"]
+    assert (out / "fig.jpg").read_bytes() == before
+    crop_folder(source, out, execution=Execution(overwrite=True))
+    assert {record.anchor for record in read_manifest(out)} == {"saliency"}
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,21 @@ def test_interrupted_at_any_moment_a_second_run_gives_the_same_folder(source, un
     assert tree(out) == undisturbed
 
 
+def test_a_script_without_a_guard_can_use_workers(source, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from datakit import CropOptions, Execution, crop_folder\n"
+        f"print(crop_folder({str(source)!r}, 'out', CropOptions(upscale=3), execution=Execution(jobs=2)).done)\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("24\n", "")
+
+
 def test_an_interrupt_leaves_no_worker_behind(source, tmp_path):
     process = start(source, tmp_path / "out")
     wait_for_outputs(tmp_path / "out", 1)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) != 0
+    assert process.wait(60) == 130
     time.sleep(0.5)
     left = subprocess.run(["ps", "-e", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
     ours = [line.split(maxsplit=2) for line in left.splitlines()]

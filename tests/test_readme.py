@@ -59,8 +59,7 @@ def test_every_transcript_is_what_the_commands_print_one_after_the_other(folder)
 @pytest.mark.parametrize("code", PYTHON)
 def test_the_python_runs(folder, code):
     script = folder / "readme.py"
-    # Worker processes import the main module anew, as a reader's own script would have to allow for.
-    script.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines()))
+    script.write_text(code)
     done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -90,7 +90,9 @@ def _mend(folder: Path, record: Record, mended: Mended) -> tuple[Record, str | N
         return record, None
     if clean == data:
         mended.adopted.append(name)
-    return msgspec.structs.replace(record, caption=name, caption_sha256=sha256, captions=len(caption.lines)), caption.text
+    return msgspec.structs.replace(
+        record, caption=name, caption_sha256=sha256, captions=len(caption.lines), caption_edited=True
+    ), caption.text
 
 
 def _metadata(folder: Path, records: Iterable[Record], texts: dict[str, str]) -> Iterable[bytes]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datakit.backend.checks import is_picture, list_files
+from datakit.backend.concept import content_hash
 from datakit.backend.replay import RELEASES, Resizing, bucket_name
 from datakit.backend.simpletuner import EntryOnFile, bucketed_pictures, read_entries
 from datakit.errors import PictureError, UsageError
+from datakit.manifest import MANIFEST, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +108,21 @@ def verify_entry(entry: EntryOnFile, releases: Sequence[str], verdict: Verdict) 
         verdict.notes.append(
             f"{entry.id}: {', '.join(entry.unset)} not set: the trainer's global options decide, taken as off here"
         )
+    _compare_content(entry, folder, verdict)
     pictures = [name for name in list_files(folder) if is_picture(name)]
     verdict.pictures[entry.id] = len(pictures)
     buckets = verdict.buckets.setdefault(entry.id, {})
     for name in pictures:
         _replay(entry, folder, name, rule, releases, verdict, buckets)
     _compare(entry, folder, pictures, verdict)
+
+
+def _compare_content(entry: EntryOnFile, folder: Path, verdict: Verdict) -> None:
+    """Hold the content hash in the entry's id against the dataset: under an old id the trainer reads old latents."""
+    named = re.search(r"-([0-9a-f]{8})$", entry.id)
+    if named and (folder / MANIFEST).exists() and content_hash(read_manifest(folder)) != named[1]:
+        problem = "the dataset has changed since this file was written: run datakit backend again"
+        verdict.faults.append(Fault(entry.id, "", problem))
 
 
 def _replay(

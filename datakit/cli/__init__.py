@@ -47,6 +47,9 @@ class _Commands(click.Group):
         except DatakitError as error:
             click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("datakit: interrupted; what is finished is kept, the same command goes on from there", err=True)
+            ctx.exit(128 + signal.SIGINT)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -60,7 +63,7 @@ def main() -> None:
     datakit backend --cache-root cache/    SimpleTuner's dataset config, checked
 
     Nothing in a source folder is ever changed. Exit codes: 0 all done, 1 some pictures were refused or
-    failed (each is named), 2 nothing could be started.
+    failed (each is named), 2 nothing could be started, 130 interrupted.
     """
     signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):

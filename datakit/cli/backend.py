@@ -15,6 +15,7 @@ from datakit.cli.config import (
     chosen,
     datasets_argument,
     json_option,
+    overwrite_option,
     repeats_option,
     write_files,
 )
@@ -82,11 +83,12 @@ fix_option = click.option(
     help="Set a key of every image entry; values are JSON, text as it is; repeatable.",
 )
 @fix_option
+@overwrite_option
 @json_option
 @click.pass_context
 def backend(
     ctx: click.Context, datasets: tuple[Path, ...], cache_root: Path, output: str, trainer: str, names: tuple[str, ...], repeats: tuple[int, ...], family: str,
-    caption_shuffle: int | None, keep: int, settings: tuple[str, ...], fix: bool, as_json: bool,
+    caption_shuffle: int | None, keep: int, settings: tuple[str, ...], fix: bool, overwrite: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write multidatabackend.json, so that SimpleTuner trains on exactly what was written.
 
@@ -134,7 +136,7 @@ def backend(
     if output == "-":
         click.echo(content, nl=False)
     else:
-        write_files([(Path(output), content)], overwrite=True, quiet=as_json)
+        write_files([(Path(output), content)], overwrite, quiet=as_json)
     summary = [(entry.id, concept) for entry, concept in zip(entries, concepts, strict=False)]
     if as_json and output != "-":
         print_json(
@@ -254,7 +256,7 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], as_json: b
 
     \b
     datakit verify
-    datakit verify config/multidatabackend.json --release current --json
+    datakit verify multidatabackend.json --release current --json
     """
     from datakit.backend.replay import RELEASES
     from datakit.backend.verify import verify_config

@@ -21,6 +21,9 @@ repeats_option = click.option(
     "--repeats", type=int, multiple=True, metavar="N",
     help="Times each source picture is seen in one epoch in all, 1 = once; once for all datasets or once for each. [default: as the dataset was written]",
 )  # fmt: skip
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace files that datakit did not write, or that were edited since."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 
@@ -199,7 +202,7 @@ def config() -> None:
 )
 @click.option(
     "--backend-config",
-    default="config/multidatabackend.json",
+    default="multidatabackend.json",
     show_default=True,
     metavar="PATH",
     help="Where the trainer finds multidatabackend.json.",
@@ -223,7 +226,7 @@ def config() -> None:
     help="Also write an accelerate YAML there.",
 )
 @click.option("--deepspeed", is_flag=True, help="DeepSpeed ZeRO stage 2 in the accelerate YAML.")
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@overwrite_option
 def write(
     datasets: tuple[Path, ...], preset: str, epochs: float | None, steps: int | None, counts: tuple[str, ...], repeats: tuple[int, ...],
     batch_size: int, gpus: int, accumulate: int, learning_rate: float | None, validation_prompt: str, backend_config: str, output_dir: str,
@@ -264,7 +267,7 @@ def write(
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--output", default="-", show_default=True, metavar="FILE", help="Where to write the other format; - for stdout.")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@overwrite_option
 @click.pass_context
 def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> None:
     """Turn a low-level config.env into config.json, or config.json into config.env.
@@ -310,16 +313,21 @@ def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> Non
 
 
 def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: bool = False) -> None:
-    """Write files all at once or none: a file in the way stops it before anything is written."""
+    """Write files all at once or none: a file that is not as datakit wrote it stops it before anything is written."""
     from datakit.errors import UsageError
+    from datakit.last import is_ours, remember_file
     from datakit.manifest import write_atomically
 
+    here = Path.cwd()
     for path, content in files:
-        if path.exists() and not overwrite and path.read_bytes() != content:
-            raise UsageError(f"{path} is there already and differs: use --overwrite to replace it, or write elsewhere")
+        if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(here, path):
+            raise UsageError(
+                f"{path} was not written by datakit, or edited since: use --overwrite to replace it, or write elsewhere"
+            )
     for path, content in files:
         try:
             write_atomically(path, content)
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+        remember_file(here, path, content)
         click.echo(f"wrote {path}", err=quiet)

@@ -134,12 +134,14 @@ def crop(
         captions=captions,  # type: ignore[arg-type]
         max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
     )
+    if apply_file and (buckets or framing != "full"):
+        raise click.UsageError("--apply takes sizes and windows from the plan: leave out --bucket and --framing")
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")
         plans, report = plan_folder(source, options, execution=execution)
         to_stdout = plan_file is None or str(plan_file) == "-"
-        _write_plan(plans, None if to_stdout else plan_file)
+        _write_plan(plans, None if to_stdout else plan_file, execution.overwrite)
         print_report(report, as_json, verbose, err=to_stdout)
     else:
         if output is None:
@@ -150,11 +152,15 @@ def crop(
     ctx.exit(report.exit_code)
 
 
-def _write_plan(plans: list[CropPlan], path: Path | None) -> None:
+def _write_plan(plans: list[CropPlan], path: Path | None, overwrite: bool) -> None:
+    from datakit.errors import UsageError
     from datakit.manifest import to_line, write_atomically
 
     if path is None:
         for plan in plans:
             click.echo(to_line(plan), nl=False)
-    else:
-        write_atomically(path, map(to_line, plans))
+        return
+    content = b"".join(map(to_line, plans))
+    if path.exists() and not overwrite and path.read_bytes() != content:
+        raise UsageError(f"{path} is there already and differs: it may have been edited, use --overwrite to replace it")
+    write_atomically(path, content)

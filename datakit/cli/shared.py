@@ -79,12 +79,12 @@ def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool
         + ", ".join(
             f"{count} {word}"
             for count, word in (
-                (report.done, "done"),
+                (report.done, "done" if report.output else "planned"),
                 (report.skipped, "up to date"),
                 (len(report.refused), "refused"),
                 (len(report.failed), "failed"),
             )
-            if count or word == "done"
+            if count or word in ("done", "planned")
         )
     )
     for bucket, count in sorted(report.buckets.items(), key=lambda item: (-item[1], item[0])):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -86,7 +87,8 @@ class _Worker:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.connection, theirs = _CONTEXT.Pipe()
         self.process = _CONTEXT.Process(target=_work, args=(theirs, function), daemon=True)
-        self.process.start()
+        with _without_main():
+            self.process.start()
         theirs.close()
         self.item: Any = None
         # When it began with its item; None while a new process is still importing.
@@ -129,6 +131,18 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.process.close()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep a new process from importing the caller's main module: a script without a guard would start all over."""
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
 
 
 def _finished(workers: list[_Worker], timeout: float | None) -> list[_Worker]:

@@ -187,3 +187,29 @@ def test_the_commands_import_no_picture_library():
     heavy = "{'numpy', 'PIL', 'cv2', 'mediapipe', 'imagehash', 'tqdm', 'msgspec'}"
     code = f"import sys, datakit.cli.backend; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr == ""
+
+
+def test_a_backend_file_that_is_not_ours_or_was_edited_is_not_overwritten(run, make_dataset, tmp_path):
+    folder = make_dataset()
+    file = tmp_path / "multidatabackend.json"
+    file.write_text("[]")
+    with pytest.raises(UsageError, match="was not written by datakit, or edited since"):
+        run(backend, folder, "--cache-root", "cache")
+    run(backend, folder, "--cache-root", "cache", "--overwrite")
+    run(backend, folder, "--cache-root", "elsewhere")
+    assert "elsewhere" in file.read_text()
+    file.write_text(file.read_text().replace("elsewhere", "edited"))
+    with pytest.raises(UsageError, match="use --overwrite"):
+        run(backend, folder, "--cache-root", "cache")
+
+
+def test_a_dataset_that_changed_since_is_no_longer_proved(run, make_dataset):
+    folder = make_dataset()
+    run(backend, folder, "--cache-root", "cache")
+    run(verify)
+    manifest = folder / "manifest.jsonl"
+    first, *rest = manifest.read_bytes().splitlines(keepends=True)
+    record = json.loads(first)
+    record["output_sha256"] = "0" * 64
+    manifest.write_bytes(json.dumps(record).encode() + b"\n" + b"".join(rest))
+    assert "the dataset has changed since" in run(verify, exit_code=1).output

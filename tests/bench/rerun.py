@@ -1,0 +1,55 @@
+"""Run datakit again on an unchanged folder: python -m tests.bench.rerun --cache CACHE --pictures 400."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench.corpus import KINDS, build
+from tests.bench.measure import median, run, table
+
+# Distinct pictures; the folder repeats them under other names.
+_DISTINCT = 12
+
+
+def main() -> None:
+    """Crop a folder, then do it again as often as asked for, and print what both took."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=Path, required=True, help="where the corpus is kept")
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--kind", choices=KINDS, default="jpeg12")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5, help="of the second run")
+    options = parser.parse_args()
+    corpus = build(options.cache / "corpus", options.cache, _DISTINCT, (options.kind,))[options.kind]
+    pictures = sorted(corpus.iterdir())[:_DISTINCT]
+    with tempfile.TemporaryDirectory(dir=options.cache) as name:
+        source = Path(name) / "in"
+        source.mkdir()
+        for number in range(options.pictures):
+            shutil.copy(pictures[number % len(pictures)], source / f"{number:06}{pictures[0].suffix}")
+        command = [sys.executable, "-m", "datakit", "crop", str(source), str(Path(name) / "out"), "--jobs", str(options.jobs)]
+        first = run([command])
+        again = [run([command]) for _ in range(options.rounds)]
+        verified = run([[*command, "--verify"]])
+    cpu, wall = median([each.cpu for each in again]), median([each.wall for each in again])
+    rows = [
+        ("first", f"{first.cpu:.2f}", f"{first.wall:.2f}", "", ""),
+        ("again", f"{cpu:.2f}", f"{wall:.2f}", f"{first.cpu / cpu:.0f} x", f"{first.wall / wall:.0f} x"),
+        (
+            "again, --verify",
+            f"{verified.cpu:.2f}",
+            f"{verified.wall:.2f}",
+            f"{first.cpu / verified.cpu:.0f} x",
+            f"{first.wall / verified.wall:.0f} x",
+        ),
+    ]
+    print(f"{options.pictures} pictures ({options.kind}), {options.jobs} worker(s)")
+    print(table(("", "s CPU", "s wall", "faster, CPU", "faster, wall"), rows))
+
+
+if __name__ == "__main__":
+    main()
