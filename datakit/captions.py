@@ -91,7 +91,7 @@ def decode_caption(data: bytes, name: str) -> Caption:
     if "\x00" in text:
         raise CaptionError(f"caption {name} holds zero bytes and is no text: save it as UTF-8")
     # Only line feeds and carriage returns end a caption; str.splitlines would also split at form feeds and U+2028.
-    lines = tuple(line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+    lines = tuple(line.strip() for line in text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n"))
     return Caption(tuple(line for line in lines if line), hashlib.sha256(data).hexdigest(), tuple(notes))
 
 

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from datakit import __version__
-from datakit.buckets import BUCKETS, choose_bucket, enlargement, largest_window
+from datakit.buckets import BUCKETS, choose_bucket, enlargement, in_order, largest_window
 from datakit.captions import Caption, read_caption
 from datakit.dataset import Found, Sample, find_source, output_stems, shared_stems
 from datakit.detect import check_available, face_detector, saliency_map
 from datakit.errors import CaptionError, PlanError, SampleError, TooSmallError, UsageError
 from datakit.execute import processes, serial
-from datakit.framing import FRAMINGS, Framing, frame, slack
+from datakit.framing import FRAMINGS, Framing, cut_warnings, frame, kept_faces, slack
 from datakit.geometry import Box, Size
 from datakit.images import (
     DEFAULT_MAX_PIXELS,
+    FORMATS,
     Format,
     Picture,
     Pixels,
@@ -99,6 +100,12 @@ class CropOptions:
             raise UsageError(f"framing {self.framing!r} is unknown: choose from {', '.join(FRAMINGS)}")
         if not (math.isfinite(self.upscale) and self.upscale >= 1):
             raise UsageError(f"upscale {self.upscale} is below 1: 1 enlarges nothing, 2 doubles each side at most")
+        for name, value, allowed in (
+            ("format", self.format, ("keep", *FORMATS)),
+            ("captions", self.captions, ("required", "optional")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{name} {value!r} is unknown: choose from {', '.join(allowed)}")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality} is not between 1 and 100")
         parse_colour(self.background)
@@ -106,9 +113,12 @@ class CropOptions:
     def key(self, plan: CropPlan | None = None) -> str:
         """Return a short hash of everything that decides the bytes of a sample, an edited plan included."""
         decisive = asdict(self)
-        # These decide whether a picture is used, never what becomes of it.
-        for name in ("captions", "max_pixels"):
-            del decisive[name]
+        # Options that say the same have one key, however they were written.
+        decisive |= {
+            "buckets": in_order(self.buckets),
+            "upscale": float(self.upscale),
+            "background": parse_colour(self.background),
+        }
         if plan is not None:
             decisive = {"plan": [plan.box, plan.bucket], **{name: decisive[name] for name in ("quality", "background")}}
         text = msgspec.json.encode({"rules": _RULES, **decisive}, order="sorted")
@@ -183,7 +193,15 @@ def crop_folder(
         if plans is None and not execution.overwrite:
             tasks = [_honouring_hand(store, task, report) for task in tasks]
         make = partial(_make, options=options, temporary=store.temporary)
-        run_stage(store, tasks, {sample.id for sample in found.samples}, make, execution=execution, report=report)
+        run_stage(
+            store,
+            tasks,
+            {sample.id for sample in found.samples},
+            make,
+            execution=execution,
+            report=report,
+            unseen=[path for path, _ in found.refused],
+        )
     return report
 
 
@@ -293,8 +311,11 @@ def _plan(picture: Picture, source: str, options: CropOptions) -> tuple[CropPlan
         if salient:
             saliency = salient(small)
     plan = frame(source, picture.size, bucket, faces, saliency, framing=options.framing, upscale=options.upscale)
-    enlarged = [f"enlarged {plan.scale} times"] if plan.scale and plan.scale > 1 else []
-    return msgspec.structs.replace(plan, warnings=(*plan.warnings, *enlarged)), pixels
+    return msgspec.structs.replace(plan, warnings=(*plan.warnings, *_enlarged(plan.scale or 1))), pixels
+
+
+def _enlarged(scale: float) -> tuple[str, ...]:
+    return (f"enlarged {round(scale, 4)} times",) if scale > 1 else ()
 
 
 def _salient(size: Size, bucket: Size, name: str) -> Saliency | None:
@@ -347,17 +368,30 @@ def _caption(task: Task, options: CropOptions) -> Caption:
 
 def _checked(picture: Picture, line: int, plan: CropPlan, options: CropOptions) -> CropPlan:
     """Hold an edited plan against its picture and fill in what follows from it."""
+    if plan.source_size not in (None, picture.size):
+        raise SampleError(
+            f"plan line {line}: was made for a picture of {Size(*plan.source_size)}, this one has {picture.size}: plan again"
+        )
     if not plan.box.inside(picture.size):
         raise SampleError(f"plan line {line}: box {list(plan.box)} is empty or not inside the picture of {picture.size}")
     window = plan.box.size
     exact = Size(round(window.height * plan.bucket.aspect), round(window.width / plan.bucket.aspect))
-    if abs(window.width - exact.width) > 1 and abs(window.height - exact.height) > 1:
+    off = min(abs(window.width - window.height * plan.bucket.aspect), abs(window.height - window.width / plan.bucket.aspect))
+    stretch = max(window.aspect / plan.bucket.aspect, plan.bucket.aspect / window.aspect)
+    # Half a pixel is what rounding costs, however small the window is.
+    if off > 0.5 and (off > 1.5 or stretch > 1.01):
         raise SampleError(
             f"plan line {line}: box of {window} would be stretched to {plan.bucket}: make it {Size(exact.width, window.height)}"
         )
     _check_enlargement(window, window, plan.bucket, options.upscale)
+    faces = kept_faces(plan.faces, plan.box)
+    by_hand = plan.anchor == "manual"
     return msgspec.structs.replace(
         plan,
+        why="drawn by hand" if by_hand else plan.why,
+        faces=faces,
+        saliency_kept=None if by_hand else plan.saliency_kept,
+        warnings=(*cut_warnings(faces), *_enlarged(enlargement(window, plan.bucket))),
         source_size=picture.size,
         area_kept=round(window.area / picture.size.area, 4),
         scale=round(enlargement(window, plan.bucket), 4),
@@ -373,7 +407,7 @@ def _write(
         pixels = decode(picture, window, plan.bucket, options.background)
     file_format = os.path.splitext(task.output)[1][1:]
     whole = plan.box == Box(0, 0, *plan.bucket) and picture.size == plan.bucket
-    if whole and picture.final and _FORMAT_NAMES[picture.format] == file_format:
+    if whole and picture.final and _FORMAT_NAMES.get(picture.format) == file_format:
         content = picture.data  # already what would be written: encoding it again could only lose
     else:
         content = encode(render(picture, pixels, plan.box, plan.bucket), file_format, options.quality)  # type: ignore[arg-type]

@@ -65,6 +65,8 @@ def find_source(folder: Path, output: Path | None) -> Found:
         raise UsageError(
             f"{output} lies inside the source folder {folder}: name a folder outside it, nothing in a source is ever changed"
         )
+    if output is not None and output.resolve() in folder.resolve().parents:
+        raise UsageError(f"the source folder {folder} lies inside {output}: name another folder to write to")
     found = find_samples(folder)
     if not found.samples and not found.refused:
         raise UsageError(
@@ -118,8 +120,8 @@ def find_samples(folder: Path, leave_out: Path | None = None) -> Found:
             elif os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS:
                 if not _is_unicode(name):
                     refused.append((name, "name is not valid UTF-8: rename the file"))
-                elif entry.is_symlink() and not path.exists():
-                    refused.append((name, "link leads nowhere"))
+                elif not path.is_file():
+                    refused.append((name, "link leads nowhere" if entry.is_symlink() else "is no regular file"))
                 else:
                     caption = captions.get(os.path.splitext(entry.name)[0])
                     samples.append(Sample(name, path, place / caption if caption else None))

@@ -6,6 +6,7 @@ only. It goes where it keeps most: whole faces first, then saliency, then the ce
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -88,8 +89,8 @@ def frame(
         else:
             warnings.append(f"no face found for {framing} framing: the largest window was used")
     box = zoomed or _slid(size, window, subjects, mass)
-    kept = tuple(Face(face.box, round(face.score, 4), round(share_inside(face.box, box), 4)) for face in subjects)
-    warnings += [f"a face does not fit: {face.kept:.0%} of it is kept" for face in kept if face.kept < 1]
+    kept = kept_faces(subjects, box)
+    warnings += cut_warnings(kept)
     anchor, why = _reason(size, box, kept, saliency is not None)
     return CropPlan(
         source=source,
@@ -104,6 +105,16 @@ def frame(
         scale=round(enlargement(box.size, bucket), 4),
         warnings=tuple(warnings),
     )
+
+
+def kept_faces(faces: Sequence[Face], box: Box) -> tuple[Face, ...]:
+    """Return faces with the share of each that a box keeps."""
+    return tuple(Face(face.box, round(face.score, 4), round(share_inside(face.box, box), 4)) for face in faces)
+
+
+def cut_warnings(faces: Sequence[Face]) -> list[str]:
+    """Return a sentence for each face that is not kept whole."""
+    return [f"a face does not fit: {face.kept:.0%} of it is kept" for face in faces if face.kept < 1]
 
 
 def slack(size: Size, bucket: Size) -> int:
@@ -244,7 +255,8 @@ def _zoomed(size: Size, bucket: Size, faces: tuple[Face, ...], margins: tuple[fl
         min(a.left for a in wanted), min(a.top for a in wanted), max(a.right for a in wanted), max(a.bottom for a in wanted)
     )
     zoom = max(region.width / bucket.width, region.height / bucket.height, 1 / upscale)
-    window = Size(round(bucket.width * zoom), round(bucket.height * zoom))
+    # Rounded up: a pixel less would need a little more enlargement than is allowed.
+    window = Size(math.ceil(bucket.width * zoom - 1e-6), math.ceil(bucket.height * zoom - 1e-6))
     whole = largest_window(size, bucket)
     if window.width >= whole.width or window.height >= whole.height:
         return None

@@ -52,6 +52,8 @@ _TURNS = {
 _PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _SIDEWAYS = (5, 6, 7, 8)
 _DCT_SCALES = (8, 4, 2)
+# Marks pixels that are sRGB already; Pillow itself notes a PNG's chunk as "srgb".
+_CONVERTED = "datakit:converted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append("several frames or pages: only the first is used")
         icc = image.info.get("icc_profile") or None
-        if icc is not None and _is_srgb(icc, image.mode, notes):
+        if icc is not None and (_is_for_other_pixels(icc, image.mode, notes) or _is_srgb(icc, notes)):
             icc = None
         size = Size(*image.size)
         # Only what Pillow itself adds to `info` for a bare file; anything else might be interpreted.
@@ -289,7 +291,7 @@ def _plain_mode(image: Image.Image, icc: bytes | None, background: str) -> Image
     if image.mode in ("L", "RGB", "CMYK", "LAB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
-        return _from_16_bit(image)
+        return _from_16_bit(image, background)
     if image.mode == "F":
         raise PictureError("has 32-bit float pixels, whose white is not defined: convert it to 8 or 16 bits first")
     if image.has_transparency_data:
@@ -298,17 +300,24 @@ def _plain_mode(image: Image.Image, icc: bytes | None, background: str) -> Image
         colours = _to_srgb(rgba.convert("RGB"), icc)
         canvas = Image.new("RGB", image.size, parse_colour(background))
         canvas.paste(colours, mask=rgba.getchannel("A"))
-        canvas.info["srgb"] = True
+        canvas.info[_CONVERTED] = True
         return canvas
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
+def _from_16_bit(image: Image.Image, background: str) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise PictureError("has 32-bit pixels beyond 65535, whose white is not defined: convert it to 8 or 16 bits first")
     # 65535 / 255 = 257 exactly, so this maps white to white and rounds to nearest.
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if "transparency" not in image.info:
+        return grey
+    # One grey value stands for transparent (PNG, 11.3.2.1).
+    canvas = Image.new("RGB", image.size, parse_colour(background))
+    canvas.paste(grey.convert("RGB"), mask=Image.fromarray(values != image.info["transparency"]))
+    canvas.info[_CONVERTED] = True
+    return canvas
 
 
 def _resized(image: Image.Image, box: CropBox | None, size: Size, kernel: FilterType) -> Image.Image:
@@ -325,7 +334,7 @@ def _resized(image: Image.Image, box: CropBox | None, size: Size, kernel: Filter
         )
     else:
         _resizer().resize_pil(image, target, options)
-    target.info = {key: value for key, value in image.info.items() if key == "srgb"}
+    target.info = {key: value for key, value in image.info.items() if key == _CONVERTED}
     return target
 
 
@@ -336,7 +345,7 @@ def _resizer() -> Resizer:
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     """Convert L, RGB, CMYK or LAB to sRGB through the embedded profile, or as the bare mode is understood."""
-    if "srgb" in image.info:
+    if _CONVERTED in image.info:
         return image
     if image.mode == "LAB":
         return ImageCms.applyTransform(image, _transform(None, "LAB")) or image
@@ -365,7 +374,17 @@ def _transform(icc: bytes | None, mode: str) -> ImageCms.ImageCmsTransform:
     )
 
 
-def _is_srgb(icc: bytes, mode: str, notes: list[str]) -> bool:
+def _is_for_other_pixels(icc: bytes, mode: str, notes: list[str]) -> bool:
+    """Tell whether a profile cannot belong to pixels of this mode; a grey picture may carry a profile for RGB."""
+    wanted = _profile_mode(icc)
+    grey = mode in ("1", "L", "LA") or mode.startswith("I")
+    if (wanted == "CMYK") == (mode == "CMYK") and (wanted != "L" or grey):
+        return False
+    notes.append("its colour profile is for other pixels than it has: taken as sRGB")
+    return True
+
+
+def _is_srgb(icc: bytes, notes: list[str]) -> bool:
     """Tell whether a profile changes nothing; an unusable one counts as sRGB and is noted."""
     try:
         return _moves_nothing(icc)

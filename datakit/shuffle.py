@@ -82,7 +82,16 @@ def shuffle_folder(
         sha256 = lru_cache(maxsize=1)(store.fingerprints.sha256)
         linked = partial(_linked, options=options, temporary=store.temporary, sha256_of=sha256)
         present = {sample.id for sample in found.samples}
-        run_stage(store, tasks, present, augmented, execution=execution, report=report, make_light=linked)
+        run_stage(
+            store,
+            tasks,
+            present,
+            augmented,
+            execution=execution,
+            report=report,
+            make_light=linked,
+            unseen=[path for path, _ in found.refused],
+        )
     return report
 
 

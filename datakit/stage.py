@@ -123,6 +123,7 @@ def run_stage(
     *,
     execution: Execution,
     report: Report,
+    unseen: Sequence[str] = (),
     make_light: Callable[[Task], Made | NotMade] | None = None,
 ) -> None:
     """Make what is not up to date and leave the dataset with a manifest of everything in it.
@@ -141,6 +142,8 @@ def run_stage(
         Workers, limits, what may be replaced.
     report
         Where counts, problems and warnings go.
+    unseen
+        Paths in the source that could not be looked into: what lies there is not taken for gone.
     make_light
         Makes the outputs of light tasks, always in the calling process; without it there are none.
     """
@@ -154,7 +157,7 @@ def run_stage(
                 _commit(store, task, result if execution.overwrite else _keeping_caption(store, result, report), report)
             else:
                 _note(task, result, report)
-    _tidy(store, tasks, present, execution.prune, report)
+    _tidy(store, tasks, present, unseen, execution.prune, report)
     try:
         store.finish()
     except OSError as error:
@@ -247,8 +250,15 @@ def _count(record: Record, report: Report) -> None:
         report.faces_cut.append((record.source, record.faces[0].kept))
 
 
-def _tidy(store: Store, tasks: Sequence[Task], present: set[str], prune: bool, report: Report) -> None:
+def _tidy(store: Store, tasks: Sequence[Task], present: set[str], unseen: Sequence[str], prune: bool, report: Report) -> None:
     """Deal with outputs that no task wants any more: their source is gone, or is written under another name."""
+    stale = {problem.source for problem in report.refused} | {problem.source for problem in report.failed}
+    left = sorted(task.output for task in tasks if task.source in stale and store.record(task.output))
+    if left:
+        report.notes.append(
+            f"{len(left)} outputs of an earlier run stay, though their pictures were not used now: {', '.join(left[:3])}"
+            + (", ..." if len(left) > 3 else "")
+        )
     wanted = {task.output for task in tasks}
     decided = {task.source for task in tasks}
     failed = {problem.source for problem in (*report.failed, *report.refused)}
@@ -260,7 +270,7 @@ def _tidy(store: Store, tasks: Sequence[Task], present: set[str], prune: bool, r
         record = store.record(output)
         if record is None:
             continue
-        gone = record.source not in present
+        gone = record.source not in present and not any(f"{record.source}/".startswith(f"{path}/") for path in unseen)
         if gone:
             report.removed.append(output)
         if (gone and prune) or (record.source in decided and record.source not in failed):

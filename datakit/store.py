@@ -22,7 +22,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from datakit.dataset import STATE_FOLDER
-from datakit.errors import DatasetBusyError, SampleError, UsageError
+from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
 from datakit.links import place
 from datakit.manifest import MANIFEST, METADATA, Record, parse_record, write_atomically
 
@@ -187,16 +187,27 @@ class Store:
             self.fingerprints = Fingerprints(self.state / _FINGERPRINTS, verify)
             self._open.callback(self.fingerprints.close)
             self._clear_temporary()
+            # Nothing can be lost in a folder that holds nothing: the look at every file before it is written is saved.
+            self._empty = os.listdir(folder) == [STATE_FOLDER]
             self._journal_path = self.state / "journal.jsonl"
             self._known: dict[str, tuple[Path, int, int]] = {}
             self._index_manifest()
+            self._unfinished: dict[str, frozenset[str]] = {}
             self._index_journal()
+            if (folder / METADATA).exists() and not self._known and not overwrite:
+                raise UsageError(
+                    f"{folder / METADATA} was not written by datakit: move it away, or use --overwrite to replace it"
+                )
+            self._empty = self._empty and not self._known
             self._journal = self._open.enter_context(self._journal_path.open("ab", buffering=0))
             self._readers = {
                 path: self._open.enter_context(path.open("rb"))
                 for path in (folder / MANIFEST, self._journal_path)
                 if path.exists()
             }
+        except sqlite3.Error as error:
+            self._open.close()
+            raise UsageError(f"{folder} cannot be written to: {error}") from error
         except BaseException:
             self._open.close()
             raise
@@ -230,7 +241,8 @@ class Store:
         """Tell whether a record was made with the same options from the same picture and caption."""
         sha256 = self.fingerprints.sha256
         return (
-            (record.key, record.source) == (key, source)
+            record.output not in self._unfinished
+            and (record.key, record.source) == (key, source)
             and record.source_sha256 == sha256(picture)
             and record.source_caption_sha256 == (sha256(caption) if caption else None)
         )
@@ -243,14 +255,17 @@ class Store:
         """Return the files of a record that somebody changed since they were written."""
         written = ((record.output, record.output_sha256), (record.caption, record.caption_sha256))
         found = [(name, digest, self.fingerprints.sha256(self.folder / name)) for name, digest in written if name]
-        return [name for name, digest, now in found if now not in (digest, None)]
+        ours = self._unfinished.get(record.output, frozenset())
+        return [name for name, digest, now in found if now not in (digest, None) and now not in ours]
 
     def edited_caption(self, output: str) -> tuple[str, str] | None:
         """Return the caption file (name, sha256) beside an output if somebody edited it since datakit wrote it."""
+        if self._empty:
+            return None
         name = f"{os.path.splitext(output)[0]}.txt"
         owner = self._caption_owner(name)
         sha256 = self.fingerprints.sha256(self.folder / name) if owner else None
-        if owner is None or sha256 is None or not (owner.caption_edited or sha256 != owner.caption_sha256):
+        if owner is None or sha256 is None or not (owner.caption_edited or name in self.edited(owner)):
             return None
         return name, sha256
 
@@ -264,6 +279,14 @@ class Store:
         SampleError
             A file is there that datakit did not write, or that was edited since.
         """
+        if self._empty:
+            return
+        for each in filter(None, names):
+            place = os.path.dirname(f"{self._root}/{each}")
+            if os.path.realpath(place) != os.path.normpath(os.path.join(os.path.realpath(self._root), os.path.dirname(each))):
+                raise SampleError(
+                    f"{each} would be written through a link that leads out of the dataset: replace the link by a folder"
+                )
         if self._overwrite or not any(os.path.lexists(f"{self._root}/{name}") for name in names if name):
             return
         owners = [owner for owner in (record, *(self._caption_owner(name) for name in names if name)) if owner]
@@ -359,7 +382,9 @@ class Store:
         path = self.folder / METADATA
         if path.exists():
             with path.open("rb") as lines:
-                before = {_NAME.decode(line).file_name: line for line in lines}
+                for line in lines:
+                    with suppress(msgspec.DecodeError):
+                        before[_NAME.decode(line).file_name] = line
         for output in outputs:
             path, offset, length = self._known[output]
             if path == self._journal_path:
@@ -367,6 +392,17 @@ class Store:
                 yield msgspec.json.encode({"file_name": output, "text": text}) + b"\n"
             elif output in before:
                 yield before[output]
+            else:
+                yield msgspec.json.encode({"file_name": output, "text": self._text(output)}) + b"\n"
+
+    def _text(self, output: str) -> str | None:
+        """Read the caption of an output again, where the metadata has lost it."""
+        record = self.record(output)
+        if record is None or record.caption is None:
+            return None
+        with suppress(OSError):
+            return (self.folder / record.caption).read_text("utf-8", "replace")
+        return None
 
     def _caption_owner(self, name: str) -> Record | None:
         """Return the record whose caption file this is: a picture of the same stem, in any format written."""
@@ -400,14 +436,41 @@ class Store:
         if not self._journal_path.exists():
             return
         offset = 0
+        former: dict[str, tuple[Path, int, int] | None] = {}
         with self._journal_path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.endswith(b"\n"):
                     break
-                record = parse_record(bytes(_ENTRY.decode(line).record), f"{self._journal_path}, line {number}")
+                where = f"{self._journal_path}, line {number}"
+                try:
+                    record = parse_record(bytes(_ENTRY.decode(line).record), where)
+                except msgspec.DecodeError as error:
+                    raise PlanError(f"{where}: no entry of a journal: {error}; delete the file and run again") from None
+                former.setdefault(record.output, self._known.get(record.output))
                 self._known[record.output] = (self._journal_path, offset, len(line))
                 offset += len(line)
         os.truncate(self._journal_path, offset)
+        with ExitStack() as files:
+            paths = [path for path in (self.folder / MANIFEST, self._journal_path) if path.exists()]
+            self._readers = {path: files.enter_context(path.open("rb")) for path in paths}
+            for output, place in former.items():
+                self._find_unfinished(output, place)
+
+    def _find_unfinished(self, output: str, former: tuple[Path, int, int] | None) -> None:
+        """Note an output that was journalled but whose files were not all moved into place: it is made again.
+
+        What lies there is then as the record before says, which is no edit of the user's.
+        """
+        record = self.record(output)
+        before = parse_record(self._read(*former), output) if former else None
+        if record is None:
+            return
+        then = {before.output_sha256, before.caption_sha256} if before else set()
+        written = ((record.output, record.output_sha256), (record.caption, record.caption_sha256))
+        for name, digest in written:
+            now = self.fingerprints.sha256(self.folder / name) if name else digest
+            if now != digest and (now is None or now in then):
+                self._unfinished[output] = frozenset(filter(None, then))
 
     def _clear_temporary(self) -> None:
         shutil.rmtree(self.temporary, ignore_errors=True)

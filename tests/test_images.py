@@ -174,3 +174,58 @@ def test_written_pictures_carry_nothing_but_pixels(awkward, file_format):
 def test_an_unknown_colour_is_refused(text):
     with pytest.raises(UsageError, match="white"):
         parse_colour(text)
+
+
+def png_chunked(path, image, *chunks, **options):
+    """Save a PNG with chunks behind its header."""
+    import struct
+    import zlib
+
+    target = io.BytesIO()
+    image.save(target, "PNG", **options)
+    data = target.getvalue()
+    extra = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    path.write_bytes(data[:33] + extra + data[33:])
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "RGB", "P"])
+def test_a_png_that_says_it_is_srgb_is_read_as_any_other(tmp_path, mode):
+    image = Image.new("L", (1024, 1024), 255).convert(mode)
+    png_chunked(tmp_path / "a.png", image, (b"sRGB", b"\x00"))
+    out = whole(tmp_path / "a.png")
+    assert (out.mode, out.getpixel((5, 5))) == ("RGB", (255, 255, 255))
+    picture = open_picture(tmp_path / "a.png")
+    assert preview(picture, decode(picture, picture.size, picture.size), 640).shape == (640, 640, 3)
+
+
+def test_a_profile_counts_more_than_a_chunk_that_says_srgb(tmp_path, make):
+    image = Image.new("RGB", (1024, 1024), (200, 50, 50))
+    png_chunked(tmp_path / "a.png", image, (b"sRGB", b"\x00"), icc_profile=make.rgb_profile("display_p3"))
+    assert (
+        np.abs(np.subtract(whole(tmp_path / "a.png").getpixel((5, 5)), make.rgb_to_srgb((200, 50, 50), "display_p3"))).max() <= 2
+    )
+
+
+def test_a_profile_for_other_pixels_is_left_out_and_reported(tmp_path, make):
+    Image.new("RGB", (1024, 1024), (200, 30, 30)).save(tmp_path / "a.png", icc_profile=make.cmyk_profile())
+    assert open_picture(tmp_path / "a.png").warnings == ("its colour profile is for other pixels than it has: taken as sRGB",)
+    assert whole(tmp_path / "a.png").getpixel((5, 5)) == (200, 30, 30)
+
+
+def test_a_transparent_16_bit_grey_shows_the_background(tmp_path):
+    values = np.full((1024, 1024), 30000, np.uint16)
+    values[:, :512] = 1234
+    png_chunked(tmp_path / "a.png", Image.fromarray(values), (b"tRNS", (1234).to_bytes(2, "big")))
+    image = whole(tmp_path / "a.png")
+    assert (image.getpixel((5, 5)), image.getpixel((1000, 5))) == ((255, 255, 255), (117, 117, 117))
+
+
+def test_a_bucket_sized_avif_becomes_a_png(tmp_path):
+    from datakit import crop_folder
+
+    (tmp_path / "src").mkdir()
+    Image.new("RGB", (1024, 1024), (10, 20, 30)).save(tmp_path / "src" / "a.avif")
+    assert crop_folder(tmp_path / "src", tmp_path / "out").done == 1
+    assert (tmp_path / "out" / "a.png").exists()

@@ -50,6 +50,8 @@ def mend_captions(folder: Path) -> Mended:
         Another run holds it.
     """
     mended = Mended()
+    if not (folder / MANIFEST).is_file():
+        raise UsageError(f"{folder} has no {MANIFEST}: only a dataset that datakit wrote is mended, never a source")
     with Store(folder):  # its lock keeps other runs away
         if (folder / STATE_FOLDER / "journal.jsonl").stat().st_size:
             raise UsageError(f"{folder} holds the rest of an interrupted run: run the stage that wrote it again first")

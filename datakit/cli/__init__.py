@@ -47,6 +47,9 @@ class _Commands(click.Group):
         except DatakitError as error:
             click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)
+        except OSError as error:
+            click.echo(f"datakit: {error}", err=True)
+            ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("datakit: interrupted; what is finished is kept, the same command goes on from there", err=True)
             ctx.exit(128 + signal.SIGINT)

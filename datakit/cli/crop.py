@@ -147,7 +147,8 @@ def crop(
         if output is None:
             raise click.UsageError("missing argument OUT: the folder to write to (--plan and --dry-run need none)")
         report = crop_folder(source, output, options, plan=apply_file, execution=execution)
-        remember(Path.cwd(), "crop", output)
+        if not Path.cwd().resolve().is_relative_to(source.resolve()):  # a source is never written to
+            remember(Path.cwd(), "crop", output)
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 

@@ -60,17 +60,17 @@ def progress_bar(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
     return tqdm(items, total=total, desc=label, unit="picture", disable=None, leave=False, smoothing=0.05, dynamic_ncols=True)
 
 
-def print_json(value: Any) -> None:
-    """Print plain data as JSON on stdout."""
+def print_json(value: Any, err: bool = False) -> None:
+    """Print plain data as JSON on stdout, or on stderr where stdout holds something else."""
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), err=err)
 
 
 def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool = False) -> None:
     """Print what a run did: a summary for people, or all of it as JSON."""
     if as_json:
-        print_json(report.to_json())
+        print_json(report.to_json(), err)
         return
     say = functools.partial(click.echo, err=err, color=None if "NO_COLOR" not in os.environ else False)
     target = f" -> {report.output}" if report.output else ""

@@ -34,7 +34,7 @@ def serial(
 ) -> Iterator[tuple[Item, Result | Crash]]:
     """Yield (item, result) in order, in this process; ``jobs`` and ``timeout`` do not apply."""
     for item in items:
-        yield item, function(item)
+        yield item, _tried(function, item)
 
 
 def processes(
@@ -160,6 +160,13 @@ def _finished(workers: list[_Worker], timeout: float | None) -> list[_Worker]:
             return finished
 
 
+def _tried(function: Callable[[Item], Result], item: Item) -> Result | Crash:
+    try:
+        return function(item)
+    except Exception as error:
+        return Crash(f"{type(error).__name__}: {error}")
+
+
 def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
     """Answer items until the other end closes; an interrupt is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -170,10 +177,7 @@ def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
             item = connection.recv()
         except (EOFError, OSError):
             return
-        try:
-            result = function(item)
-        except Exception as error:
-            result = Crash(f"{type(error).__name__}: {error}")
+        result = _tried(function, item)
         try:
             connection.send(result)
         except OSError:

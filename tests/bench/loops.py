@@ -28,7 +28,14 @@ def limit(size: Size, out: Path, pictures: Sequence[Path]) -> None:
         options = ResizeOptions(resize_alg=ResizeAlg.convolution(FilterType.lanczos3))
         options.fit_into_destination = True
         resizer.resize_pil(image, target, options)
-        target.save(out / picture.name, **_options(picture, {"compress_level": 1}))
+        if picture.suffix == ".jpg":
+            target.save(out / picture.name, **_options(picture, {}))
+        else:
+            import cv2
+            import numpy as np
+
+            fast = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+            cv2.imwrite(str(out / picture.name), cv2.cvtColor(np.asarray(target), cv2.COLOR_RGB2BGR), fast)
 
 
 def pillow(size: Size, out: Path, pictures: Sequence[Path]) -> None:

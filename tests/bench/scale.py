@@ -71,7 +71,7 @@ def _make(task: Task, temporary: Path) -> Made | NotMade:
         area_kept=0.9643,
         scale=0.2987,
     )
-    return Made(record, None, ((write_temporary(temporary, task.output, content, sha256), sha256),))
+    return Made(record, None, ((write_temporary(temporary, task.output, content), sha256),))
 
 
 def import_only(root: Path) -> None:
