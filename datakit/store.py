@@ -194,7 +194,7 @@ class Store:
             self._index_manifest()
             self._unfinished: dict[str, frozenset[str]] = {}
             self._index_journal()
-            if (folder / METADATA).exists() and not self._known and not overwrite:
+            if (folder / METADATA).exists() and not (folder / MANIFEST).exists() and not (self._known or overwrite):
                 raise UsageError(
                     f"{folder / METADATA} was not written by datakit: move it away, or use --overwrite to replace it"
                 )
