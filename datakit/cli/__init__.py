@@ -44,6 +44,10 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            command = error.ctx.command_path.split(maxsplit=1)[-1] if error.ctx and error.ctx.parent else ""
+            click.echo(f"datakit: {error.format_message()} (see datakit {command} --help)".replace("  ", " "), err=True)
+            ctx.exit(2)
         except DatakitError as error:
             click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)
