@@ -56,12 +56,12 @@ class Task:
 class Made:
     """What a worker made: the record, the caption's text, and finished files (temporary path, sha256).
 
-    With ``link``, a name for `datakit.links.place`, the first file is the source's picture, to be linked.
+    With ``link``, a name for `datakit.links.place`, the first file is the source's picture, to be linked: its real path.
     """
 
     record: Record
     text: str | None
-    files: tuple[tuple[str | Path, str], ...]
+    files: tuple[tuple[str, str], ...]
     link: str | None = None
 
 
@@ -169,13 +169,12 @@ def run_stage(
 def write_temporary(folder: Path, output: str, content: bytes) -> str:
     """Write an output's bytes to a folder under a name of its own and return the path."""
     # Named by the output: two outputs with the same bytes may be on their way at once.
-    path = os.path.join(folder, hashlib.sha256(output.encode("utf-8", "surrogatepass")).hexdigest())
+    path = f"{folder}{os.sep}{hashlib.sha256(output.encode('utf-8', 'surrogatepass')).hexdigest()}"
     # Without a file object, which takes longer to make than a caption to write.
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        left = memoryview(content)
-        while left:
-            left = left[os.write(file, left) :]
+        while content:
+            content = content[os.write(file, content) :]
     finally:
         os.close(file)
     return path

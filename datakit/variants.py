@@ -100,6 +100,8 @@ class ShuffleOptions:
         """Return a short hash of everything that decides the bytes of a copy."""
         decisive = asdict(self)
         del decisive["link"]  # decides where the bytes lie, not which they are
+        if not self.captions_only:
+            del decisive["repeats"]  # no copy depends on how many there are
         return hashlib.sha256(msgspec.json.encode({"rules": _RULES, **decisive}, order="sorted")).hexdigest()[:12]
 
 
