@@ -57,12 +57,14 @@ class Made:
     """What a worker made: the record, the caption's text, and finished files (temporary path, sha256).
 
     With ``link``, a name for `datakit.links.place`, the first file is the source's picture, to be linked: its real path.
+    ``stamp`` is what `datakit.store.Fingerprints.learn` takes of the source's picture.
     """
 
     record: Record
     text: str | None
     files: tuple[tuple[str, str], ...]
     link: str | None = None
+    stamp: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,8 @@ def _commit(store: Store, task: Task, made: Made, report: Report) -> None:
     except OSError as error:
         report.failed.append(Problem(task.source, f"cannot be written: {error.strerror or error}"))
         return
+    if made.stamp:
+        store.fingerprints.learn(task.picture, made.stamp, made.record.source_sha256)
     report.done += 1
     report.warnings += [(task.source, warning) for warning in made.record.warnings]
     _count(made.record, report)

@@ -105,6 +105,10 @@ class Fingerprints:
         """Take note of a file, by its absolute path, whose sha256 is known because it was just written."""
         self._learn(path, os.stat(path), sha256)
 
+    def learn(self, path: Path, stamp: tuple[int, int], sha256: str) -> None:
+        """Take note of a file whose sha256 is known because it was read when it had this size and time of change (ns)."""
+        self._note(os.path.abspath(path), stamp, sha256)
+
     def close(self) -> None:
         """Save what was learnt."""
         self._save()
@@ -127,7 +131,10 @@ class Fingerprints:
         return None
 
     def _learn(self, name: str, status: os.stat_result, sha256: str) -> None:
-        self._fresh[name] = (status.st_size, status.st_mtime_ns, sha256)
+        self._note(name, (status.st_size, status.st_mtime_ns), sha256)
+
+    def _note(self, name: str, stamp: tuple[int, int], sha256: str) -> None:
+        self._fresh[name] = (*stamp, sha256)
         if len(self._fresh) == 10_000:
             self._save()
 

@@ -21,7 +21,7 @@ from datakit.seeds import DEFAULT_SEED, generator
 from datakit.tokens import Tokens, fill_wildcards, join, orders, parse, without
 
 # Part of every options key: raise it when the same options give other bytes than before.
-_RULES = 1
+_RULES = 2
 # Formats that an augmented copy is written in; others that are linked as they are become PNG, which loses nothing.
 _REWRITTEN = (".jpg", ".jpeg", ".png", ".webp")
 
