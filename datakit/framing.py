@@ -132,7 +132,8 @@ def _reason(size: Size, box: Box, faces: tuple[Face, ...], mapped: bool) -> tupl
         return "center", "the window is the whole picture"
     if mapped:
         return "saliency", "keeps most of what stands out"
-    return "center", "nothing to go by: the middle"
+    free = size.width - box.size.width + size.height - box.size.height
+    return "center", f"no face and no map: the middle of the {free} pixels it can move"
 
 
 def _mass(size: Size, faces: tuple[Face, ...], saliency: NDArray[np.float32] | None) -> Floats:
