@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datakit.backend.envfile import calculate, config_to_env, env_to_config
+from datakit.backend.bash import calculate
+from datakit.backend.convert import config_to_env, env_to_config
 from datakit.backend.simpletuner_config import ENVIRONMENT, REMOVED
 
 WORDS = st.text(
