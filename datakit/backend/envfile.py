@@ -57,15 +57,7 @@ def parse_env(text: str) -> tuple[list[Assignment], list[Notice]]:
         notices += found
         for word in words:
             before = known.get(word.name)
-            value = word.text
-            if before is not None and word.adds:
-                value = f"{before.value} {value}".strip()
-                if before.value and not word.text.startswith((" ", "\t")):
-                    message = f"{word.name}: bash joins += without a blank between, SimpleTuner with one; joined with one"
-                    notices.append(Notice(number, "differs", message))
-            elif before is not None and before.value != value:
-                message = f"{word.name} was set to {before.value!r} in line {before.line}; this line counts"
-                notices.append(Notice(number, "duplicate", message))
+            value = word.text if before is None else _set_again(before, word, number, notices)
             known[word.name] = Assignment(word.name, value, number)
     notices += _differences(known.values(), _read_literally(text), notices)
     return list(known.values()), notices
@@ -84,6 +76,20 @@ def write_assignment(name: str, value: str) -> str | None:
     return None
 
 
+def _set_again(before: Assignment, word: Word, number: int, notices: list[Notice]) -> str:
+    """Return the value of a name that has one already."""
+    if not word.adds:
+        if before.value != word.text:
+            message = f"{word.name} was set to {before.value!r} in line {before.line}; this line counts"
+            notices.append(Notice(number, "duplicate", message))
+        return word.text
+    if not before.value or word.text.startswith((" ", "\t")):
+        return before.value + word.text
+    message = f"{word.name}: bash joins += without a blank between, SimpleTuner with one; joined with one"
+    notices.append(Notice(number, "differs", message))
+    return f"{before.value} {word.text}"
+
+
 def _read_line(number: int, line: str, values: Mapping[str, str]) -> tuple[list[Word], list[Notice]]:
     """Return the assignments of one line, and what is to be said about it."""
     try:
@@ -92,7 +98,7 @@ def _read_line(number: int, line: str, values: Mapping[str, str]) -> tuple[list[
         return _fall_back(number, line, str(error))
     assigned = [word for word in words if word.name]
     stray = [word.text for word in words if not word.name and word.text not in (";", "&&")]
-    if stray or (words and not assigned):
+    if stray or (words and not words[0].name):
         return _fall_back(number, line, f"{(stray or [words[0].text])[0]!r} is no assignment")
     notices = [
         Notice(number, remark.kind, f"{word.name}: SimpleTuner would read {remark.written} literally; {remark.outcome}")

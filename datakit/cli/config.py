@@ -105,6 +105,8 @@ def write(
 
     if deepspeed and yaml_file is None:
         raise click.UsageError("--deepspeed is set in the accelerate YAML: name one with --accelerate FILE")
+    if "-" in (str(env_file), str(yaml_file)):
+        raise click.UsageError("only --output can go to stdout: name a file for --env and --accelerate")
     content = config_to_json(
         trainer_config(preset, training, batching, backend_config, output_dir, validation_prompt, learning_rate)
     )

@@ -188,6 +188,8 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: boo
     for number, (path, _) in enumerate(files):
         if os.path.realpath(path) in {os.path.realpath(other) for other, _ in files[:number]}:
             raise UsageError(f"{path} is named for two of the files to write: give each its own name")
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: name a file to write")
     for path, content in files:
         if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(here, path):
             raise UsageError(
