@@ -39,7 +39,6 @@ def config() -> None:
 
 
 @config.command(short_help="Write config.json, on request config.env and YAML.")
-@training_options
 @click.option(
     "--preset",
     default="sd3-lora",
@@ -47,6 +46,7 @@ def config() -> None:
     metavar="NAME",
     help="sd3-lora or sd3-full (SD3.5 Large), sdxl-lora, flux-lora.",
 )
+@training_options
 @click.option(
     "--learning-rate", type=float, metavar="X", help="Instead of the preset's: more than 0 and at most 1, such as 1e-4."
 )
