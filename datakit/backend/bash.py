@@ -72,15 +72,18 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
     number = 0
     while number < len(lines):
         joined, end = lines[number], number + 1
-        while end < len(lines) and (mark := unfinished(joined)):
+        mark = unfinished(joined)
+        while mark and end < len(lines):
             if mark != "'" and (len(joined) - len(joined.rstrip("\\"))) % 2:
                 joined = joined[:-1] + lines[end]
             elif mark != "\\" and _ASSIGNS.match(lines[end].strip().removeprefix("export ")) is None:
                 joined += "\n" + lines[end]
             else:
                 break
+            if mark == "\\" or mark in lines[end]:
+                mark = unfinished(joined)
             end += 1
-        if end > number + 1 and unfinished(joined):
+        if mark and end > number + 1:
             joined, end = lines[number], number + 1
         yield number + 1, joined
         number = end
@@ -110,14 +113,15 @@ def read_words(line: str, values: Mapping[str, str]) -> tuple[list[Word], str]:
     line
         One logical line. Operators such as ``;`` are words of their own.
     values
-        What has been assigned before; assignments of this line are known to those behind them.
+        What has been assigned before; assignments of this line are known to those behind them, but for `export`,
+        which resolves all of its words first.
 
     Raises
     ------
     ValueError
         A quote is not closed.
     """
-    known = dict(values)
+    known, exports = dict(values), False
     words: list[Word] = []
     position = 0
     while position < len(line):
@@ -130,10 +134,12 @@ def read_words(line: str, values: Mapping[str, str]) -> tuple[list[Word], str]:
             position = match.end()
         else:
             word, position = _read_word(line, position, known)
-            if word.name:
+            if word == Word("", False, "export") and not words:
+                exports = True
+                continue
+            words.append(word)
+            if word.name and not exports:
                 known[word.name] = word.text
-            if word.text != "export" or word.name or words:
-                words.append(word)
     return words, ""
 
 

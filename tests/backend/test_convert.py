@@ -148,6 +148,8 @@ def test_nested_parentheses():
         ("OUTPUT_DIR = out", {"output_dir": "out"}, [(1, "malformed")]),
         ("TRAIN_BATCH_SIZE=1 TRAINING_SEED=2", {"train_batch_size": 1, "seed": 2}, [(1, "differs")]),
         ("TRAIN_BATCH_SIZE=1; TRAINING_SEED=2", {"train_batch_size": 1, "seed": 2}, [(1, "differs")]),
+        ("OUTPUT_DIR=a HUB_MODEL_NAME=${OUTPUT_DIR:-z}", {"output_dir": "a", "hub_model_id": "a"}, [(1, "reference"), (1, "differs")]),
+        ("export OUTPUT_DIR=a HUB_MODEL_NAME=${OUTPUT_DIR:-z}", {"output_dir": "a", "hub_model_id": "z"}, [(1, "reference"), (1, "differs")]),
         ("TRAIN_BATCH_SIZE=1;", {"train_batch_size": 1}, [(1, "differs")]),
         ("OUTPUT_DIR=$(pwd)/out", {"output_dir": "$(pwd)/out"}, [(1, "command")]),
         ('OUTPUT_DIR="`pwd`/out"', {"output_dir": "`pwd`/out"}, [(1, "command")]),
