@@ -1,24 +1,27 @@
-"""Turn a low-level ``config.env`` into ``config.json`` and back, and say what would not survive.
+"""Lines of ``config.env``: as bash means them, as SimpleTuner reads them, and written so that both agree.
 
-The recipe's launcher sourced the file in bash; SimpleTuner 3.1.6 and later read it line by line and take an
-inline comment, a reference ``$NAME`` and arithmetic ``$((...))`` literally. Here they come out as bash meant
-them, and each is reported with its line.
+The recipe's launcher sourced the file in bash; SimpleTuner 3.1.6 and later read it line by line, take off the
+outer quotes and resolve nothing. Values come out as bash meant them, and whatever SimpleTuner reads otherwise is
+reported with its line.
 """
 
 from __future__ import annotations
 
-import ast
-import operator
 import re
 import shlex
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from datakit.backend.simpletuner_config import ENVIRONMENT, EXTRA_ARGUMENTS, LAUNCHER, REMOVED, SWITCHES
+from datakit.backend.bash import Word, logical_lines, read_words
 
-Value = str | int | float | bool
-Kind = Literal["comment", "reference", "arithmetic", "dropped", "removed", "malformed", "launcher", "spaces"]
+BYTE_ORDER_MARK = "\ufeff"
+
+Kind = Literal[
+    "comment", "reference", "arithmetic", "command", "differs", "duplicate", "malformed", "dropped", "removed", "launcher", "unwritable",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,199 +42,123 @@ class Assignment:
     line: int
 
 
-_ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)(\+?)=(.*)")
-
-
 def parse_env(text: str) -> tuple[list[Assignment], list[Notice]]:
-    """Read assignments, resolving comments, references and arithmetic, each with a notice."""
+    """Read assignments as bash means them, with a notice for all that SimpleTuner reads otherwise.
+
+    A line that is no plain assignment in bash is taken as SimpleTuner reads it.
+    """
     known: dict[str, Assignment] = {}
     notices: list[Notice] = []
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        match = _ASSIGNMENT.fullmatch(line)
-        if match is None:
-            notices.append(Notice(number, "malformed", f"{line!r} is no assignment: SimpleTuner skips it"))
-            continue
-        name, adds, rest = match.groups()
-        value = _resolve(name, rest, {one.name: one.value for one in known.values()}, number, notices)
-        if adds and name in known:
-            value = f"{known[name].value} {value}".strip()
-        known[name] = Assignment(name, value, number)
+    if text.startswith(BYTE_ORDER_MARK):
+        text = text.removeprefix(BYTE_ORDER_MARK)
+        notices.append(Notice(1, "malformed", "SimpleTuner would read the byte order mark as part of the first name; taken off"))
+    for number, line in logical_lines(text):
+        words, found = _read_line(number, line, {one.name: one.value for one in known.values()})
+        notices += found
+        for word in words:
+            before = known.get(word.name)
+            value = word.text if before is None else _set_again(before, word, number, notices)
+            known[word.name] = Assignment(word.name, value, number)
+    notices += _differences(known.values(), _read_literally(text), notices)
     return list(known.values()), notices
 
 
-def env_to_config(text: str) -> tuple[dict[str, Value], list[Notice]]:
-    """Return the options of a low-level ``config.env`` by their names in ``config.json``, without dashes."""
-    assignments, notices = parse_env(text)
-    config: dict[str, Value] = {}
-    for item in assignments:
-        if item.name == EXTRA_ARGUMENTS:
-            for option, value in _arguments(item.value):
-                _set(config, option, value, item, notices)
-        elif item.name in SWITCHES:
-            option, meant = SWITCHES[item.name]
-            if item.value.lower() == "true":
-                config[option] = meant
-        elif item.name in ENVIRONMENT:
-            _set(config, ENVIRONMENT[item.name], _typed(item.value), item, notices)
-        elif item.name.startswith(LAUNCHER):
-            notices.append(Notice(item.line, "launcher", f"{item.name} is for the launcher: keep it in config.env"))
-        else:
-            message = f"{item.name} is no option that SimpleTuner reads from config.env: it would be dropped silently; left out"
-            notices.append(Notice(item.line, "dropped", message))
-    return config, sorted(notices, key=lambda notice: notice.line)
-
-
-def config_to_env(config: Mapping[str, Value]) -> tuple[str, list[Notice]]:
-    """Return the low-level ``config.env`` of a ``config.json``; keys with or without dashes.
-
-    Options without a name of their own go into ``TRAINER_EXTRA_ARGS``.
-    """
-    names = {option: name for name, option in ENVIRONMENT.items()}
-    switches = {pair: name for name, pair in SWITCHES.items()}
-    lines: list[str] = []
-    extra: list[str] = []
-    notices: list[Notice] = []
-    for key, value in config.items():
-        option = key.lstrip("-")
-        written = str(value).lower() if isinstance(value, bool) else str(value)
-        if option in REMOVED:
-            notices.append(Notice(0, "removed", f"{option} no longer exists: {REMOVED[option]}; left out"))
-        elif (option, written) in switches:
-            lines.append(f"export {switches[option, written]}=true")
-        elif written != " ".join(written.split()) or any(sign in written for sign in ("'", '"', "$", "`", "\\", "+=", "#")):
-            notices.append(
-                Notice(
-                    0,
-                    "spaces",
-                    f"{option}: quotes, $, #, += and double blanks do not survive in config.env; left out: keep it in config.json",
-                )
-            )
-        elif option in names:
-            lines.append(f"export {names[option]}={_quoted(written)}")
-        elif " " in written or not written:
-            notices.append(
-                Notice(0, "spaces", f"{option} can only go into {EXTRA_ARGUMENTS}, which is split at blanks; left out")
-            )
-        elif value is True:
-            extra.append(f"--{option}")
-        elif value is not False:
-            extra.append(f"--{option}={written}")
-    if extra:
-        lines.append(f"export {EXTRA_ARGUMENTS}={_quoted(' '.join(extra))}")
-    return "".join(f"{line}\n" for line in lines), notices
-
-
-def _set(config: dict[str, Value], option: str, value: Value, item: Assignment, notices: list[Notice]) -> None:
-    if option in REMOVED:
-        notices.append(Notice(item.line, "removed", f"{item.name}: {option} no longer exists: {REMOVED[option]}; left out"))
-    elif value != "":
-        config[option] = value
-
-
-def _arguments(text: str) -> list[tuple[str, Value]]:
-    """Split ``--a=1 --b 2 --flag`` into options."""
-    found: list[tuple[str, Value]] = []
-    for word in text.split():
-        if word.startswith("--"):
-            option, separator, value = word[2:].partition("=")
-            found.append((option, _typed(value) if separator else True))
-        elif found and found[-1][1] is True:
-            found[-1] = (found[-1][0], _typed(word))
-    return found
-
-
-def _typed(text: str) -> Value:
-    """Return a boolean or a number where writing it gives the same text again, else the text."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        if repr(number) == text and text not in ("nan", "inf", "-inf"):
-            return number
-    return text
-
-
-def _quoted(text: str) -> str:
-    return text if text and shlex.quote(text) == text else f'"{text}"'
-
-
-def _resolve(name: str, rest: str, values: Mapping[str, str], line: int, notices: list[Notice]) -> str:
-    """Return a value as bash means it."""
-    value, literal, comment = _unquote(rest.strip())
-    if comment:
-        notices.append(
-            Notice(
-                line, "comment", f"{name}: SimpleTuner would read the inline comment {comment!r} as part of the value; taken off"
-            )
-        )
-    if literal:
-        return value
-
-    def arithmetic(match: re.Match[str]) -> str:
-        expression = re.sub(r"\$?\{?([A-Za-z_]\w*)\}?", lambda inner: values.get(inner[1], "0") or "0", match[1])
-        result = calculate(expression)
-        outcome = f"computed as {result}" if result is not None else "cannot be computed, left as it is"
-        notices.append(Notice(line, "arithmetic", f"{name}: SimpleTuner would read {match[0]} literally; {outcome}"))
-        return match[0] if result is None else str(result)
-
-    def reference(match: re.Match[str]) -> str:
-        target = match[1] or match[2]
-        known = target in values
-        outcome = f"taken as {values[target]!r}" if known else "not set in this file, left empty"
-        notices.append(Notice(line, "reference", f"{name}: SimpleTuner would read {match[0]} literally; {outcome}"))
-        return values.get(target, "")
-
-    # What arithmetic leaves behind must not be taken for a reference.
-    parts = re.split(r"(\$\(\(.*?\)\)(?!\)))", value)
-    resolved = [
-        re.sub(r"\$\(\((.*)\)\)", arithmetic, part)
-        if part.startswith("$((")
-        else re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", reference, part)
-        for part in parts
-    ]
-    return "".join(resolved)
-
-
-def _unquote(text: str) -> tuple[str, bool, str]:
-    """Return value, whether it is literal (single quotes), and the inline comment behind it."""
-    if text[:1] in ("'", '"'):
-        end = text.find(text[0], 1)
-        if end > 0:
-            behind = text[end + 1 :].strip()
-            return text[1:end], text[0] == "'", behind if behind.startswith("#") else ""
-    match = re.search(r"(?:^|\s)#.*$", text)
-    return (text[: match.start()].strip(), False, match[0].strip()) if match else (text, False, "")
-
-
-_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    # Bash divides whole numbers and cuts towards zero.
-    ast.Div: lambda a, b: abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1),
-    ast.Mod: lambda a, b: abs(a) % abs(b) * (-1 if a < 0 else 1),
-}
-
-
-def calculate(expression: str) -> int | None:
-    """Compute whole numbers with + - * / % and parentheses as bash does; None for anything else."""
-    try:
-        return _evaluate(ast.parse(expression.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+def write_assignment(name: str, value: str) -> str | None:
+    """Return the line that both bash and SimpleTuner read as this value; None where there is none."""
+    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in value):
         return None
+    bare = [value] if value and shlex.quote(value) == value else []
+    for written in (*bare, f'"{value}"', f"'{value}'"):
+        line = f"{name}={written}"
+        with suppress(ValueError):
+            if read_words(line, {}) == ([Word(name, False, value)], "") and _literal_pair(line) == (name, False, value):
+                return f"export {line}"
+    return None
 
 
-def _evaluate(node: ast.expr) -> int:
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        return node.value
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_evaluate(node.operand)
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        return _OPERATORS[type(node.op)](_evaluate(node.left), _evaluate(node.right))
-    raise ValueError
+def _set_again(before: Assignment, word: Word, number: int, notices: list[Notice]) -> str:
+    """Return the value of a name that has one already."""
+    if not word.adds:
+        if before.value != word.text:
+            message = f"{word.name} was set to {before.value!r} in line {before.line}; this line counts"
+            notices.append(Notice(number, "duplicate", message))
+        return word.text
+    if not before.value or word.text.startswith((" ", "\t")):
+        return before.value + word.text
+    message = f"{word.name}: bash joins += without a blank between, SimpleTuner with one; joined with one"
+    notices.append(Notice(number, "differs", message))
+    return f"{before.value} {word.text}"
+
+
+def _read_line(number: int, line: str, values: Mapping[str, str]) -> tuple[list[Word], list[Notice]]:
+    """Return the assignments of one line, and what is to be said about it."""
+    try:
+        words, comment = read_words(line, values)
+    except ValueError as error:
+        return _fall_back(number, line, str(error))
+    assigned = [word for word in words if word.name]
+    stray = [word.text for word in words if not word.name and word.text not in (";", "&&")]
+    if stray or (words and not words[0].name):
+        return _fall_back(number, line, f"{(stray or [words[0].text])[0]!r} is no assignment")
+    notices = [
+        Notice(number, remark.kind, f"{word.name}: SimpleTuner would read {remark.written} literally; {remark.outcome}")
+        for word in assigned
+        for remark in word.remarks
+    ]
+    if comment and assigned:
+        message = f"{assigned[-1].name}: SimpleTuner would read the inline comment {comment!r} as part of the value; taken off"
+        notices.append(Notice(number, "comment", message))
+    if len(assigned) > 1:
+        message = f"SimpleTuner would read {assigned[0].name} alone, with the rest of the line as its value; taken apart"
+        notices.append(Notice(number, "differs", message))
+    return assigned, notices
+
+
+def _fall_back(number: int, line: str, reason: str) -> tuple[list[Word], list[Notice]]:
+    """Take a line that is no plain assignment in bash as SimpleTuner reads it."""
+    pair = _literal_pair(line)
+    if pair is None:
+        message = f"{line.strip()!r} is no assignment: SimpleTuner skips it; left out"
+        return [], [Notice(number, "malformed", message)]
+    name, adds, value = pair
+    message = f"{name}: no plain assignment in bash ({reason}); taken as SimpleTuner reads it, {value!r}"
+    return [Word(name, adds, value)], [Notice(number, "malformed", message)]
+
+
+def _differences(known: Iterable[Assignment], literally: Mapping[str, str], notices: Sequence[Notice]) -> Iterator[Notice]:
+    """Yield what SimpleTuner reads otherwise in lines about which nothing of the kind has been said."""
+    said = {notice.line for notice in notices if notice.kind != "duplicate"}
+    for one in known:
+        read = literally.get(one.name)
+        if read != one.value and one.line not in said:
+            otherwise = "would not find it" if read is None else f"would read {read!r}"
+            yield Notice(one.line, "differs", f"{one.name}: SimpleTuner {otherwise}; taken as bash means it, {one.value!r}")
+
+
+def _read_literally(text: str) -> dict[str, str]:
+    """Return the values that SimpleTuner reads."""
+    values: dict[str, str] = {}
+    for line in re.split(r"\r\n|\n|\r", text):
+        pair = _literal_pair(line)
+        if pair is not None:
+            name, adds, value = pair
+            values[name] = f"{values[name]} {value}".strip() if adds and name in values else value
+    return values
+
+
+def _literal_pair(line: str) -> tuple[str, bool, str] | None:
+    """Return the name, whether ``+=`` adds to it, and the value as SimpleTuner reads it: outer quotes off, blanks single."""
+    line = line.strip().removeprefix("export ")
+    sign = "+=" if "+=" in line else "="
+    name, found, value = line.partition(sign)
+    if line.startswith("#") or not found or re.fullmatch(r"[A-Za-z_]\w*", name.strip(), re.ASCII) is None:
+        return None
+    value = value.strip()
+    if sign == "+=":
+        return name.strip(), True, " ".join(value.strip('"').strip("'").split())
+    # The outer quotes are taken off as the file is read, and once more as the option is passed on.
+    for quote in ("\"'", "'", '"'):
+        if value and value[0] == value[-1] and value[0] in quote:
+            value = value[1:-1]
+        value = " ".join(value.split())
+    return name.strip(), False, value

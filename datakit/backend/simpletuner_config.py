@@ -6,12 +6,14 @@ leading dashes, which all of them read.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from datakit.backend.envfile import write_assignment
 from datakit.backend.training import Batching, Training
 from datakit.errors import UsageError
 
@@ -65,19 +67,15 @@ SWITCHES = {"USE_BITFIT": ("layer_freeze_strategy", "bitfit")}
 # Whitespace-separated options of any name.
 EXTRA_ARGUMENTS = "TRAINER_EXTRA_ARGS"
 # Names that steer the launcher or reach libraries through the environment; they stay in config.env.
-LAUNCHER = (
-    "ENV",
-    "CONFIG_BACKEND",
-    "CONFIG_TYPE",
-    "CONFIG_PATH",
-    "SIMPLETUNER_",
-    "CUDA_",
-    "HF_",
-    "NCCL_",
-    "PYTORCH_",
-    "TOKENIZERS_",
-    "WANDB_",
-)
+_LAUNCHER = ("ENV", "CONFIG_BACKEND", "CONFIG_TYPE", "CONFIG_PATH")
+_LAUNCHER_PREFIXES = ("SIMPLETUNER_", "CUDA_", "HF_", "NCCL_", "PYTORCH_", "TOKENIZERS_", "WANDB_")
+# Of the options in `ENVIRONMENT`, the one that is on where nothing is said; `false` in config.env says nothing.
+ON_BY_DEFAULT = "gradient_checkpointing"
+
+
+def is_for_launcher(name: str) -> bool:
+    """Tell whether a name in ``config.env`` is no option, but steers the launcher or a library."""
+    return name in _LAUNCHER or name.startswith(_LAUNCHER_PREFIXES)
 
 
 class TrainerConfig(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"--{name}", forbid_unknown_fields=True):
@@ -149,10 +147,15 @@ def trainer_config(
     Raises
     ------
     UsageError
-        The preset is unknown.
+        The preset is unknown, the learning rate is not above 0 and at most 1, or a text is no valid Unicode.
     """
     if preset not in PRESETS:
         raise UsageError(f"preset {preset!r} is not known: use one of {' '.join(PRESETS)}")
+    if learning_rate is not None and not 0 < learning_rate <= 1:
+        raise UsageError(f"learning rate {learning_rate}: use more than 0 and at most 1, such as 1e-4")
+    for what, text in (("backend config", backend_config), ("output folder", output_dir), ("validation prompt", prompt)):
+        if any(unicodedata.category(sign) == "Cs" for sign in text):
+            raise UsageError(f"{what} {text!r} is not in UTF-8")
     chosen = PRESETS[preset]
     lora = chosen.model_type == "lora"
     return TrainerConfig(
@@ -186,7 +189,13 @@ def config_to_json(config: TrainerConfig) -> bytes:
 def launcher_env(batching: Batching, accelerate_config: str | None = None) -> bytes:
     """Return the high-level ``config.env``: where the options are, how many processes; nothing of the training.
 
-    Values are bare, for the launcher of the recipe's commit sources the file while later ones read it literally.
+    The launcher of the recipe's commit sources the file in bash while later ones read it literally: values are
+    written so that both read the same.
+
+    Raises
+    ------
+    UsageError
+        The name of the accelerate YAML cannot be written so.
     """
     values = {
         "CONFIG_BACKEND": "json",
@@ -197,4 +206,7 @@ def launcher_env(batching: Batching, accelerate_config: str | None = None) -> by
     }
     if accelerate_config is not None:
         values["ACCELERATE_CONFIG_PATH"] = accelerate_config
-    return "".join(f"export {name}={value}\n" for name, value in values.items()).encode()
+    lines = {name: write_assignment(name, value) for name, value in values.items()}
+    if lines.get("ACCELERATE_CONFIG_PATH", "") is None:
+        raise UsageError(f"{accelerate_config!r} cannot be named in config.env: leave out quotes and double blanks")
+    return "".join(f"{line}\n" for line in lines.values()).encode()

@@ -17,6 +17,8 @@ from datakit.geometry import Size
 WARMUP_SHARE = Fraction(1, 10)
 # A checkpoint and a validation after each tenth: ten of either, whatever the length.
 INTERVAL_SHARE = Fraction(1, 10)
+# More than anybody trains for; beyond, numbers no longer fit into config files.
+MOST_STEPS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def plan_training(
     Raises
     ------
     UsageError
-        Not exactly one of ``epochs`` and ``steps`` is given, or a number is not positive.
+        Not exactly one of ``epochs`` and ``steps`` is given, a number is not positive, or the steps exceed `MOST_STEPS`.
     """
     if (epochs is None) == (steps is None):
         raise UsageError("give either the epochs or the steps")
@@ -164,6 +166,8 @@ def plan_training(
         raise UsageError("epochs and steps must be more than 0")
     per_epoch = Fraction(sum(pictures * repeats for pictures, repeats in counts), batching.effective)
     total = steps if steps is not None else math.ceil(per_epoch * Fraction(str(epochs)))
+    if total > MOST_STEPS:
+        raise UsageError(f"{total} optimizer steps: use {MOST_STEPS} at most")
     return Training(
         max_train_steps=total,
         epochs=float(epochs if epochs is not None else total / per_epoch),

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from datakit.cli.config import (
+from datakit.cli.shared import (
     batching_options,
     chosen,
     datasets_argument,
     json_option,
     overwrite_option,
+    print_json,
     repeats_option,
     write_files,
 )
-from datakit.cli.shared import print_json
 
 if TYPE_CHECKING:
     from datakit.backend.checks import Finding

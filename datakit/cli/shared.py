@@ -1,10 +1,10 @@
-"""What the commands share: how a run is executed, its progress, and its report."""
+"""What the commands share: options, how a run is executed, its progress, its report, and files written all or none."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,35 @@ import click
 if TYPE_CHECKING:
     from datakit.report import Problem, Report
 
+Command = Callable[..., Any]
+
+# Lines printed of a list; -v prints all.
 _SHOWN = 20
 
+datasets_argument = click.argument("datasets", nargs=-1, metavar="[DATASET]...", type=click.Path(path_type=Path, file_okay=False))
+repeats_option = click.option(
+    "--repeats", type=click.IntRange(1, 1_000_000), multiple=True, metavar="N",
+    help="Times each source picture is seen in one epoch in all, 1 = once; once for all datasets or once for each. [default: as the dataset was written]",
+)  # fmt: skip
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace files that datakit did not write, or that were edited since."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
-def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
+
+def batching_options(command: Command) -> Command:
+    """Add --batch-size, --gpus and --accumulate to a command."""
+    number = click.IntRange(1, 10_000)
+    for name, sign, meaning in (
+        ("--accumulate", "A", "Micro-batches added up before one optimizer step."),
+        ("--gpus", "G", "GPUs that train beside each other."),
+        ("--batch-size", "B", "Pictures in one micro-batch on one GPU."),
+    ):
+        command = click.option(name, type=number, default=1, show_default=True, metavar=sign, help=meaning)(command)
+    return command
+
+
+def execution_options(command: Command) -> Command:
     """Add the options of a run that change no byte of its result, and pass them on as ``execution``."""
 
     @click.option("-j", "--jobs", type=click.IntRange(min=1), default=None, show_default="one a core", help="Worker processes.")
@@ -136,3 +161,44 @@ def say_using(dataset: Path, stage: str) -> Path:
     short = dataset.relative_to(Path.cwd()) if dataset.is_relative_to(Path.cwd()) else dataset
     click.echo(f"using {short}/ (from the last {stage})", err=True)
     return short
+
+
+def chosen(datasets: Sequence[Path]) -> list[Path]:
+    """Return the datasets named, else the one that the last stage run from here wrote, saying so on stderr."""
+    if datasets:
+        return list(datasets)
+    from datakit.last import last_dataset
+
+    return [say_using(*last_dataset(Path.cwd()))]
+
+
+def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: bool = False) -> None:
+    """Write files all at once or none: a file that is not as datakit wrote it stops it before anything is written.
+
+    Raises
+    ------
+    UsageError
+        Two are the same file, one was not written by datakit or edited since, or one cannot be written.
+    """
+    from datakit.errors import UsageError
+    from datakit.last import is_ours, remember_file
+    from datakit.manifest import write_atomically
+
+    here = Path.cwd()
+    for number, (path, _) in enumerate(files):
+        if os.path.realpath(path) in {os.path.realpath(other) for other, _ in files[:number]}:
+            raise UsageError(f"{path} is named for two of the files to write: give each its own name")
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: name a file to write")
+    for path, content in files:
+        if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(here, path):
+            raise UsageError(
+                f"{path} was not written by datakit, or edited since: use --overwrite to replace it, or write elsewhere"
+            )
+    for path, content in files:
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+        remember_file(here, path, content)
+        click.echo(f"wrote {path}", err=quiet)

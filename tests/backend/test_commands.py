@@ -10,9 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from datakit.backend.concept import read_concept
+from datakit.backend.simpletuner_config import REMOVED
 from datakit.buckets import BUCKETS
 from datakit.cli.backend import backend, check, verify
-from datakit.cli.config import config, steps
+from datakit.cli.config import config
+from datakit.cli.steps import steps
 from datakit.errors import UsageError
 from datakit.last import remember
 
@@ -146,10 +148,15 @@ def test_config_and_steps_agree(run, make_dataset, tmp_path):
     assert "zero_stage: 2" in (tmp_path / "a.yaml").read_text()
 
 
-def test_config_names_what_it_leaves_out_and_overwrites_nothing(run, tmp_path):
+def test_config_names_what_it_leaves_out_where_asked_and_overwrites_nothing(run, tmp_path):
     result = run(config, "--concept", "48x5", "--output", "-")
-    assert "left out allow_tf32" in result.stderr
+    assert result.stderr == ""
     assert json.loads(result.stdout)["--model_family"] == "sd3"
+    said = run(config, "--concept", "48x5", "--output", "-", "-v").stderr
+    manual = run(config, "write", "--help").stdout
+    for option in REMOVED:
+        assert f"left out {option}" in said
+        assert option in manual
     (tmp_path / "config.json").write_text("mine")
     with pytest.raises(UsageError, match="--overwrite"):
         run(config, "--concept", "48x5", "--env", "config.env")
@@ -157,6 +164,97 @@ def test_config_names_what_it_leaves_out_and_overwrites_nothing(run, tmp_path):
     run(config, "write", "--concept", "48x5", "--overwrite")
     with pytest.raises(UsageError, match="sd3-lora sd3-full sdxl-lora flux-lora"):
         run(config, "--preset", "sd4", "--concept", "48x5", "--output", "-")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("--output", "a", "--env", "./a"), ("--env", "link", "--accelerate", "real"), ("--accelerate", "config.json")],
+)
+def test_config_refuses_one_file_for_two(run, tmp_path, names):
+    (tmp_path / "link").symlink_to("real")
+    with pytest.raises(UsageError, match="named for two"):
+        run(config, "--concept", "48x5", *names)
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_config_writes_all_files_or_none(run, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="folder is a folder"):
+        run(config, "--concept", "48x5", "--output", "folder", "--env", "e")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        run(config, "--concept", "48x5", "--output", "file/config.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--deepspeed",
+        "--batch-size 0",
+        "--gpus -1",
+        "--accumulate 0",
+        "--steps 0",
+        "--epochs 0",
+        "--epochs inf",
+        "--repeats 0",
+        f"--batch-size {10**30}",
+        f"--steps {10**30}",
+        "--env -",
+    ],
+)
+def test_config_refuses_a_wrong_call(run, tmp_path, wrong):
+    assert "Error: " in run(config, "--concept", "48x5", *wrong.split(), exit_code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "allowed"),
+    [
+        ("--learning-rate nan", "more than 0 and at most 1"),
+        ("--learning-rate inf", "more than 0 and at most 1"),
+        ("--learning-rate -1", "more than 0 and at most 1"),
+        ("--learning-rate 0", "more than 0 and at most 1"),
+        ("--epochs nan", "more than 0"),
+        ("--epochs 1000000 --concept 999999999x9", "1000000000 at most"),
+        ("--concept 0x5", "1 or more"),
+        (f"--concept {'9' * 5000}x1", "nine digits"),
+        ("--output-dir \udcff", "not in UTF-8"),
+    ],
+)
+def test_config_says_what_a_number_may_be(run, tmp_path, wrong, allowed):
+    with pytest.raises(UsageError, match=allowed):
+        run(config, "--concept", "48x5", *wrong.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [steps, config])
+def test_too_few_pictures_for_one_optimizer_step_end_with_1_and_a_sentence(run, make_dataset, command):
+    folder = make_dataset(buckets=[BUCKETS[0]] * 4 + [BUCKETS[1]])
+    assert "too few" not in run(command, folder, "--batch-size", 1).output
+    said = run(command, folder, "--batch-size", 4, exit_code=1).stderr
+    assert "too few pictures for one optimizer step of 4: out 1152x896" in said
+    assert "out 1152x896" in run(command, folder, "--concept", "48x5", "--batch-size", 4, exit_code=1).stderr
+    assert "too few pictures" in run(command, "--concept", "2x1", "--batch-size", 4, exit_code=1).stderr
+
+
+def test_config_env_names_a_yaml_with_blanks_so_that_bash_reads_it_too(run, tmp_path):
+    run(config, "--concept", "48x5", "--env", "config.env", "--accelerate", "my $files/a.yaml")
+    assert "export ACCELERATE_CONFIG_PATH='my $files/a.yaml'" in (tmp_path / "config.env").read_text()
+    with pytest.raises(UsageError, match=r"cannot be named in config\.env"):
+        run(config, "--concept", "48x5", "--env", "e", "--accelerate", "it's $5.yaml")
+
+
+def test_the_overview_of_config_leads_to_its_options(run):
+    overview = run(config, "--help").stdout
+    assert "`datakit config write --help` for the presets" in " ".join(overview.split())
+    assert "..." not in overview.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("command", [config, config.commands["write"], config.commands["convert"], steps])
+def test_help_fits_80_columns(run, command):
+    shown = CliRunner().invoke(command, ["--help"], terminal_width=80, max_content_width=100).stdout
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_convert_reports_with_file_and_line(run, tmp_path):
@@ -167,6 +265,23 @@ def test_convert_reports_with_file_and_line(run, tmp_path):
     assert "config.env:2: SEED is no option" in result.stderr
     (tmp_path / "config.json").write_text(result.stdout)
     assert run(config, "convert", "config.json").stdout == "export TRAIN_BATCH_SIZE=6\n"
+
+
+def test_convert_says_where_a_key_of_config_json_is_lost(run, tmp_path):
+    (tmp_path / "config.json").write_text('{\n "--seed": 1,\n "seed": 2,\n "validation_prompt": "two  blanks"\n}')
+    result = run(config, "convert", "config.json", exit_code=1)
+    assert result.stdout == "export TRAINING_SEED=2\n"
+    assert "config.json:3: seed was set to 1 in line 2" in result.stderr
+    assert "config.json:4: validation_prompt" in result.stderr
+
+
+def test_convert_does_not_replace_what_it_reads(run, tmp_path):
+    (tmp_path / "config.env").write_text("TRAINING_SEED=1\n")
+    with pytest.raises(UsageError, match="name another --output"):
+        run(config, "convert", "config.env", "--output", "./config.env", "--overwrite")
+    with pytest.raises(UsageError, match="cannot be read"):
+        run(config, "convert", "gone.env")
+    assert (tmp_path / "config.env").read_text() == "TRAINING_SEED=1\n"
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[1]", b'{"a": [1]}'])

@@ -1,0 +1,152 @@
+"""``datakit steps``, and what `datakit config` has in common with it: the options of a training, worked out and printed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from datakit.cli.shared import Command, batching_options, chosen, datasets_argument, json_option, repeats_option
+
+if TYPE_CHECKING:
+    from datakit.backend.training import Batching, BucketLoad, Training
+
+
+def training_options(command: Command) -> Command:
+    """Add the datasets and the options that say how long and in what batches to train.
+
+    The command is called with the ``training`` that follows from them, and its ``batching``. Where there are too
+    few pictures for one optimizer step, that is said behind it, and the exit code is 1.
+    """
+
+    @datasets_argument
+    @click.option(
+        "--epochs",
+        type=click.FloatRange(0, 1_000_000, min_open=True),
+        metavar="N",
+        help="Epochs in all; tells the steps. [default: 10 where no --steps are given]",
+    )
+    @click.option("--steps", type=click.IntRange(1, 1_000_000_000), metavar="N", help="Optimizer steps in all; tells the epochs.")
+    @click.option(
+        "--concept",
+        "counts",
+        multiple=True,
+        metavar="PxR",
+        help="P pictures seen R times an epoch, such as 48x5, where there is no dataset yet; repeatable.",
+    )
+    @repeats_option
+    @batching_options
+    @functools.wraps(command)
+    def wrapped(
+        *, datasets: tuple[Path, ...], epochs: float | None, steps: int | None, counts: tuple[str, ...], repeats: tuple[int, ...],
+        batch_size: int, gpus: int, accumulate: int, **options: Any,
+    ) -> None:  # fmt: skip
+        from datakit.backend.training import Batching
+
+        batching = Batching(batch_size, gpus, accumulate)
+        training, loads = _work_out(datasets, repeats, _parse_counts(counts), batching, epochs, steps)
+        command(training=training, batching=batching, **options)
+        if too_few := _too_few(training, loads, batching):
+            click.echo(too_few, err=True)
+            click.get_current_context().exit(1)
+
+    return wrapped
+
+
+@click.command()
+@training_options
+@json_option
+def steps(training: Training, batching: Batching, as_json: bool) -> None:
+    """Tell training steps from epochs, or epochs from steps.
+
+    The recipe's formula is the sum over all concepts of pictures x repeats / batch x epochs. Beside it stands
+    what SimpleTuner will do bucket by bucket: the micro-batches it plans, those it really runs, and the
+    samples it shows once more to fill the last batch of a bucket. Warm-up, checkpoints and validations are a
+    tenth of the steps each. Exit 1 where there are too few pictures for one optimizer step, else 0.
+
+    \b
+    datakit steps out/ --epochs 10 --batch-size 6
+    datakit steps --concept 48x5 --concept 100x1 --steps 3000
+    """
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(training.to_json()))
+    else:
+        print_training(training)
+
+
+def print_training(training: Training) -> None:
+    """Print the numbers of a training as a table."""
+    click.echo(
+        f"max train steps       {training.max_train_steps:>8}   ({training.epochs:g} epochs of {training.recipe_steps_per_epoch:g} steps: pictures x repeats / batch)"
+    )
+    click.echo(f"warm-up steps         {training.lr_warmup_steps:>8}   (10 %)")
+    click.echo(f"checkpoint every      {training.checkpointing_steps:>8}   steps")
+    click.echo(f"validation every      {training.validation_steps:>8}   steps")
+    if not training.loads:
+        return
+    click.echo("\nSimpleTuner, bucket by bucket, in one epoch on each GPU:")
+    width = max(len(load.concept) for load in training.loads)
+    click.echo(f"  {'':{width}}  {'bucket':>9} {'pictures':>8} {'passes':>6} {'planned':>7} {'real':>6} {'padded':>6}")
+    for load in training.loads:
+        mark = "  too few for one optimizer step" if load.too_small else ""
+        click.echo(
+            f"  {load.concept:{width}}  {load.bucket!s:>9} {load.pictures:>8} {load.passes:>6} {load.planned:>7} {load.real:>6} {load.padded:>6}{mark}"
+        )
+    planned, real = training.planned_steps_per_epoch, training.real_steps_per_epoch
+    click.echo(
+        f"optimizer steps an epoch: {planned} planned, {real} real; {training.max_train_steps} steps are {training.real_epochs:.4g} real epochs"
+    )
+    if planned != real:
+        click.echo(
+            "the trainer's own count of epochs will be off: it fills up the last batch of a bucket in every pass, which it does not plan for"
+        )
+
+
+def _too_few(training: Training, loads: Sequence[BucketLoad], batching: Batching) -> str:
+    """Return a sentence where SimpleTuner would stop for want of pictures, else nothing."""
+    where = ", ".join(f"{load.concept} {load.bucket}" for load in loads if load.too_small)
+    if not where and training.recipe_steps_per_epoch < 1:
+        where = "all concepts together"
+    return where and (
+        f"too few pictures for one optimizer step of {batching.effective}: {where}. SimpleTuner would stop: "
+        "use a smaller --batch-size or more --repeats; datakit check tells the cheapest ways out"
+    )
+
+
+def _parse_counts(counts: Sequence[str]) -> list[tuple[int, int]]:
+    """Read ``48x5`` as 48 pictures seen 5 times."""
+    import re
+
+    from datakit.errors import UsageError
+
+    found = []
+    for text in counts:
+        match = re.fullmatch(r"(\d{1,9})[x×](\d{1,9})", text)
+        if match is None:
+            raise UsageError(f"--concept {text!r}: write pictures x repeats, such as 48x5, of at most nine digits each")
+        found.append((int(match[1]), int(match[2])))
+    return found
+
+
+def _work_out(
+    datasets: Sequence[Path], repeats: Sequence[int], plain: list[tuple[int, int]], batching: Batching, epochs: float | None, steps: int | None,
+) -> tuple[Training, list[BucketLoad]]:  # fmt: skip
+    """Work out a training from datasets, from counts, or from both; return what each bucket of the datasets gives, too."""
+    from datakit.backend.concept import read_concepts
+    from datakit.backend.training import concept_loads, plan_training
+
+    concepts = read_concepts(chosen(datasets), repeats=repeats) if datasets or not plain else []
+    for concept in concepts:
+        for note in concept.notes:
+            click.echo(f"{concept.name}: {note}", err=True)
+    known = [(len(concept.records), concept.passes) for concept in concepts]
+    loads = concept_loads(concepts, batching)
+    # What is only counted has no buckets, so SimpleTuner's own count of the whole cannot be told.
+    known_loads = [] if plain else loads
+    training = plan_training(known + plain, batching, 10.0 if epochs is None and steps is None else epochs, steps, known_loads)
+    return training, loads
