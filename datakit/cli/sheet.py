@@ -1,0 +1,1 @@
+"""``datakit sheet``."""
