@@ -103,7 +103,7 @@ function showResult({ report, error }) {
     ...(error ? [element("p", { class: "problem" }, error)] : lines.map((line) => element("p", {}, line))),
     ...(list("Not used", problems.map((entry) => `${entry.source}: ${entry.reason}`)) || []),
     ...(list("Notes", report?.notes ?? []) || []),
-    element("form", { method: "dialog" }, element("button", { class: "primary", autofocus: true }, "Close")),
+    element("p", { class: "close" }, element("button", { type: "button", class: "primary", onclick: () => result.close() }, "Close")),
   );
   result.showModal();
   announce(error ? error : lines.join(" "));

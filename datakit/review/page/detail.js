@@ -87,7 +87,7 @@ function top(sample, place, go) {
   return element(
     "div",
     { class: "detail-top" },
-    element("button", { type: "button", onclick: go.close, "aria-keyshortcuts": "Escape" }, "‹ All samples"),
+    element("button", { type: "button", onclick: go.close, "aria-label": "All samples", "aria-keyshortcuts": "Escape" }, "‹ All", element("span", { class: "wide" }, " samples")),
     element("h2", { title: sample.id }, sample.id),
     element("span", { class: "muted place" }, place),
     element("button", { type: "button", class: "icon", "aria-label": "Previous sample", "aria-keyshortcuts": "k", onclick: go.previous }, "←"),
@@ -108,6 +108,7 @@ function cropDetail(sample, place, go) {
   const preview = element("div", { class: "preview", role: "img", "aria-label": "Preview of the crop" });
   const previewImage = element("img", { alt: "", src: picture(side.key, side.side, dataset.version), draggable: "false" });
   preview.append(previewImage);
+  const previewFrame = element("div", { class: "preview-frame" }, preview);
 
   const during = (box) => {
     const look = { ...lookOf(sampleOf(sample.key)), box };
@@ -118,11 +119,11 @@ function cropDetail(sample, place, go) {
   const cropper = fromSource ? makeCropper(sample, { onDrag: during, onDrop: drop }) : plainStage(sample, side);
 
   function showPreview({ box, bucket }) {
-    preview.hidden = !fromSource || !box || !bucket;
-    if (preview.hidden) return;
+    previewFrame.hidden = !fromSource || !box || !bucket;
+    if (previewFrame.hidden) return;
     const [width, height] = [box[2] - box[0], box[3] - box[1]];
     preview.style.aspectRatio = `${bucket[0]} / ${bucket[1]}`;
-    preview.classList.toggle("tall", bucket[1] > bucket[0]);
+    preview.classList.toggle("tall", bucket[1] >= bucket[0]);
     previewImage.style.width = `${(100 * sample.size[0]) / width}%`;
     previewImage.style.height = `${(100 * sample.size[1]) / height}%`;
     previewImage.style.left = `${(-100 * box[0]) / width}%`;
@@ -200,7 +201,7 @@ function cropDetail(sample, place, go) {
       element("div", { class: "decide", role: "group", "aria-label": "Decide" }, accept, reject, undoButton),
       badges,
       warnings,
-      element("div", { class: "preview-frame" }, preview),
+      previewFrame,
       element("h3", { id: "bucket-title" }, "Bucket"),
       element("div", { class: "bucket-choices", role: "group", "aria-labelledby": "bucket-title" }, ...bucketButtons),
       element("h3", {}, element("label", { for: "caption" }, "Caption"), hint),
@@ -238,7 +239,7 @@ function cropDetail(sample, place, go) {
       }
       view.classList.toggle("is-rejected", look.rejected);
       badges.replaceChildren(...badgesOf(now, look).map(([tone, words]) => element("span", { class: `badge ${tone}` }, words)));
-      warnings.replaceChildren(...[look.refused ? `Not in the dataset: ${now.refused}` : null, ...now.warnings].filter(Boolean).map((line) => element("li", {}, line)));
+      warnings.replaceChildren(...[look.refused && !look.rejected ? `Not in the dataset: ${now.refused}` : null, ...now.warnings].filter(Boolean).map((line) => element("li", {}, line)));
       warnings.hidden = warnings.children.length === 0;
       facts.replaceChildren(...factsOf(now, look).flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]));
       // What is being typed stays; it is saved on top of the other state when the editor is left.

@@ -1,7 +1,7 @@
 // Every change of the user: shown at once, saved at once, kept and sent again until the server has it, and undone.
 
 import { announce, dismiss, notify } from "./notices.js";
-import { laidOver, sameOverride, sampleOf, update } from "./samples.js";
+import { isSettled, laidOver, sameOverride, sampleOf, update } from "./samples.js";
 import { getChanges, putOverride, Unreachable } from "./server.js";
 
 const TOGETHER = 1200; // ms: nudges that follow each other this fast are undone as one
@@ -12,7 +12,6 @@ const OFFLINE = "offline";
 const waiting = new Map(); // key -> {override, revision it was made on, fresh, busy}
 const done = []; // {key, before, what, at}
 const watchers = new Set();
-let stamp = 0;
 let failures = 0;
 let wake = () => {};
 
@@ -70,7 +69,7 @@ function put(key, override) {
   job.override = override;
   job.fresh = true;
   waiting.set(key, job);
-  update(key, { override, applied: false });
+  update(key, { override, applied: isSettled(sampleOf(key), override) });
   tell();
   drain(key, job);
 }
@@ -102,13 +101,14 @@ async function drain(key, job) {
 function taken(key, job, body) {
   job.revision = body.revision;
   const fields = { revision: body.revision };
-  if (!job.fresh) Object.assign(fields, state(body));
+  if (!job.fresh) Object.assign(fields, state(key, body));
   update(key, fields);
 }
 
 // What a reply says of a sample; what it leaves out stays as it is.
-function state(body) {
-  const fields = { revision: body.revision, override: body.override, applied: body.applied ?? false };
+function state(key, body) {
+  const applied = body.applied ?? isSettled(sampleOf(key), body.override);
+  const fields = { revision: body.revision, override: body.override, applied };
   if (body.warnings) fields.warnings = body.warnings;
   return fields;
 }
@@ -118,7 +118,7 @@ function takeOver(key, job, body) {
   job.fresh = false;
   job.revision = body.revision;
   forget(key);
-  update(key, state(body));
+  update(key, state(key, body));
   notify(`${sampleOf(key).id} was changed in another tab, and is shown as it is there. Your change was not saved.`, {
     problem: true,
     about: `conflict ${key}`,
@@ -134,7 +134,7 @@ function refusedEdit(key, job, body) {
   if (job.fresh) return;
   const before = done.findLast((entry) => entry.key === key)?.before ?? null;
   forget(key);
-  update(key, { override: before });
+  update(key, { override: before, applied: isSettled(sampleOf(key), before) });
   notify(`${sampleOf(key).id}: ${body.error ?? "the change was refused"}`, { problem: true });
 }
 
@@ -169,9 +169,9 @@ function pause() {
   });
 }
 
-/** Take over what other tabs change, as long as the page is open. */
-export async function follow(since = 0) {
-  stamp = since;
+/** Take over what other tabs change, as long as the page is open; `reload` is called when one of them applied. */
+export async function follow(reload) {
+  let [stamp, runs] = [0, null];
   window.addEventListener("online", () => wake());
   window.addEventListener("beforeunload", (event) => {
     if (waiting.size > 0) event.preventDefault();
@@ -180,8 +180,10 @@ export async function follow(since = 0) {
     try {
       const reply = await getChanges(stamp);
       recovered();
-      for (const change of reply.changed ?? []) followOne(change);
-      stamp = reply.stamp ?? stamp;
+      for (const change of reply.changed) followOne(change);
+      stamp = reply.stamp;
+      if (runs !== null && reply.dataset !== runs) await reload();
+      runs = reply.dataset;
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
       failed(error);
@@ -195,7 +197,7 @@ function followOne(change) {
   // A change of ours on its way meets the other one at the server, which answers 409.
   if (!sample || waiting.has(change.key) || change.revision <= sample.revision) return;
   const differs = !sameOverride(change.override, sample.override);
-  update(change.key, state(change));
+  update(change.key, state(change.key, change));
   if (!differs) return;
   forget(change.key);
   notify(`${sample.id} was changed in another tab`, { about: "followed" });

@@ -13,6 +13,7 @@ const FLAGS = {
   rejected: "Rejected",
   accepted: "Accepted",
 };
+const DECISIONS = ["changed", "rejected", "accepted"];
 const ANCHORS = ["face", "saliency", "center", "manual"];
 const SORTS = {
   attention: "What needs an eye",
@@ -102,8 +103,8 @@ export function buildFilters(changed) {
     choose("bucket"),
     choose("warning"),
     choose("anchor"),
-    element("div", { class: "chips", role: "group", "aria-label": "Show only" }, ...Object.values(controls.flags)),
     choose("sort"),
+    element("div", { class: "chips", role: "group", "aria-label": "Show only" }, ...Object.values(controls.flags)),
     controls.clear,
     controls.count,
   );
@@ -133,6 +134,7 @@ export function showFilters(shown) {
   for (const [flag, button] of Object.entries(controls.flags)) {
     const number = count.flags.get(flag) ?? 0;
     button.lastElementChild.textContent = number;
+    button.hidden = !dataset.editable && DECISIONS.includes(flag);
     button.setAttribute("aria-pressed", query.flags.has(flag));
     button.classList.toggle("none", number === 0 && !query.flags.has(flag));
   }

@@ -144,7 +144,8 @@ function makeCell(sample) {
   cell.update = (now) => {
     const look = lookOf(now);
     const { key, side } = pictureSide(now);
-    const natural = (side === "source" ? now.size : look.bucket) ?? [1, 1];
+    // Of what was refused the size may be unknown until the thumbnail is here.
+    const natural = (side === "source" ? now.size : look.bucket) ?? [image.naturalWidth || 4, image.naturalHeight || 3];
     const scale = Math.min(pictureBox[0] / natural[0], pictureBox[1] / natural[1]);
     frameOf.style.height = `${pictureBox[1]}px`;
     figure.style.width = `${Math.max(1, Math.round(natural[0] * scale))}px`;
@@ -159,7 +160,7 @@ function makeCell(sample) {
     name.textContent = now.id;
     name.title = now.id;
     size.replaceChildren(...(look.bucket ? [bucketShape(look.bucket, 14), sizeName(look.bucket)] : []));
-    caption.textContent = look.caption || "no caption";
+    caption.textContent = look.caption || now.refused || "no caption";
     caption.classList.toggle("muted", !look.caption);
     badges.replaceChildren(...badgesOf(now, look).map(([tone, text]) => element("span", { class: `badge ${tone}` }, text)));
     node.classList.toggle("rejected", look.rejected);
@@ -168,7 +169,10 @@ function makeCell(sample) {
     button.setAttribute("aria-label", describe(now, look));
   };
   image.addEventListener("error", () => figure.classList.add("missing"));
-  image.addEventListener("load", () => figure.classList.remove("missing"));
+  image.addEventListener("load", () => {
+    figure.classList.remove("missing");
+    if (!sample.size) cell.update(sample);
+  });
   return cell;
 }
 
@@ -196,7 +200,7 @@ export function badgesOf(sample, look) {
   if (look.rejected) badges.push(["bad", "✕ rejected"]);
   if (look.accepted) badges.push(["good", "✓ accepted"]);
   if (look.changed) badges.push(["note", "✎ changed"]);
-  if (look.refused) badges.push(["bad", "refused"]);
+  if (look.refused && !look.rejected) badges.push(["bad", "refused"]);
   if (look.faceCut) badges.push(["warn", "face cut"]);
   if (look.low) badges.push(["warn", "low confidence"]);
   if (sample.copies.length) badges.push(["", `${sample.copies.length} copies`]);

@@ -35,7 +35,7 @@ function buildHelp(rows) {
   help.replaceChildren(
     element("h2", { id: "help-title" }, "Keys"),
     element("dl", {}, ...entries),
-    element("form", { method: "dialog" }, element("button", { class: "primary", autofocus: true }, "Close")),
+    element("p", { class: "close" }, element("button", { type: "button", class: "primary", onclick: () => help.close() }, "Close")),
   );
 }
 

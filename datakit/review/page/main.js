@@ -8,7 +8,7 @@ import { element } from "./element.js";
 import { buildFilters, chosen, clearFilters, filtered, focusSearch, fromHash, onlyBucket, showFilters, toHash } from "./filters.js";
 import * as grid from "./grid.js";
 import { listen, showHelp } from "./keys.js";
-import { announce, notify } from "./notices.js";
+import { announce } from "./notices.js";
 import { dataset, load, lookOf, onChange, sampleOf, samples } from "./samples.js";
 import { getDataset } from "./server.js";
 
@@ -213,8 +213,9 @@ function showSaving(unsavedChanges, failures) {
   const status = byId("saved");
   const text = failures
     ? `No connection: ${unsavedChanges ? `${unsavedChanges} unsaved, ` : ""}trying again`
-    : unsavedChanges ? "Saving…" : "All changes saved";
+    : unsavedChanges ? "Saving…" : dataset.editable ? "All changes saved" : "Read only";
   if (status.textContent !== text) status.textContent = text;
+  status.title = readOnlyReason() ?? "";
   status.classList.toggle("problem", failures > 0);
   showApply();
 }
@@ -226,9 +227,7 @@ function showTitle() {
 }
 
 async function reload() {
-  const reply = await getDataset();
-  load(reply);
-  return reply;
+  load(await getDataset());
 }
 
 async function start() {
@@ -237,10 +236,11 @@ async function start() {
   listen(KEYS);
   byId("to-plan").addEventListener("click", togglePlan);
   byId("to-help").addEventListener("click", showHelp);
+  byId("result").addEventListener("close", () => view === "grid" && grid.select(grid.position()));
   window.addEventListener("popstate", followAddress);
   window.addEventListener("pagehide", detail.saveCaption);
   window.addEventListener("beforeunload", detail.saveCaption);
-  const reply = await reload();
+  await reload();
   onChange((sample) => {
     if (sample) {
       grid.redraw(sample);
@@ -254,13 +254,13 @@ async function start() {
   });
   onSaving(showSaving);
   showTitle();
-  if (dataset.editable) showSaving(0, 0);
-  else notify(readOnlyReason());
+  showSaving(0, 0);
+  show("grid");
   followAddress();
   if (view === "grid") grid.select(0);
   document.body.dataset.ready = "";
   buildApply(reload);
-  follow(reply.stamp ?? 0);
+  follow(reload);
 }
 
 start().catch((error) => {

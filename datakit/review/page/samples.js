@@ -24,7 +24,10 @@ export function load(reply) {
   samples = fresh;
   byKey.clear();
   looks.clear();
-  for (const sample of samples) byKey.set(sample.key, sample);
+  for (const sample of samples) {
+    byKey.set(sample.key, sample);
+    if (sample.applied) sample.settled = sample.override;
+  }
   for (const listener of listeners) listener(null);
 }
 
@@ -79,14 +82,14 @@ function compose(sample) {
     faceCut: faces.some((face) => face.kept < 0.9995),
     refused: sample.refused !== null && sample.refused !== undefined,
     low: sample.confidence === "low",
-    waits: Boolean(waits(sample, override)),
+    waits: !sample.applied,
   };
 }
 
-// Accepting a crop changes no file; an override that was taken back may still have to be.
-function waits(sample, override) {
-  if (sample.applied || sample.revision === 0) return false;
-  return sample.override === null || override.box || override.bucket || override.rejected || override.caption !== null;
+/** Whether the dataset follows an override already, as far as is known since it was loaded; accepting changes no file. */
+export function isSettled(sample, override) {
+  const unseen = { accepted: false };
+  return sample.settled !== undefined && sameOverride({ ...override, ...unseen }, { ...sample.settled, ...unseen });
 }
 
 /** The kind of a warning: the sentence without its figures and names. */
