@@ -110,7 +110,9 @@ class Amendments:
         write_applied(self._store.folder, (self._applied | done).values())
         gone = self._overrides.keys() - {task.source for task in tasks}
         if gone:
-            self._report.notes.append(f"{len(gone)} decisions of the review are about pictures that are gone: {_few(sorted(gone))}")
+            self._report.notes.append(
+                f"{len(gone)} decisions of the review are about pictures that are gone: {_few(sorted(gone))}"
+            )
 
     def _taken_back(self, override: Override) -> bool:
         """Tell whether a window that an earlier run applied is no longer wanted."""
@@ -123,7 +125,9 @@ class Amendments:
             before = self._applied.get(override.source)
             ours = before is not None and before.caption is not None and self._text(record) == before.caption
             left = self._store.forget(msgspec.structs.replace(record, caption_edited=False) if ours else record)
-            self._report.notes += [f"{name} was rejected in review, but edited since datakit wrote it: left there" for name in left]
+            self._report.notes += [
+                f"{name} was rejected in review, but edited since datakit wrote it: left there" for name in left
+            ]
         self._report.refused.append(Problem(override.source, REJECTED))
 
     def _applying(self, task: Task, override: Override) -> Task:

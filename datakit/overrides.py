@@ -174,9 +174,7 @@ def _parsed(line: bytes, where: str) -> Override:
     if (override.box is None) != (override.bucket is None):
         raise PlanError(f"{where}: box and bucket belong together: give both, or neither")
     if override.bucket is not None and override.bucket not in BUCKETS:
-        raise PlanError(
-            f"{where}: bucket {Size(*override.bucket)} is not one of the eight sizes: {' '.join(map(str, BUCKETS))}"
-        )
+        raise PlanError(f"{where}: bucket {Size(*override.bucket)} is not one of the eight sizes: {' '.join(map(str, BUCKETS))}")
     if override.caption is not None:
         try:
             clean_caption(override.caption)

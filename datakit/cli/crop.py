@@ -79,9 +79,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan on stdout and stop; the same as --plan -.")
 @click.option("--apply", "apply_file", type=click.Path(path_type=Path), metavar="PLAN", help="Crop as an edited plan says.")
-@click.option(
-    "--apply-overrides", is_flag=True, help="Apply what was decided in datakit review: windows, rejections, captions."
-)
+@click.option("--apply-overrides", is_flag=True, help="Apply what was decided in datakit review: windows, rejections, captions.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
 @execution_options

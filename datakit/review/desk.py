@@ -18,7 +18,7 @@ from datakit.geometry import Size
 from datakit.images import open_picture
 from datakit.last import last_report
 from datakit.manifest import CropPlan
-from datakit.overrides import Override, change_override, clean_caption, read_overrides
+from datakit.overrides import Override, change_override, clean_caption, is_pending, read_applied, read_overrides
 from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown
 from datakit.review.thumbnails import Thumbnails
 from datakit.stage import Execution
@@ -37,6 +37,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     override: ShownOverride | None
     key: str
+    applied: bool
     warnings: tuple[str, ...] = ()
 
 
@@ -96,11 +97,13 @@ class Desk:
         except msgspec.ValidationError:
             return CropOptions()
 
-    def dataset(self, batching: Batching) -> Dataset:
-        """Return everything that the page starts from."""
+    def dataset(self, batching: Batching, samples: bool = True) -> Dataset:
+        """Return everything that the page starts from, on request without the samples."""
         with self._lock:
-            self._runs += self.gallery.refresh()
-            return self.gallery.dataset(batching)
+            self._look()
+            dataset = self.gallery.dataset(batching, samples)
+        upscale = self.options.upscale if self.gallery.editable else None
+        return msgspec.structs.replace(dataset, upscale=upscale, stamp=self._stamp)
 
     def change(self, files: Files, change: Change) -> State:
         """Write a changed override at once and return it with its new revision.
@@ -120,30 +123,40 @@ class Desk:
         warnings: tuple[str, ...] = ()
         if change.override:
             wanted, warnings = self._wanted(files, change.override)
-        override = change_override(self.gallery.folder, files.id, change.revision, lambda before: self._onto(before, wanted, files))
+        override = change_override(
+            self.gallery.folder, files.id, change.revision, lambda before: self._onto(before, wanted, files)
+        )
         return msgspec.structs.replace(self.state(override), warnings=warnings)
 
     def state(self, override: Override) -> State:
         """Return an override as the page receives it."""
-        return State(key=key_of(override.source), revision=override.revision, override=shown(override))
+        key = key_of(override.source)
+        files = self.gallery.files(key)
+        applied = read_applied(self.gallery.folder).get(override.source)
+        pending = is_pending(override, applied, files.record if files and files.output else None)
+        return State(key=key, revision=override.revision, override=shown(override), applied=not pending)
 
     def changes(self, since: int) -> Changes:
         """Return every override that changed after a stamp, whoever changed it."""
         with self._lock:
-            self._runs += self.gallery.refresh()
-            signature = overrides_signature(self.gallery.folder)
-            if signature != self._signature:
-                now = read_overrides(self.gallery.folder)
-                different = [source for source in now.keys() | self._overrides if now.get(source) != self._overrides.get(source)]
-                self._stamp += 1
-                self._changed |= dict.fromkeys(different, self._stamp)
-                self._overrides, self._signature = now, signature
+            self._look()
             changed = [
                 self.state(self._overrides.get(source, Override(source=source)))
                 for source, stamp in self._changed.items()
                 if stamp > since
             ]
             return Changes(self._stamp, self._runs, tuple(changed))
+
+    def _look(self) -> None:
+        """Take note of what changed on disk, whoever changed it."""
+        self._runs += self.gallery.refresh()
+        signature = overrides_signature(self.gallery.folder)
+        if signature != self._signature:
+            now = read_overrides(self.gallery.folder)
+            different = [source for source in now.keys() | self._overrides if now.get(source) != self._overrides.get(source)]
+            self._stamp += 1
+            self._changed |= dict.fromkeys(different, self._stamp)
+            self._overrides, self._signature = now, signature
 
     def start_applying(self) -> None:
         """Have crop apply the overrides, in a thread; while that runs, do nothing.

@@ -121,7 +121,21 @@ class Batches(msgspec.Struct, frozen=True):
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the page starts from."""
+    """Everything that the page starts from.
+
+    Attributes
+    ----------
+    stage, folder, source
+        Which command wrote the dataset, where it lies, and what it was made from, if that is still there.
+    editable
+        Whether overrides can be applied.
+    buckets, batches, samples
+        The eight sizes, the batch plan of one epoch, and every picture, what most needs an eye first.
+    upscale
+        The enlargement that applying will allow.
+    stamp
+        Where asking for changes starts.
+    """
 
     stage: str
     folder: str
@@ -130,6 +144,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     buckets: tuple[Bucket, ...]
     batches: Batches | None
     samples: Sequence[Entry]
+    upscale: float | None = None
+    stamp: int = 0
 
 
 class Files(NamedTuple):
@@ -195,8 +211,8 @@ class Gallery:
         """Return where the pictures of an entry or a copy lie; None for an unknown key."""
         return self._files.get(key)
 
-    def dataset(self, batching: Batching) -> Dataset:
-        """Put together everything that the page starts from, what most needs an eye first."""
+    def dataset(self, batching: Batching, samples: bool = True) -> Dataset:
+        """Put together everything that the page starts from, on request without the samples."""
         buckets = Counter(record.bucket for records in self._records.values() for record in records)
         return Dataset(
             stage=self.stage,
@@ -205,8 +221,12 @@ class Gallery:
             editable=self.editable,
             buckets=tuple(Bucket(size, buckets[size]) for size in BUCKETS),
             batches=self._batches(batching),
-            samples=sorted(self.entries(), key=lambda entry: (-entry.attention, entry.id)),
+            samples=self.by_attention() if samples else (),
         )
+
+    def by_attention(self) -> list[Entry]:
+        """Return all entries, what most needs an eye first."""
+        return sorted(self.entries(), key=lambda entry: (-entry.attention, entry.id))
 
     def entries(self) -> Iterable[Entry]:
         """Yield one entry a source, refused ones too."""
@@ -218,9 +238,7 @@ class Gallery:
             if override:
                 record = records[0] if records else None
                 pending = is_pending(override, applied.get(source), record)
-                entry = msgspec.structs.replace(
-                    entry, override=shown(override), revision=override.revision, applied=not pending
-                )
+                entry = msgspec.structs.replace(entry, override=shown(override), revision=override.revision, applied=not pending)
             yield msgspec.structs.replace(entry, attention=_attention(entry))
 
     def _rejected(self, overrides: dict[str, Override]) -> Iterable[str]:

@@ -177,7 +177,7 @@ class _Api:
 
     async def dataset(self, request: Request) -> Response:
         batching = Batching(_number(request, "batch", 1), _number(request, "gpus", 1), _number(request, "accumulate", 1))
-        return _json(await run_in_threadpool(self._desk.dataset, batching))
+        return _json(await run_in_threadpool(self._desk.dataset, batching, bool(_number(request, "samples", 1, 0))))
 
     async def thumbnail(self, request: Request) -> Response:
         path, _ = self._path(request)
@@ -262,5 +262,3 @@ def _number(request: Request, name: str, default: int, least: int = 1) -> int:
 
 def _json(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, {"Cache-Control": "no-store"}, "application/json")
-
-

@@ -69,8 +69,12 @@ class Thumbnails:
         PictureError
             It is no picture that can be decoded.
         """
+        return encode(self.image(path, side), "jpg", _QUALITY)
+
+    def image(self, path: Path, side: int) -> Image.Image:
+        """Return the upright picture with a long side of at most ``side``. Raises as `small`."""
         with self._decoding:
-            return encode(Image.fromarray(self._pixels(path, side)), "jpg", _QUALITY)
+            return Image.fromarray(self._pixels(path, side))
 
     def heat(self, path: Path, saliency: str) -> bytes:
         """Return what stands out as PNG to lay over the whole picture; ``saliency`` is the map's name.
