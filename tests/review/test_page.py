@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datakit import crop_folder
+from datakit import CropOptions, crop_folder
 from datakit.buckets import BUCKETS
 from datakit.geometry import Box, Size
 from datakit.manifest import Record, read_manifest
@@ -325,6 +325,46 @@ def test_what_cannot_be_mended_says_why(out: Path, source: Path, serve: Serve, t
     expect(page.locator("#saved")).to_have_text("Read only")
     open_sample(page, "fig.jpg")
     expect(page.get_by_role("button", name="Reject")).to_be_disabled()
+
+
+def test_what_needs_an_eye_is_found_and_mended(source: Path, tmp_path: Path, serve: Serve, tab: Open) -> None:
+    out = tmp_path / "wide"
+    crop_folder(source, out, CropOptions(buckets=(Size(1472, 704),), upscale=2))
+    cut = sorted(name for name, record in records(out).items() if any(face.kept < 1 for face in record.faces))
+    warned = [name for name, record in records(out).items() if record.warnings]
+    assert cut
+    page = tab(f"{serve(out)}#sort=name")
+    page.get_by_role("button", name=re.compile("^Face cut")).click()
+    expect(page.locator(".name")).to_have_text(cut)
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_label("Warning", exact=True).select_option("any")
+    expect(page.locator(".card")).to_have_count(len(warned))
+    page.get_by_role("button", name="Clear").click()
+    open_sample(page, "mountains.jpg")
+    page.keyboard.press("n")
+    name = page.locator("#detail-view h2").inner_text()
+    warnings = page.get_by_label("Warnings").get_by_role("listitem")
+    assert warnings.all_text_contents() == list(records(out)[name].warnings)
+
+    page.get_by_role("button", name="All samples").click()
+    open_sample(page, cut[0])
+    page.keyboard.press("h")
+    expect(page.locator(".heat")).to_have_js_property("complete", value=True)
+    assert page.locator(".heat").evaluate("image => image.naturalWidth") > 0
+    # A window that keeps no face whole, and a bucket that needs enlarging: what the page says is what crop says.
+    for _ in range(12):
+        page.keyboard.press("Shift+ArrowUp")
+    said = warnings.all_text_contents()
+    assert any(line.startswith("a face does not fit") for line in said)
+    saved(page)
+    apply(page)
+    assert said == list(records(out)[cut[0]].warnings)
+    page.keyboard.press("5")
+    expect(page.locator(".panel .badge", has_text="face cut")).to_have_count(0)
+    saved(page)
+    apply(page)
+    assert records(out)[cut[0]].bucket == Size(832, 1216)
+    assert all(face.kept == 1 for face in records(out)[cut[0]].faces)
 
 
 def test_the_copies_of_a_picture_stand_side_by_side(out: Path, tmp_path: Path, serve: Serve, tab: Open) -> None:

@@ -97,13 +97,24 @@ async function finished() {
 function showResult({ report, error }) {
   const lines = error ? [] : summary(report ?? {});
   const problems = [...(report?.refused ?? []), ...(report?.failed ?? [])];
-  const list = (title, entries) => entries.length > 0 && [element("h3", {}, title), element("ul", {}, ...entries.map((entry) => element("li", {}, entry)))];
+  const list = (title, entries) =>
+    entries.length > 0 && [
+      element("h3", {}, title),
+      element("ul", {}, ...entries.map((entry) => element("li", {}, entry))),
+    ];
   result.replaceChildren(
     element("h2", { id: "result-title" }, error ? "The changes could not be applied" : "Applied"),
     ...(error ? [element("p", { class: "problem" }, error)] : lines.map((line) => element("p", {}, line))),
-    ...(list("Not used", problems.map((entry) => `${entry.source}: ${entry.reason}`)) || []),
+    ...(list(
+      "Not used",
+      problems.map((entry) => `${entry.source}: ${entry.reason}`),
+    ) || []),
     ...(list("Notes", report?.notes ?? []) || []),
-    element("p", { class: "close" }, element("button", { type: "button", class: "primary", onclick: () => result.close() }, "Close")),
+    element(
+      "p",
+      { class: "close" },
+      element("button", { type: "button", class: "primary", onclick: () => result.close() }, "Close"),
+    ),
   );
   result.showModal();
   announce(error ? error : lines.join(" "));

@@ -18,7 +18,13 @@ export function showBatches(onBucket) {
       {},
       LABELS[name],
       element("input", {
-        type: "number", min: 1, max: 4096, step: 1, value: asked[name], name, inputmode: "numeric",
+        type: "number",
+        min: 1,
+        max: 4096,
+        step: 1,
+        value: asked[name],
+        name,
+        inputmode: "numeric",
         oninput: (event) => {
           const value = Number(event.target.value);
           if (!event.target.validity.valid || !Number.isInteger(value) || value < 1) return;
@@ -51,7 +57,13 @@ function histogram(onBucket) {
         {},
         element(
           "button",
-          { type: "button", class: "row", disabled: pictures === 0, "aria-label": `${sizeName(size)}: ${pictures} pictures, show them`, onclick: () => onBucket(sizeName(size)) },
+          {
+            type: "button",
+            class: "row",
+            disabled: pictures === 0,
+            "aria-label": `${sizeName(size)}: ${pictures} pictures, show them`,
+            onclick: () => onBucket(sizeName(size)),
+          },
           bucketShape(size, 22),
           element("span", { class: "bucket" }, sizeName(size)),
           element("span", { class: "track" }, bar),
@@ -74,7 +86,9 @@ async function fillTable(table) {
   }
   // An answer to figures that were changed since is late.
   if (Object.keys(asked).some((name) => asked[name] !== mine[name])) return;
-  table.replaceChildren(...(batches ? tableOf(batches) : [element("p", { class: "muted" }, "No batches: the dataset has no pictures.")]));
+  table.replaceChildren(
+    ...(batches ? tableOf(batches) : [element("p", { class: "muted" }, "No batches: the dataset has no pictures.")]),
+  );
 }
 
 function tableOf({ rows, steps }) {
@@ -91,7 +105,16 @@ function tableOf({ rows, steps }) {
   return [
     element("p", { class: "steps" }, element("strong", {}, String(steps)), " optimizer steps an epoch"),
     small > 0 &&
-      element("p", { class: "problem" }, `${small === 1 ? "One bucket has" : `${small} buckets have`} fewer pictures than a batch on all GPUs needs: a trainer stops or drops them.`),
-    element("table", {}, element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, ...rows.map(row))),
+      element(
+        "p",
+        { class: "problem" },
+        `${small === 1 ? "One bucket has" : `${small} buckets have`} fewer pictures than a batch on all GPUs needs: a trainer stops or drops them.`,
+      ),
+    element(
+      "table",
+      {},
+      element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, name)))),
+      element("tbody", {}, ...rows.map(row)),
+    ),
   ].filter(Boolean);
 }

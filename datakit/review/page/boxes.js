@@ -21,7 +21,8 @@ const ratio = (numerator, denominator) => Math.floor((2 * numerator + denominato
 export const enlargement = ([width, height], [across, down]) => Math.max(across / width, down / height);
 
 /** Whether a bucket can be filled from a picture of this size without enlarging it more than allowed. */
-export const reachable = (size, bucket, upscale) => !upscale || enlargement(largestWindow(size, bucket), bucket) <= upscale;
+export const reachable = (size, bucket, upscale) =>
+  !upscale || enlargement(largestWindow(size, bucket), bucket) <= upscale;
 
 /**
  * The window of a bucket's aspect whose long side is nearest to `long`: inside the picture, and not so small that
@@ -49,7 +50,8 @@ function placed([width, height], [x, y], size) {
 
 const centre = (box) => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
 const longSide = (box, bucket) => (bucket[0] >= bucket[1] ? widthOf(box) : heightOf(box));
-const longest = (size, bucket) => (bucket[0] >= bucket[1] ? largestWindow(size, bucket)[0] : largestWindow(size, bucket)[1]);
+const longest = (size, bucket) =>
+  bucket[0] >= bucket[1] ? largestWindow(size, bucket)[0] : largestWindow(size, bucket)[1];
 
 /** The largest box of a bucket in the middle of a picture. */
 export function middle(size, bucket) {
@@ -93,7 +95,17 @@ export function dragged(box, corner, [x, y], size, bucket, upscale) {
   const wide = bucket[0] >= bucket[1];
   const aspect = bucket[0] / bucket[1];
   const long = wide ? Math.max(asked[0], asked[1] * aspect) : Math.max(asked[1], asked[0] / aspect);
-  const limit = longSide([0, 0, ...largestWindow(room.map((side) => Math.max(1, side)), bucket)], bucket);
+  const limit = longSide(
+    [
+      0,
+      0,
+      ...largestWindow(
+        room.map((side) => Math.max(1, side)),
+        bucket,
+      ),
+    ],
+    bucket,
+  );
   let window = windowOf(Math.min(long, limit), size, bucket, upscale);
   // Where the least size does not fit between the fixed corner and the edge, the box keeps its size.
   if (window[0] > room[0] || window[1] > room[1]) window = [widthOf(box), heightOf(box)];

@@ -13,10 +13,20 @@ const CORNERS = { nw: "Top left", ne: "Top right", sw: "Bottom left", se: "Botto
  * Returns the node, `show(look)` and `showHeat(on)`.
  */
 export function makeCropper(sample, { onDrag, onDrop }) {
-  const image = element("img", { alt: `Source picture ${sample.id}`, src: picture(sample.key, "source", 0), draggable: "false" });
+  const image = element("img", {
+    alt: `Source picture ${sample.id}`,
+    src: picture(sample.key, "source", 0),
+    draggable: "false",
+  });
   const overlay = drawn("svg", { class: "overlay", preserveAspectRatio: "none", "aria-hidden": "true" });
-  const handles = Object.keys(CORNERS).map((corner) => element("span", { class: `handle ${corner}`, "data-corner": corner }));
-  const box = element("div", { class: "box", tabindex: dataset.editable ? 0 : null, role: "group", "aria-roledescription": "crop box" }, ...handles);
+  const handles = Object.keys(CORNERS).map((corner) =>
+    element("span", { class: `handle ${corner}`, "data-corner": corner }),
+  );
+  const box = element(
+    "div",
+    { class: "box", tabindex: dataset.editable ? 0 : null, role: "group", "aria-roledescription": "crop box" },
+    ...handles,
+  );
   const canvas = element("div", { class: "canvas" }, image, overlay, box);
   const stage = element("div", { class: "stage" }, canvas);
   let look = null;
@@ -41,12 +51,18 @@ export function makeCropper(sample, { onDrag, onDrop }) {
     box.style.width = `${(100 * (now.box[2] - now.box[0])) / width}%`;
     box.style.height = `${(100 * (now.box[3] - now.box[1])) / height}%`;
     box.dataset.box = now.box.join(" ");
-    box.setAttribute("aria-label", `Crop box from ${now.box[0]}, ${now.box[1]} to ${now.box[2]}, ${now.box[3]} of ${width} by ${height}`);
+    box.setAttribute(
+      "aria-label",
+      `Crop box from ${now.box[0]}, ${now.box[1]} to ${now.box[2]}, ${now.box[3]} of ${width} by ${height}`,
+    );
   };
 
   const point = (event) => {
     const area = canvas.getBoundingClientRect();
-    return [((event.clientX - area.left) * sample.size[0]) / area.width, ((event.clientY - area.top) * sample.size[1]) / area.height];
+    return [
+      ((event.clientX - area.left) * sample.size[0]) / area.width,
+      ((event.clientY - area.top) * sample.size[1]) / area.height,
+    ];
   };
 
   box.addEventListener("pointerdown", (event) => {
@@ -54,7 +70,13 @@ export function makeCropper(sample, { onDrag, onDrop }) {
     event.preventDefault();
     box.focus({ preventScroll: true });
     box.setPointerCapture(event.pointerId);
-    drag = { pointer: event.pointerId, from: point(event), start: look.box, corner: event.target.dataset.corner, box: look.box };
+    drag = {
+      pointer: event.pointerId,
+      from: point(event),
+      start: look.box,
+      corner: event.target.dataset.corner,
+      box: look.box,
+    };
     box.classList.add("dragging");
   });
   box.addEventListener("pointermove", (event) => {
@@ -62,7 +84,14 @@ export function makeCropper(sample, { onDrag, onDrop }) {
     const [x, y] = point(event);
     const [dx, dy] = [x - drag.from[0], y - drag.from[1]];
     drag.box = drag.corner
-      ? dragged(drag.start, drag.corner, cornerAt(drag.start, drag.corner, dx, dy), sample.size, look.bucket, dataset.upscale)
+      ? dragged(
+          drag.start,
+          drag.corner,
+          cornerAt(drag.start, drag.corner, dx, dy),
+          sample.size,
+          look.bucket,
+          dataset.upscale,
+        )
       : moved(drag.start, dx, dy, sample.size);
     draw(onDrag(drag.box));
   });

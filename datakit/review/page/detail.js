@@ -26,7 +26,11 @@ export function showDetail(key, place, go) {
   shown.update(lookOf(sample));
   view.scrollTop = 0;
   const look = lookOf(sample);
-  announce([`${sample.id}, ${place}`, look.bucket && sizeName(look.bucket), ...badgesOf(sample, look).map(([, text]) => text)].filter(Boolean).join(", "));
+  announce(
+    [`${sample.id}, ${place}`, look.bucket && sizeName(look.bucket), ...badgesOf(sample, look).map(([, text]) => text)]
+      .filter(Boolean)
+      .join(", "),
+  );
 }
 
 /** Save what stands in the caption editor and take the sample away. */
@@ -87,11 +91,30 @@ function top(sample, place, go) {
   return element(
     "div",
     { class: "detail-top" },
-    element("button", { type: "button", onclick: go.close, "aria-label": "All samples", "aria-keyshortcuts": "Escape" }, "‹ All", element("span", { class: "wide" }, " samples")),
+    element(
+      "button",
+      { type: "button", onclick: go.close, "aria-label": "All samples", "aria-keyshortcuts": "Escape" },
+      "‹ All",
+      element("span", { class: "wide" }, " samples"),
+    ),
     element("h2", { title: sample.id }, sample.id),
     element("span", { class: "muted place" }, place),
-    element("button", { type: "button", class: "icon", "aria-label": "Previous sample", "aria-keyshortcuts": "k", onclick: go.previous }, "←"),
-    element("button", { type: "button", class: "icon", "aria-label": "Next sample", "aria-keyshortcuts": "j", onclick: go.next }, "→"),
+    element(
+      "button",
+      {
+        type: "button",
+        class: "icon",
+        "aria-label": "Previous sample",
+        "aria-keyshortcuts": "k",
+        onclick: go.previous,
+      },
+      "←",
+    ),
+    element(
+      "button",
+      { type: "button", class: "icon", "aria-label": "Next sample", "aria-keyshortcuts": "j", onclick: go.next },
+      "→",
+    ),
   );
 }
 
@@ -106,7 +129,11 @@ function cropDetail(sample, place, go) {
   const side = pictureSide(sample);
   const fromSource = side.side === "source" && Boolean(sample.size);
   const preview = element("div", { class: "preview", role: "img", "aria-label": "Preview of the crop" });
-  const previewImage = element("img", { alt: "", src: picture(side.key, side.side, dataset.version), draggable: "false" });
+  const previewImage = element("img", {
+    alt: "",
+    src: picture(side.key, side.side, dataset.version),
+    draggable: "false",
+  });
   preview.append(previewImage);
   const previewFrame = element("div", { class: "preview-frame" }, preview);
 
@@ -131,14 +158,32 @@ function cropDetail(sample, place, go) {
   }
 
   const slider = element("input", {
-    type: "range", min: 0, max: 1, step: 0.005, "aria-label": "Size of the box",
+    type: "range",
+    min: 0,
+    max: 1,
+    step: 0.005,
+    "aria-label": "Size of the box",
     oninput: () => zoomTo(sampleOf(sample.key), Number(slider.value)),
   });
   const sizeButton = (label, text, keys, steps) =>
-    element("button", { type: "button", class: "icon", "aria-label": label, "aria-keyshortcuts": keys, onclick: () => zoom(sampleOf(sample.key), steps) }, text);
+    element(
+      "button",
+      {
+        type: "button",
+        class: "icon",
+        "aria-label": label,
+        "aria-keyshortcuts": keys,
+        onclick: () => zoom(sampleOf(sample.key), steps),
+      },
+      text,
+    );
   const closer = sizeButton("Zoom in: smaller box", "+", "+", 1);
   const wider = sizeButton("Zoom out: larger box", "−", "-", -1);
-  const heatButton = element("button", { type: "button", "aria-pressed": "false", "aria-keyshortcuts": "h", onclick: () => toggle() }, "Heat");
+  const heatButton = element(
+    "button",
+    { type: "button", "aria-pressed": "false", "aria-keyshortcuts": "h", onclick: () => toggle() },
+    "Heat",
+  );
   const resetButton = element("button", { type: "button", onclick: () => reset(sample.key) }, "As datakit decided");
   const tools = element("div", { class: "tools", hidden: !fromSource }, wider, slider, closer, heatButton, resetButton);
 
@@ -159,18 +204,38 @@ function cropDetail(sample, place, go) {
   const bucketButtons = dataset.buckets.map(({ size }, index) =>
     element(
       "button",
-      { type: "button", class: "bucket-choice", "data-bucket": size.join("x"), title: `${sizeName(size)} (${index + 1})`, onclick: () => chooseBucket(sampleOf(sample.key), index) },
+      {
+        type: "button",
+        class: "bucket-choice",
+        "data-bucket": size.join("x"),
+        title: `${sizeName(size)} (${index + 1})`,
+        onclick: () => chooseBucket(sampleOf(sample.key), index),
+      },
       bucketShape(size, 26),
       element("span", {}, sizeName(size)),
     ),
   );
-  const accept = element("button", { type: "button", class: "accept", "aria-keyshortcuts": "a", onclick: go.accept }, "✓ Accept");
-  const reject = element("button", { type: "button", class: "reject", "aria-keyshortcuts": "x", onclick: go.reject }, "✕ Reject");
+  const accept = element(
+    "button",
+    { type: "button", class: "accept", "aria-keyshortcuts": "a", onclick: go.accept },
+    "✓ Accept",
+  );
+  const reject = element(
+    "button",
+    { type: "button", class: "reject", "aria-keyshortcuts": "x", onclick: go.reject },
+    "✕ Reject",
+  );
   const undoButton = element("button", { type: "button", "aria-keyshortcuts": "u", onclick: go.undo }, "Undo");
   const badges = element("p", { class: "badges" });
   const facts = element("dl", { class: "facts" });
   const warnings = element("ul", { class: "warnings", "aria-label": "Warnings" });
-  const text = element("textarea", { id: "caption", rows: 4, readonly: readOnly, spellcheck: "true", "aria-keyshortcuts": "e" });
+  const text = element("textarea", {
+    id: "caption",
+    rows: 4,
+    readonly: readOnly,
+    spellcheck: "true",
+    "aria-keyshortcuts": "e",
+  });
   const hint = element("span", { class: "muted hint" });
   let known = null;
 
@@ -235,13 +300,22 @@ function cropDetail(sample, place, go) {
         const fits = Boolean(now.size) && reachable(now.size, size, dataset.upscale);
         button.setAttribute("aria-pressed", Boolean(look.bucket) && sizeName(look.bucket) === sizeName(size));
         button.disabled = readOnly || !fits;
-        button.title = fits || readOnly ? `${sizeName(size)} (${index + 1})` : `${sizeName(size)}: this picture is too small`;
+        button.title =
+          fits || readOnly ? `${sizeName(size)} (${index + 1})` : `${sizeName(size)}: this picture is too small`;
       }
       view.classList.toggle("is-rejected", look.rejected);
-      badges.replaceChildren(...badgesOf(now, look).map(([tone, words]) => element("span", { class: `badge ${tone}` }, words)));
-      warnings.replaceChildren(...[look.refused && !look.rejected ? `Not in the dataset: ${now.refused}` : null, ...now.warnings].filter(Boolean).map((line) => element("li", {}, line)));
+      badges.replaceChildren(
+        ...badgesOf(now, look).map(([tone, words]) => element("span", { class: `badge ${tone}` }, words)),
+      );
+      warnings.replaceChildren(
+        ...[look.refused && !look.rejected ? `Not in the dataset: ${now.refused}` : null, ...look.warnings]
+          .filter(Boolean)
+          .map((line) => element("li", {}, line)),
+      );
       warnings.hidden = warnings.children.length === 0;
-      facts.replaceChildren(...factsOf(now, look).flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]));
+      facts.replaceChildren(
+        ...factsOf(now, look).flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]),
+      );
       // What is being typed stays; it is saved on top of the other state when the editor is left.
       if (known === null || document.activeElement !== text || text.value === known) {
         text.value = known = look.caption;
@@ -260,9 +334,19 @@ function factsOf(sample, look) {
   const percent = (share) => `${Math.floor(share * 1000) / 10} %`;
   const facts = [];
   if (look.anchor) facts.push(["Anchor", look.why ? `${look.anchor}: ${look.why}` : look.anchor]);
-  look.faces.forEach((face, index) => facts.push([look.faces.length > 1 ? `Face ${index + 1}` : "Face", `${percent(face.kept)} kept, score ${face.score.toFixed(2)}`]));
-  if (look.saliencyKept !== null && look.saliencyKept !== undefined) facts.push(["Saliency", `${percent(look.saliencyKept)} kept`]);
-  if (look.scale) facts.push(["Scale", look.scale > 1 ? `enlarged ${look.scale.toFixed(2)} times` : `shrunk to ${percent(look.scale)}`]);
+  look.faces.forEach((face, index) =>
+    facts.push([
+      look.faces.length > 1 ? `Face ${index + 1}` : "Face",
+      `${percent(face.kept)} kept, score ${face.score.toFixed(2)}`,
+    ]),
+  );
+  if (look.saliencyKept !== null && look.saliencyKept !== undefined)
+    facts.push(["Saliency", `${percent(look.saliencyKept)} kept`]);
+  if (look.scale)
+    facts.push([
+      "Scale",
+      look.scale > 1 ? `enlarged ${look.scale.toFixed(2)} times` : `shrunk to ${percent(look.scale)}`,
+    ]);
   if (sample.size) facts.push(["Source", `${sizeName(sample.size)} pixels`]);
   if (look.box) facts.push(["Box", look.box.join(", ")]);
   if (sample.output) facts.push(["Output", sample.output]);

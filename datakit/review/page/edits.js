@@ -108,9 +108,7 @@ function taken(key, job, body) {
 // What a reply says of a sample; what it leaves out stays as it is.
 function state(key, body) {
   const applied = body.applied ?? isSettled(sampleOf(key), body.override);
-  const fields = { revision: body.revision, override: body.override, applied };
-  if (body.warnings) fields.warnings = body.warnings;
-  return fields;
+  return { revision: body.revision, override: body.override, applied };
 }
 
 function takeOver(key, job, body) {

@@ -48,8 +48,9 @@ function passes(sample, text) {
   const look = lookOf(sample);
   if (query.bucket && (!look.bucket || sizeName(look.bucket) !== query.bucket)) return false;
   if (query.anchor && look.anchor !== query.anchor) return false;
-  if (query.warning === "any" && sample.warnings.length === 0) return false;
-  if (query.warning && query.warning !== "any" && !sample.warnings.some((warning) => kindOf(warning) === query.warning)) return false;
+  if (query.warning === "any" && look.warnings.length === 0) return false;
+  if (query.warning && query.warning !== "any" && !look.warnings.some((warning) => kindOf(warning) === query.warning))
+    return false;
   for (const flag of query.flags) if (!look[flag]) return false;
   return !text || `${sample.id}\n${look.caption}`.toLowerCase().includes(text);
 }
@@ -64,8 +65,8 @@ function counts() {
     const look = lookOf(sample);
     if (look.bucket) add(count.bucket, sizeName(look.bucket));
     if (look.anchor) add(count.anchor, look.anchor);
-    if (sample.warnings.length) count.warned += 1;
-    for (const kind of new Set(sample.warnings.map(kindOf))) add(count.warning, kind);
+    if (look.warnings.length) count.warned += 1;
+    for (const kind of new Set(look.warnings.map(kindOf))) add(count.warning, kind);
     for (const flag of Object.keys(FLAGS)) if (look[flag]) add(count.flags, flag);
   }
   return count;
@@ -76,7 +77,10 @@ const controls = {};
 /** Build the controls; `changed` is called after every choice. */
 export function buildFilters(changed) {
   const choose = (name) => {
-    const control = element("select", { "aria-label": LABELS[name], onchange: () => ((query[name] = control.value), changed()) });
+    const control = element("select", {
+      "aria-label": LABELS[name],
+      onchange: () => ((query[name] = control.value), changed()),
+    });
     controls[name] = control;
     return control;
   };
@@ -93,11 +97,24 @@ export function buildFilters(changed) {
         if (!query.flags.delete(flag)) query.flags.add(flag);
         changed();
       };
-      return [flag, element("button", { type: "button", class: "chip", "data-flag": flag, onclick: toggle }, label, " ", element("span"))];
+      return [
+        flag,
+        element(
+          "button",
+          { type: "button", class: "chip", "data-flag": flag, onclick: toggle },
+          label,
+          " ",
+          element("span"),
+        ),
+      ];
     }),
   );
   controls.count = element("p", { class: "count muted", role: "status" });
-  controls.clear = element("button", { type: "button", class: "quiet", onclick: () => (clearFilters(), changed()) }, "Clear");
+  controls.clear = element(
+    "button",
+    { type: "button", class: "quiet", onclick: () => (clearFilters(), changed()) },
+    "Clear",
+  );
   bar.replaceChildren(
     controls.text,
     choose("bucket"),
@@ -117,16 +134,29 @@ export function showFilters(shown) {
   const count = counts();
   const option = (value, text) => element("option", { value, selected: false }, text);
   const options = {
-    bucket: [option("", "All buckets"), ...dataset.buckets.map(({ size }) => sizeName(size)).map((name) => option(name, `${name} (${count.bucket.get(name) ?? 0})`))],
-    warning: [option("", "All warnings or none"), option("any", `Any warning (${count.warned})`), ...[...count.warning].sort().map(([kind, number]) => option(kind, `${kind} (${number})`))],
-    anchor: [option("", "All anchors"), ...ANCHORS.map((name) => option(name, `${name} (${count.anchor.get(name) ?? 0})`))],
+    bucket: [
+      option("", "All buckets"),
+      ...dataset.buckets
+        .map(({ size }) => sizeName(size))
+        .map((name) => option(name, `${name} (${count.bucket.get(name) ?? 0})`)),
+    ],
+    warning: [
+      option("", "All warnings or none"),
+      option("any", `Any warning (${count.warned})`),
+      ...[...count.warning].sort().map(([kind, number]) => option(kind, `${kind} (${number})`)),
+    ],
+    anchor: [
+      option("", "All anchors"),
+      ...ANCHORS.map((name) => option(name, `${name} (${count.anchor.get(name) ?? 0})`)),
+    ],
     sort: Object.entries(SORTS).map(([value, text]) => option(value, `Sort: ${text.toLowerCase()}`)),
   };
   for (const [name, list] of Object.entries(options)) {
     const signature = list.map((item) => item.textContent).join("\n");
     if (controls[name].dataset.signature !== signature) controls[name].replaceChildren(...list);
     controls[name].dataset.signature = signature;
-    if (query[name] && ![...controls[name].options].some(({ value }) => value === query[name])) query[name] = EMPTY[name];
+    if (query[name] && ![...controls[name].options].some(({ value }) => value === query[name]))
+      query[name] = EMPTY[name];
     controls[name].value = query[name];
     controls[name].classList.toggle("active", query[name] !== EMPTY[name]);
   }

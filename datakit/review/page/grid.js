@@ -68,7 +68,10 @@ function layOut() {
 
 function render() {
   const first = Math.max(0, Math.floor((view.scrollTop - rowHeight()) / rowHeight()) * columns);
-  const last = Math.min(list.length, Math.ceil((view.scrollTop + view.clientHeight + rowHeight()) / rowHeight()) * columns);
+  const last = Math.min(
+    list.length,
+    Math.ceil((view.scrollTop + view.clientHeight + rowHeight()) / rowHeight()) * columns,
+  );
   const wanted = [];
   // The current cell exists always: it holds the focus.
   if (current < first && list[current]) wanted.push(current);
@@ -162,7 +165,9 @@ function makeCell(sample) {
     size.replaceChildren(...(look.bucket ? [bucketShape(look.bucket, 14), sizeName(look.bucket)] : []));
     caption.textContent = look.caption || now.refused || "no caption";
     caption.classList.toggle("muted", !look.caption);
-    badges.replaceChildren(...badgesOf(now, look).map(([tone, text]) => element("span", { class: `badge ${tone}` }, text)));
+    badges.replaceChildren(
+      ...badgesOf(now, look).map(([tone, text]) => element("span", { class: `badge ${tone}` }, text)),
+    );
     node.classList.toggle("rejected", look.rejected);
     node.classList.toggle("refused", look.refused);
     node.classList.toggle("accepted", look.accepted);
@@ -204,7 +209,8 @@ export function badgesOf(sample, look) {
   if (look.faceCut) badges.push(["warn", "face cut"]);
   if (look.low) badges.push(["warn", "low confidence"]);
   if (sample.copies.length) badges.push(["", `${sample.copies.length} copies`]);
-  if (sample.warnings.length) badges.push(["warn", sample.warnings.length === 1 ? "1 warning" : `${sample.warnings.length} warnings`]);
+  if (look.warnings.length)
+    badges.push(["warn", look.warnings.length === 1 ? "1 warning" : `${look.warnings.length} warnings`]);
   if (look.anchor) badges.push(["", look.anchor]);
   return badges;
 }

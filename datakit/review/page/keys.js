@@ -31,11 +31,18 @@ function nameOf(event) {
 function buildHelp(rows) {
   const entries = rows
     .filter(([, written]) => written)
-    .flatMap(([, written, meaning]) => [element("dt", {}, ...written.split(" ").map((key) => element("kbd", {}, key))), element("dd", {}, meaning)]);
+    .flatMap(([, written, meaning]) => [
+      element("dt", {}, ...written.split(" ").map((key) => element("kbd", {}, key))),
+      element("dd", {}, meaning),
+    ]);
   help.replaceChildren(
     element("h2", { id: "help-title" }, "Keys"),
     element("dl", {}, ...entries),
-    element("p", { class: "close" }, element("button", { type: "button", class: "primary", onclick: () => help.close() }, "Close")),
+    element(
+      "p",
+      { class: "close" },
+      element("button", { type: "button", class: "primary", onclick: () => help.close() }, "Close"),
+    ),
   );
 }
 

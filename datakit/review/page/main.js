@@ -5,7 +5,17 @@ import { showBatches } from "./batches.js";
 import * as detail from "./detail.js";
 import { canUndo, edit, follow, onSaving, undo } from "./edits.js";
 import { element } from "./element.js";
-import { buildFilters, chosen, clearFilters, filtered, focusSearch, fromHash, onlyBucket, showFilters, toHash } from "./filters.js";
+import {
+  buildFilters,
+  chosen,
+  clearFilters,
+  filtered,
+  focusSearch,
+  fromHash,
+  onlyBucket,
+  showFilters,
+  toHash,
+} from "./filters.js";
 import * as grid from "./grid.js";
 import { listen, showHelp } from "./keys.js";
 import { announce } from "./notices.js";
@@ -39,8 +49,16 @@ function open(key, push = view !== "detail") {
   grid.selectKey(key, false);
   const place = `${grid.position() + 1} of ${grid.listed().length}`;
   // Who walks through the samples with one button keeps the focus on it.
-  const pressed = views.detail.contains(document.activeElement) && document.activeElement.getAttribute("aria-keyshortcuts");
-  detail.showDetail(key, place, { previous: () => step(-1), next: () => step(1), close, accept: () => decide("accepted"), reject: () => decide("rejected"), undo: undoLast });
+  const pressed =
+    views.detail.contains(document.activeElement) && document.activeElement.getAttribute("aria-keyshortcuts");
+  detail.showDetail(key, place, {
+    previous: () => step(-1),
+    next: () => step(1),
+    close,
+    accept: () => decide("accepted"),
+    reject: () => decide("rejected"),
+    undo: undoLast,
+  });
   keepAddress(push);
   const again = pressed && views.detail.querySelector(`button[aria-keyshortcuts="${pressed}"]`);
   (again || views.detail).focus({ preventScroll: true });
@@ -89,7 +107,10 @@ function showEmpty(count) {
   if (count > 0) return;
   empty.replaceChildren(
     ...(samples.length === 0
-      ? [element("h2", {}, "No samples"), element("p", { class: "muted" }, `${dataset.folder} holds no pictures yet: fill it with datakit crop.`)]
+      ? [
+          element("h2", {}, "No samples"),
+          element("p", { class: "muted" }, `${dataset.folder} holds no pictures yet: fill it with datakit crop.`),
+        ]
       : [
           element("h2", {}, "No sample passes these filters"),
           element("p", { class: "muted" }, `${samples.length} samples are hidden.`),
@@ -111,7 +132,8 @@ function refreshSoon() {
     planned = 0;
     const kept = view === "detail" ? detail.shownKey() : grid.currentSample()?.key;
     const list = chosen(kept);
-    if (list.length !== grid.listed().length || list.some((sample, index) => sample !== grid.listed()[index])) grid.showSamples(list);
+    if (list.length !== grid.listed().length || list.some((sample, index) => sample !== grid.listed()[index]))
+      grid.showSamples(list);
     showFilters(list.length);
     showEmpty(list.length);
     showApply();
@@ -124,7 +146,8 @@ const current = () => (view === "detail" ? sampleOf(detail.shownKey()) : view ==
 
 function step(by) {
   const index = grid.position() + by;
-  if (index < 0 || index >= grid.listed().length) return announce(by > 0 ? "This is the last sample" : "This is the first sample");
+  if (index < 0 || index >= grid.listed().length)
+    return announce(by > 0 ? "This is the last sample" : "This is the first sample");
   if (view === "detail") open(grid.listed()[index].key, false);
   else grid.select(index);
   return undefined;
@@ -142,7 +165,13 @@ function decide(what) {
   if (!sample) return;
   if (!dataset.editable) return announce(readOnlyReason());
   const now = !lookOf(sample)[what];
-  edit(sample.key, what === "accepted" ? { accepted: now, rejected: now ? false : lookOf(sample).rejected } : { rejected: now, accepted: false }, what);
+  edit(
+    sample.key,
+    what === "accepted"
+      ? { accepted: now, rejected: now ? false : lookOf(sample).rejected }
+      : { rejected: now, accepted: false },
+    what,
+  );
   announce(`${sample.id} ${now ? what : `no longer ${what}`}`);
   if (now) step(1);
 }
@@ -159,10 +188,10 @@ function nextWarning() {
   for (let ahead = 1; ahead <= list.length; ahead += 1) {
     const index = (grid.position() + ahead) % list.length;
     const sample = list[index];
-    if (sample.warnings.length === 0 && !lookOf(sample).refused) continue;
+    if (lookOf(sample).warnings.length === 0 && !lookOf(sample).refused) continue;
     if (view === "detail") open(sample.key, false);
     else grid.select(index);
-    return announce(`${sample.id}: ${sample.refused ?? sample.warnings[0]}`);
+    return announce(`${sample.id}: ${sample.refused ?? lookOf(sample).warnings[0]}`);
   }
   return announce("No warnings among these samples");
 }
@@ -187,7 +216,12 @@ const KEYS = [
   [["PageUp"], null, "", () => row(-grid.rowsOnScreen())],
   [["Home"], null, "", () => step(-grid.position())],
   [["End"], null, "", () => step(grid.listed().length - 1 - grid.position())],
-  [["Enter"], "Enter", "open the sample", () => view === "grid" && grid.currentSample() && open(grid.currentSample().key)],
+  [
+    ["Enter"],
+    "Enter",
+    "open the sample",
+    () => view === "grid" && grid.currentSample() && open(grid.currentSample().key),
+  ],
   [["Escape"], "Esc", "back to all samples", close],
   [["a"], "a", "accept, and on to the next", () => decide("accepted")],
   [["x"], "x", "reject, and on to the next", () => decide("rejected")],
@@ -197,7 +231,12 @@ const KEYS = [
   [[], "Alt ← ↑ ↓ →", "move it by one pixel", null],
   [["+", "="], "+", "zoom in: a smaller box", withCurrent((sample) => detail.zoom(sample, 1))],
   [["-"], "-", "zoom out: a larger box", withCurrent((sample) => detail.zoom(sample, -1))],
-  ...[..."12345678"].map((key, index) => [[key], null, "", withCurrent((sample) => detail.chooseBucket(sample, index))]),
+  ...[..."12345678"].map((key, index) => [
+    [key],
+    null,
+    "",
+    withCurrent((sample) => detail.chooseBucket(sample, index)),
+  ]),
   [[], "1 … 8", "choose the bucket", null],
   [["h"], "h", "saliency heat", inDetail(detail.toggleHeat)],
   [["e"], "e", "edit the caption (Ctrl+Enter saves)", inDetail(detail.focusCaption)],
@@ -213,7 +252,11 @@ function showSaving(unsavedChanges, failures) {
   const status = byId("saved");
   const text = failures
     ? `No connection: ${unsavedChanges ? `${unsavedChanges} unsaved, ` : ""}trying again`
-    : unsavedChanges ? "Saving…" : dataset.editable ? "All changes saved" : "Read only";
+    : unsavedChanges
+      ? "Saving…"
+      : dataset.editable
+        ? "All changes saved"
+        : "Read only";
   if (status.textContent !== text) status.textContent = text;
   status.title = readOnlyReason() ?? "";
   status.classList.toggle("problem", failures > 0);

@@ -5,7 +5,15 @@ import { enlargement, heightOf, shareInside, widthOf } from "./boxes.js";
 const UNCHANGED = { box: null, bucket: null, rejected: false, accepted: false, caption: null };
 
 /** Everything that api/dataset said but the samples; `version` counts loads, so that written pictures are asked for anew. */
-export let dataset = { stage: "other", folder: "", source: null, editable: false, buckets: [], upscale: null, version: 0 };
+export let dataset = {
+  stage: "other",
+  folder: "",
+  source: null,
+  editable: false,
+  buckets: [],
+  upscale: null,
+  version: 0,
+};
 export let samples = [];
 
 const byKey = new Map();
@@ -67,6 +75,7 @@ function compose(sample) {
   const bucket = override.bucket ?? sample.bucket;
   const byHand = Boolean(override.box);
   const faces = sample.faces.map((face) => ({ ...face, kept: byHand ? shareInside(face.box, box) : face.kept }));
+  const scale = box && bucket ? enlargement([widthOf(box), heightOf(box)], bucket) : sample.scale;
   return {
     box,
     bucket,
@@ -74,7 +83,8 @@ function compose(sample) {
     anchor: byHand ? "manual" : sample.anchor,
     why: byHand ? "drawn by hand" : sample.why,
     saliencyKept: byHand ? null : sample.saliency_kept,
-    scale: box && bucket ? enlargement([widthOf(box), heightOf(box)], bucket) : sample.scale,
+    scale,
+    warnings: byHand ? mendedWarnings(sample, faces, scale) : sample.warnings,
     caption: override.caption ?? sample.caption ?? "",
     rejected: override.rejected,
     accepted: override.accepted,
@@ -86,6 +96,21 @@ function compose(sample) {
   };
 }
 
+// What crop warns of a window, in its words: a window drawn by hand has its own, before they are written.
+const OF_WINDOW = /^(a face does not fit: |enlarged )/;
+
+function mendedWarnings(sample, faces, scale) {
+  const cut = faces.filter((face) => face.kept < 0.99995);
+  return [
+    ...sample.warnings.filter((warning) => !OF_WINDOW.test(warning)),
+    ...cut.map((face) => `a face does not fit: ${Math.round(100 * face.kept)}% of it is kept`),
+    ...(scale > 1 ? [`enlarged ${decimal(scale)} times`] : []),
+  ];
+}
+
+// As Python writes it: four digits at most, one at least.
+const decimal = (number) => number.toFixed(4).replace(/(\.\d+?)0+$/, "$1");
+
 /** Whether the dataset follows an override already, as far as is known since it was loaded; accepting changes no file. */
 export function isSettled(sample, override) {
   const unseen = { accepted: false };
@@ -94,7 +119,10 @@ export function isSettled(sample, override) {
 
 /** The kind of a warning: the sentence without its figures and names. */
 export function kindOf(warning) {
-  return warning.replace(/'[^']*'|"[^"]*"/g, "…").replace(/\d[\d.,x×]*/g, "…").trim();
+  return warning
+    .replace(/'[^']*'|"[^"]*"/g, "…")
+    .replace(/\d[\d.,x×]*/g, "…")
+    .trim();
 }
 
 /** Where the picture of a sample is found: the source, where it still is there, or what was written. */

@@ -23,7 +23,12 @@ async function ask(path, options = {}) {
   return { status: response.status, body };
 }
 
-const send = (method, body) => ({ method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), keepalive: true });
+const send = (method, body) => ({
+  method,
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+  keepalive: true,
+});
 
 /** The samples, their buckets, and the batches for (batch, gpus, accumulate) where those are given. */
 export async function getDataset(batches = null) {
