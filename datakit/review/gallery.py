@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from datakit.backend.concept import read_concept
+from datakit.backend.concept import Concept, read_concept
 from datakit.backend.training import Batching, bucket_loads
 from datakit.buckets import BUCKETS
 from datakit.captions import read_caption
@@ -178,6 +178,9 @@ class Gallery:
         source = Path(origin.source) if origin else None
         self.source = source if source and source.is_dir() else None
         self._stamp: object = None
+        self._concept: Concept | None = None
+        # Texts of caption files with what tells that one has changed: to look is far faster than to read.
+        self._captions: dict[str, tuple[tuple[int, int, int] | None, str | None]] = {}
         self._files: dict[str, Files] = {}
         self._records: dict[str, list[Record]] = {}
         self._problems: dict[str, str] = {}
@@ -195,7 +198,8 @@ class Gallery:
         if stamp == self._stamp:
             return False
         records: dict[str, list[Record]] = defaultdict(list)
-        for record in read_manifest(self.folder):
+        self._concept = read_concept(self.folder) if os.path.getsize(self.folder / MANIFEST) else None
+        for record in self._concept.records if self._concept else ():
             records[record.source].append(record)
         report = last_report(self.folder)
         problems = {
@@ -277,10 +281,15 @@ class Gallery:
         """Return the caption of a record as it is in the dataset now."""
         if record.caption is None:
             return None
-        try:
-            return read_caption(self.folder / record.caption).text
-        except CaptionError:
-            return None
+        signature = _signature(f"{self.folder}/{record.caption}")
+        known, text = self._captions.get(record.caption, (None, None))
+        if signature is None or signature != known:
+            try:
+                text = read_caption(self.folder / record.caption).text
+            except CaptionError:
+                text = None
+            self._captions[record.caption] = signature, text
+        return text
 
     def _index(self) -> dict[str, Files]:
         originals = self._originals()
@@ -305,9 +314,9 @@ class Gallery:
         return {record.output: Path(origin.source, record.source) for record in read_manifest(self.source)}
 
     def _batches(self, batching: Batching) -> Batches | None:
-        if not self._records:
+        concept = self._concept
+        if concept is None:
             return None
-        concept = read_concept(self.folder)
         loads = bucket_loads(concept.name, concept.buckets, concept.passes, batching)
         rows = tuple(BatchRow(load.bucket, load.pictures, load.real, load.padded, load.too_small) for load in loads)
         steps = math.ceil(sum(load.real for load in loads) / batching.accumulate)
@@ -356,7 +365,7 @@ def _attention(entry: Entry) -> float:
     return round(score, 2)
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
+def _signature(path: str | Path) -> tuple[int, int, int] | None:
     try:
         status = os.stat(path)
     except OSError:
