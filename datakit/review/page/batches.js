@@ -108,7 +108,7 @@ function tableOf({ rows, steps }) {
       element(
         "p",
         { class: "problem" },
-        `${small === 1 ? "One bucket has" : `${small} buckets have`} fewer pictures than a batch on all GPUs needs: a trainer stops or drops them.`,
+        `Too few pictures for one step, so that a trainer stops or drops them: ${small} ${small === 1 ? "bucket" : "buckets"}.`,
       ),
     element(
       "table",

@@ -25,7 +25,8 @@ export function listen(rows) {
 // Shift is part of how "?" and "+" are typed, so it is named with arrows alone.
 function nameOf(event) {
   const arrow = event.key.startsWith("Arrow");
-  return `${event.altKey ? "Alt+" : ""}${event.shiftKey && arrow ? "Shift+" : ""}${event.key.length === 1 ? event.key.toLowerCase() : event.key}`;
+  const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  return `${event.altKey ? "Alt+" : ""}${event.shiftKey && arrow ? "Shift+" : ""}${name}`;
 }
 
 function buildHelp(rows) {

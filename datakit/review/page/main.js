@@ -18,6 +18,7 @@ import {
 } from "./filters.js";
 import * as grid from "./grid.js";
 import { listen, showHelp } from "./keys.js";
+import { chooseBucket, nudge, zoom } from "./mending.js";
 import { announce } from "./notices.js";
 import { dataset, load, lookOf, onChange, sampleOf, samples } from "./samples.js";
 import { getDataset } from "./server.js";
@@ -202,8 +203,8 @@ const inDetail = (action) => () => view === "detail" && action();
 function nudgeRows() {
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   return Object.entries(arrows).flatMap(([key, [dx, dy]]) => [
-    [[`Shift+${key}`], null, "", withCurrent((sample) => detail.nudge(sample, dx, dy))],
-    [[`Alt+${key}`, `Alt+Shift+${key}`], null, "", withCurrent((sample) => detail.nudge(sample, dx, dy, true))],
+    [[`Shift+${key}`], null, "", withCurrent((sample) => nudge(sample, dx, dy))],
+    [[`Alt+${key}`, `Alt+Shift+${key}`], null, "", withCurrent((sample) => nudge(sample, dx, dy, true))],
   ]);
 }
 
@@ -229,14 +230,9 @@ const KEYS = [
   [["u"], "u", "undo", undoLast],
   [[], "Shift ← ↑ ↓ →", "move the box", null],
   [[], "Alt ← ↑ ↓ →", "move it by one pixel", null],
-  [["+", "="], "+", "zoom in: a smaller box", withCurrent((sample) => detail.zoom(sample, 1))],
-  [["-"], "-", "zoom out: a larger box", withCurrent((sample) => detail.zoom(sample, -1))],
-  ...[..."12345678"].map((key, index) => [
-    [key],
-    null,
-    "",
-    withCurrent((sample) => detail.chooseBucket(sample, index)),
-  ]),
+  [["+", "="], "+", "zoom in: a smaller box", withCurrent((sample) => zoom(sample, 1))],
+  [["-"], "-", "zoom out: a larger box", withCurrent((sample) => zoom(sample, -1))],
+  ...[..."12345678"].map((key, index) => [[key], null, "", withCurrent((sample) => chooseBucket(sample, index))]),
   [[], "1 … 8", "choose the bucket", null],
   [["h"], "h", "saliency heat", inDetail(detail.toggleHeat)],
   [["e"], "e", "edit the caption (Ctrl+Enter saves)", inDetail(detail.focusCaption)],
