@@ -44,6 +44,8 @@ class Amendments:
         The dataset, held for writing.
     apply
         Whether to act upon overrides that are not applied yet; else they are only counted.
+    overwrite
+        Whether the run makes everything anew, and so undoes windows and captions that it does not apply.
     key
         Returns the options key of a sample whose window is given.
     report
@@ -55,9 +57,10 @@ class Amendments:
         A line of ``overrides.jsonl`` cannot be used.
     """
 
-    def __init__(self, store: Store, apply: bool, key: Callable[[CropPlan], str], report: Report) -> None:
+    def __init__(self, store: Store, apply: bool, overwrite: bool, key: Callable[[CropPlan], str], report: Report) -> None:
         self._store = store
         self._apply = apply
+        self._overwrite = overwrite
         self._key = key
         self._report = report
         self._overrides = read_overrides(store.folder)
@@ -86,7 +89,8 @@ class Amendments:
                 if override.box is not None or self._taken_back(override):
                     settled.add(task.source)
             else:
-                pending += is_pending(override, self._applied.get(task.source), next(iter(records), None))
+                undone = self._overwrite and (override.box is not None or override.caption is not None)
+                pending += undone or is_pending(override, self._applied.get(task.source), next(iter(records), None))
                 followed.append(task)
         if pending:
             self._report.notes.append(f"{pending} decisions of the review are not applied yet: --apply-overrides applies them")
@@ -122,8 +126,8 @@ class Amendments:
     def _take_out(self, override: Override, records: list[Record]) -> None:
         """Delete what datakit wrote of a rejected picture; what somebody edited stays and is named."""
         for record in records:
-            before = self._applied.get(override.source)
-            ours = before is not None and before.caption is not None and self._text(record) == before.caption
+            before = self._before(override.source)
+            ours = before is not None and self._text(record) == before
             left = self._store.forget(msgspec.structs.replace(record, caption_edited=False) if ours else record)
             self._report.notes += [
                 f"{name} was rejected in review, but edited since datakit wrote it: left there" for name in left
@@ -162,23 +166,24 @@ class Amendments:
         SampleError
             The caption was edited in the dataset after the review, or cannot be written there.
         """
-        before = self._applied.get(task.source, Override(source=task.source))
+        before = self._before(task.source)
         now = self._text(record)
         if override.caption is None:
-            if before.caption is not None and now == clean_caption(before.caption):
+            if before is not None and now == before:
                 self._write_caption(task, record, read_caption(task.caption) if task.caption else Caption((), None), False)
             return
-        caption = Caption(tuple(clean_caption(override.caption).split("\n")), record.source_caption_sha256)
-        if now == caption.text and record.caption_edited:
-            return
-        if override.caption == before.caption or (
-            (record.caption_edited or record.caption in self._store.edited(record))
-            and now not in (override.caption_before, before.caption, caption.text)
-        ):
-            if override.caption != before.caption or not record.caption_edited:
-                raise CaptionError(f"{record.caption} was edited after it: left as it is")
-            return
-        self._write_caption(task, record, caption, True)
+        text = clean_caption(override.caption)
+        by_hand = record.caption_edited or record.caption in self._store.edited(record)
+        if by_hand and text in (now, before):
+            return  # applied already; what was edited since then stays
+        if by_hand and now not in (override.caption_before, before):
+            raise CaptionError(f"{record.caption} was edited after it: left as it is")
+        self._write_caption(task, record, Caption(tuple(text.split("\n")), record.source_caption_sha256), True)
+
+    def _before(self, source: str) -> str | None:
+        """Return the caption that an earlier run applied."""
+        applied = self._applied.get(source)
+        return None if applied is None or applied.caption is None else clean_caption(applied.caption)
 
     def _write_caption(self, task: Task, record: Record, caption: Caption, edited: bool) -> None:
         name = record.caption or f"{os.path.splitext(record.output)[0]}.txt"

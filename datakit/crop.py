@@ -196,7 +196,7 @@ def crop_folder(
     ]
     _check_detectors(options, plan is None)
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
-        amendments = Amendments(store, apply_overrides, options.key, report)
+        amendments = Amendments(store, apply_overrides, execution.overwrite, options.key, report)
         store.remember_origin(Origin("crop", str(folder.resolve()), options.background))
         wanted, settled = amendments.follow(tasks)
         if plans is None and not execution.overwrite:

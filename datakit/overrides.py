@@ -140,7 +140,11 @@ def is_pending(override: Override, applied: Override | None, record: Record | No
         return record is not None
     if override.decision != (applied or Override(source=override.source)).decision:
         return True
-    return override.box is not None and (record is None or (record.box, record.bucket) != (override.box, override.bucket))
+    if record is None:
+        return override.box is not None
+    if override.caption is not None and not record.caption_edited:
+        return True
+    return override.box is not None and (record.box, record.bucket) != (override.box, override.bucket)
 
 
 def _write(path: Path, overrides: Iterable[Override]) -> None:

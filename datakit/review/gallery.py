@@ -83,7 +83,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     applied: bool = True
 
 
-class ShownOverride(msgspec.Struct, frozen=True):
+class ShownOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What somebody decided, as the page sends and receives it."""
 
     box: Box | None = None

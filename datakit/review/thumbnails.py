@@ -50,7 +50,8 @@ class Thumbnails:
     def thumbnail(self, path: Path) -> bytes:
         """Return the picture as JPEG with a long side of at most `THUMBNAIL_SIDE`, kept for the next time. Raises as `small`."""
         name = self.name(path, THUMBNAIL_SIDE)
-        kept = self._folder / name[:2] / f"{name}.jpg"
+        # Without an extension: a trainer that looks into hidden folders must not take it for a picture of the dataset.
+        kept = self._folder / name[:2] / name
         try:
             return kept.read_bytes()
         except OSError:
