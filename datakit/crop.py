@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from datakit import __version__
+from datakit.amend import CAPTION_EMPTY, CAPTION_MISSING, Amendments, Decision
 from datakit.buckets import BUCKETS, choose_bucket, enlargement, in_order, largest_window
-from datakit.captions import Caption, read_caption
+from datakit.captions import Caption, decode_caption, read_caption
 from datakit.dataset import Found, Sample, find_source, output_stems, shared_stems
 from datakit.detect import check_available, face_detector, saliency_map
 from datakit.errors import CaptionError, PlanError, SampleError, TooSmallError, UsageError
@@ -35,6 +36,7 @@ from datakit.images import (
     preview,
     render,
 )
+from datakit.last import remember_report
 from datakit.manifest import CropPlan, Face, Record, read_plan
 from datakit.report import Problem, Report
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
@@ -149,6 +151,7 @@ def crop_folder(
     options: CropOptions = CropOptions(),
     *,
     plan: str | os.PathLike[str] | None = None,
+    apply_overrides: bool = False,
     execution: Execution = Execution(),
 ) -> Report:
     """Crop every picture of a folder into a dataset, and report what was done.
@@ -163,6 +166,8 @@ def crop_folder(
         How to crop.
     plan
         A plan file to follow instead of deciding.
+    apply_overrides
+        Apply what was decided in the review; see `datakit.overrides`.
     execution
         Workers, limits, what may be replaced.
 
@@ -173,8 +178,10 @@ def crop_folder(
     DatasetBusyError
         Another run is writing to ``output``.
     PlanError
-        A line of the plan or of the dataset's manifest cannot be used.
+        A line of the plan, of the overrides or of the dataset's manifest cannot be used.
     """
+    if plan is not None and apply_overrides:
+        raise UsageError("a plan and the overrides of the review both decide the windows: apply one of them")
     folder, target = Path(source), Path(output)
     found = find_source(folder, target)
     report = Report("crop", str(folder), str(target))
@@ -193,19 +200,23 @@ def crop_folder(
     ]
     _check_detectors(options, plan is None)
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
+        amendments = Amendments(store, apply_overrides, execution.overwrite, options.key, report)
         store.remember_origin(Origin("crop", str(folder.resolve()), options.background))
+        wanted, settled = amendments.follow(tasks)
         if plans is None and not execution.overwrite:
-            tasks = [_honouring_hand(store, task, report) for task in tasks]
+            wanted = [task if task.source in settled else _honouring_hand(store, task, report) for task in wanted]
         make = partial(_make, options=options, temporary=store.temporary)
         run_stage(
             store,
-            tasks,
+            wanted,
             {sample.id for sample in found.samples},
             make,
             execution=execution,
             report=report,
             unseen=[path for path, _ in found.refused],
         )
+        amendments.finish(tasks)
+        remember_report(target, report, asdict(options))
     return report
 
 
@@ -255,7 +266,7 @@ def _task(sample: Sample, stem: str, options: CropOptions, numbered: tuple[int, 
         output=f"{stem}.{written}",
         caption_output=f"{stem}.txt" if sample.caption else None,
         key=options.key(None if numbered is None else numbered[1]),
-        detail=numbered,
+        detail=numbered and Decision(f"plan line {numbered[0]}", numbered[1]),
     )
 
 
@@ -344,11 +355,11 @@ def _make(task: Task, options: CropOptions, temporary: Path) -> Made | NotMade:
     try:
         caption = _caption(task, options)
         picture = open_picture(task.picture, options.max_pixels)
-        if task.detail is None:
+        decision: Decision | None = task.detail
+        if decision is None or decision.plan is None:
             plan, pixels = _plan(picture, task.source, options)
         else:
-            line, planned = task.detail
-            plan, pixels = _checked(picture, line, planned, options), None
+            plan, pixels = check_window(picture, decision.where, decision.plan, options), None
         return _write(task, options, temporary, picture, plan, pixels, caption)
     except SampleError as error:
         return _not_made(error)
@@ -362,23 +373,35 @@ def _not_made(error: SampleError) -> NotMade:
 
 
 def _caption(task: Task, options: CropOptions) -> Caption:
+    decision: Decision | None = task.detail
+    if decision is not None and decision.caption is not None:
+        source = read_caption(task.caption).sha256 if task.caption else None
+        return Caption(decode_caption(decision.caption.encode(), task.source).lines, source)
     caption = read_caption(task.caption) if task.caption else Caption((), None)
     if not caption.lines:
-        missing = "the caption is empty" if task.caption else "no caption (.txt or .caption) beside it"
+        missing = CAPTION_EMPTY if task.caption else CAPTION_MISSING
         if options.captions == "required":
             raise CaptionError(f"{missing}: write one, or use --captions optional")
         return Caption((), caption.sha256, (*caption.warnings, missing))
     return caption
 
 
-def _checked(picture: Picture, line: int, plan: CropPlan, options: CropOptions) -> CropPlan:
-    """Hold an edited plan against its picture and fill in what follows from it."""
+def check_window(picture: Picture, where: str, plan: CropPlan, options: CropOptions) -> CropPlan:
+    """Hold an edited plan against its picture and fill in what follows from it; ``where`` opens a message.
+
+    Raises
+    ------
+    SampleError
+        The window is not inside the picture, or would be stretched.
+    TooSmallError
+        It would be enlarged beyond ``options.upscale``.
+    """
     if plan.source_size not in (None, picture.size):
         raise SampleError(
-            f"plan line {line}: was made for a picture of {Size(*plan.source_size)}, this one has {picture.size}: plan again"
+            f"{where}: was made for a picture of {Size(*plan.source_size)}, this one has {picture.size}: plan again"
         )
     if not plan.box.inside(picture.size):
-        raise SampleError(f"plan line {line}: box {list(plan.box)} is empty or not inside the picture of {picture.size}")
+        raise SampleError(f"{where}: box {list(plan.box)} is empty or not inside the picture of {picture.size}")
     window = plan.box.size
     exact = Size(round(window.height * plan.bucket.aspect), round(window.width / plan.bucket.aspect))
     off = min(abs(window.width - window.height * plan.bucket.aspect), abs(window.height - window.width / plan.bucket.aspect))
@@ -386,7 +409,7 @@ def _checked(picture: Picture, line: int, plan: CropPlan, options: CropOptions) 
     # Half a pixel is what rounding costs, however small the window is.
     if off > 0.5 and (off > 1.5 or stretch > 1.01):
         raise SampleError(
-            f"plan line {line}: box of {window} would be stretched to {plan.bucket}: make it {Size(exact.width, window.height)}"
+            f"{where}: box of {window} would be stretched to {plan.bucket}: make it {Size(exact.width, window.height)}"
         )
     _check_enlargement(window, window, plan.bucket, options.upscale)
     faces = kept_faces(plan.faces, plan.box)
@@ -443,6 +466,7 @@ def _write(
         area_kept=plan.area_kept,
         scale=plan.scale,
         captions=len(caption.lines),
+        caption_edited=isinstance(task.detail, Decision) and task.detail.caption is not None,
         warnings=(*picture.warnings, *plan.warnings, *caption.warnings),
     )
     return Made(record, caption.text if caption.lines else None, tuple(files), stamp=picture.stamp)

@@ -1,21 +1,51 @@
-"""Remember what was written from a folder, in ``.datakit`` there: the last stage's dataset, and config files."""
+"""Remember what was done: from a folder, the last stage's dataset and config files; in a dataset, crop's last run.
+
+All of it is kept in the ``.datakit`` of that folder.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import UsageError
 from datakit.manifest import write_atomically
+from datakit.report import Problem, Report
+
+_REPORT = "report.json"
 
 
 class _Last(msgspec.Struct):
     stage: str
     dataset: str
+
+
+class LastReport(msgspec.Struct, frozen=True):
+    """What the last run of crop left out of a dataset and why, and the options it ran with, as plain data."""
+
+    refused: tuple[Problem, ...] = ()
+    failed: tuple[Problem, ...] = ()
+    options: dict[str, Any] = {}
+
+
+def remember_report(dataset: Path, report: Report, options: dict[str, Any]) -> None:
+    """Keep the report of a run in its dataset, with the run's options; a full disk is no error."""
+    with suppress(OSError):
+        content = msgspec.json.encode(report.to_json() | {"options": options})
+        write_atomically(dataset / STATE_FOLDER / _REPORT, msgspec.json.format(content) + b"\n")
+
+
+def last_report(dataset: Path) -> LastReport | None:
+    """Return what the last run on a dataset reported; None where nothing is known."""
+    try:
+        return msgspec.json.decode((dataset / STATE_FOLDER / _REPORT).read_bytes(), type=LastReport)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def remember(folder: Path, stage: str, dataset: Path) -> None:

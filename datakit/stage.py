@@ -206,6 +206,8 @@ def _pending(store: Store, tasks: Iterable[Task], overwrite: bool, report: Repor
 
 def _keeping_caption(store: Store, made: Made, report: Report) -> Made:
     """Leave a caption that somebody edited in the dataset as it is, though its picture is made anew."""
+    if made.record.caption_edited:
+        return made  # it is what somebody decided
     edited = store.edited_caption(made.record.output)
     if edited is None:
         return made

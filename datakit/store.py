@@ -313,9 +313,10 @@ class Store:
                     f"{name} is in the way and was not written by datakit: move it away, or use --overwrite to replace it"
                 )
 
-    def commit(self, record: Record, text: str | None, files: Iterable[tuple[str, str]], link: str | None = None) -> None:
+    def commit(self, record: Record, text: str | None, files: Iterable[tuple[str | None, str]], link: str | None = None) -> None:
         """Journal a record, then move its finished files (path, sha256) into place: the picture, and the caption if it changes.
 
+        A file whose path is None stays as it is.
         With ``link``, a name for `datakit.links.place`, the picture is linked and stays where it is.
 
         Raises
@@ -337,6 +338,8 @@ class Store:
         names = (record.output, record.caption)
         try:
             for name, (path, sha256) in zip((name for name in names if name), files, strict=False):
+                if path is None:
+                    continue
                 final = f"{self._root}/{name}"
                 try:
                     self._put(path, final, link if name == record.output else None)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import tree
 
-COMMANDS = ("crop", "shuffle", "backend", "check", "steps", "verify", "config")
+COMMANDS = ("crop", "shuffle", "review", "sheet", "backend", "check", "steps", "verify", "config")
 
 
 def test_help_says_what_each_command_does_and_imports_nothing_heavy():
@@ -17,7 +17,7 @@ def test_help_says_what_each_command_does_and_imports_nothing_heavy():
         "import sys\n"
         "from datakit.cli import main\n"
         "main(['--help'], standalone_mode=False)\n"
-        "print([m for m in ('cv2', 'mediapipe', 'numpy', 'PIL', 'tqdm') if m in sys.modules])\n"
+        "print([m for m in ('cv2', 'mediapipe', 'numpy', 'PIL', 'tqdm', 'starlette', 'uvicorn') if m in sys.modules])\n"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "[]"

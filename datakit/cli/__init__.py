@@ -16,6 +16,8 @@ from datakit.errors import DatakitError
 _COMMANDS = {
     "crop": ("datakit.cli.crop:crop", "Crop a folder of pictures to exactly one of eight sizes each."),
     "shuffle": ("datakit.cli.shuffle:shuffle", "Write copies with shuffled captions, linked or augmented."),
+    "review": ("datakit.cli.review:review", "Look at a dataset in the browser, and mend what is wrong."),
+    "sheet": ("datakit.cli.sheet:sheet", "Write a contact sheet of a dataset as a picture."),
     "backend": ("datakit.cli.backend:backend", "Write multidatabackend.json for SimpleTuner, checked and proved."),
     "check": ("datakit.cli.backend:check", "Report what is wrong with a dataset, and what training will do with it."),
     "steps": ("datakit.cli.steps:steps", "Tell training steps from epochs, or epochs from steps."),

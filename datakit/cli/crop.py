@@ -79,6 +79,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan on stdout and stop; the same as --plan -.")
 @click.option("--apply", "apply_file", type=click.Path(path_type=Path), metavar="PLAN", help="Crop as an edited plan says.")
+@click.option("--apply-overrides", is_flag=True, help="Apply what was decided in datakit review: windows, rejections, captions.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
 @execution_options
@@ -101,6 +102,7 @@ def crop(
     plan_file: Path | None,
     dry_run: bool,
     apply_file: Path | None,
+    apply_overrides: bool,
     as_json: bool,
     verbose: bool,
     execution: Execution,
@@ -117,6 +119,7 @@ def crop(
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
+    datakit crop photos/ out/ --apply-overrides    (after datakit review out/)
     """
     from datakit.crop import CropOptions, crop_folder, plan_folder
     from datakit.images import DEFAULT_MAX_PIXELS
@@ -136,6 +139,8 @@ def crop(
     )
     if apply_file and (buckets or framing != "full"):
         raise click.UsageError("--apply takes sizes and windows from the plan: leave out --bucket and --framing")
+    if apply_overrides and (apply_file or dry_run or plan_file):
+        raise click.UsageError("--apply-overrides crops as the review says: leave out --apply, --plan and --dry-run")
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")
@@ -146,7 +151,7 @@ def crop(
     else:
         if output is None:
             raise click.UsageError("missing argument OUT: the folder to write to (--plan and --dry-run need none)")
-        report = crop_folder(source, output, options, plan=apply_file, execution=execution)
+        report = crop_folder(source, output, options, plan=apply_file, apply_overrides=apply_overrides, execution=execution)
         if not Path.cwd().resolve().is_relative_to(source.resolve()):  # a source is never written to
             remember(Path.cwd(), "crop", output)
         print_report(report, as_json, verbose)

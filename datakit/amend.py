@@ -1,0 +1,224 @@
+"""Follow what a person decided in the review: windows drawn, pictures rejected, captions edited.
+
+Happens before a run of crop: what a worker has to do becomes part of its task, what needs no picture is done at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from datakit.captions import Caption, read_caption
+from datakit.errors import CaptionError, SampleError
+from datakit.manifest import CropPlan, Record, read_manifest
+from datakit.overrides import Override, clean_caption, is_pending, read_applied, read_overrides, write_applied
+from datakit.report import Problem, Report
+from datakit.stage import Task, write_temporary
+from datakit.store import Store
+
+REJECTED = "rejected in review"
+# What crop says of a picture without a caption; no longer true where the review gave it one.
+CAPTION_EMPTY, CAPTION_MISSING = "the caption is empty", "no caption (.txt or .caption) beside it"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a worker follows instead of deciding: a window, a caption, or both; ``where`` opens its messages."""
+
+    where: str
+    plan: CropPlan | None = None
+    caption: str | None = None
+
+
+class Amendments:
+    """The overrides of a dataset during one run of crop.
+
+    Parameters
+    ----------
+    store
+        The dataset, held for writing.
+    apply
+        Whether to act upon overrides that are not applied yet; else they are only counted.
+    overwrite
+        Whether the run makes everything anew, and so undoes windows and captions that it does not apply.
+    key
+        Returns the options key of a sample whose window is given.
+    report
+        Where refusals and notes go.
+
+    Raises
+    ------
+    PlanError
+        A line of ``overrides.jsonl`` cannot be used.
+    """
+
+    def __init__(self, store: Store, apply: bool, overwrite: bool, key: Callable[[CropPlan], str], report: Report) -> None:
+        self._store = store
+        self._apply = apply
+        self._overwrite = overwrite
+        self._key = key
+        self._report = report
+        self._overrides = read_overrides(store.folder)
+        self._applied = read_applied(store.folder) if self._overrides else {}
+        self._left: set[str] = set()
+        self._records: dict[str, list[Record]] = defaultdict(list)
+        for output in store.outputs() if self._overrides else ():
+            record = store.record(output)
+            if record is not None and record.source in self._overrides:
+                self._records[record.source].append(record)
+
+    def follow(self, tasks: list[Task]) -> tuple[list[Task], set[str]]:
+        """Return the tasks as the overrides want them, and the sources whose window they settle."""
+        followed: list[Task] = []
+        settled: set[str] = set()
+        pending = 0
+        for task in tasks:
+            override = self._overrides.get(task.source)
+            records = self._records[task.source] if override else []
+            if override is None:
+                followed.append(task)
+            elif override.rejected and (self._apply or not records):
+                self._take_out(override, records)
+            elif self._apply:
+                followed.append(self._applying(task, override))
+                if override.box is not None or self._taken_back(override):
+                    settled.add(task.source)
+            else:
+                undone = self._overwrite and (override.box is not None or override.caption is not None)
+                pending += undone or is_pending(override, self._applied.get(task.source), next(iter(records), None))
+                followed.append(task)
+        if pending:
+            self._report.notes.append(f"{pending} decisions of the review are not applied yet: --apply-overrides applies them")
+        return followed, settled
+
+    def finish(self, tasks: list[Task]) -> None:
+        """Note which overrides the dataset follows now that the run is over."""
+        if not (self._apply and self._overrides):
+            return
+        records = {record.source: record for record in read_manifest(self._store.folder)}
+        left = self._left | {
+            problem.source
+            for problem in (*self._report.failed, *self._report.refused)
+            if not self._overrides.get(problem.source, Override(source="")).rejected
+        }
+        done = {
+            source: override
+            for source, override in self._overrides.items()
+            if source not in left and not is_pending(override, override, records.get(source))
+        }
+        write_applied(self._store.folder, (self._applied | done).values())
+        gone = self._overrides.keys() - {task.source for task in tasks}
+        if gone:
+            self._report.notes.append(
+                f"{len(gone)} decisions of the review are about pictures that are gone: {_few(sorted(gone))}"
+            )
+
+    def _taken_back(self, override: Override) -> bool:
+        """Tell whether a window that an earlier run applied is no longer wanted."""
+        before = self._applied.get(override.source)
+        return override.box is None and before is not None and before.box is not None
+
+    def _take_out(self, override: Override, records: list[Record]) -> None:
+        """Delete what datakit wrote of a rejected picture; what somebody edited stays and is named."""
+        for record in records:
+            before = self._before(override.source)
+            ours = before is not None and self._text(record) == before
+            left = self._store.forget(msgspec.structs.replace(record, caption_edited=False) if ours else record)
+            self._report.notes += [
+                f"{name} was rejected in review, but edited since datakit wrote it: left there" for name in left
+            ]
+        self._report.refused.append(Problem(override.source, REJECTED))
+
+    def _applying(self, task: Task, override: Override) -> Task:
+        """Return a task that draws the window and writes the caption of an override."""
+        record = next((record for record in self._records[task.source] if record.output == task.output), None)
+        caption = None if override.caption is None else clean_caption(override.caption)
+        if record is not None and not self._store.missing(record):
+            try:
+                self._set_caption(task, override, record)
+            except SampleError as error:
+                self._report.notes.append(f"the caption from the review is not used: {error}")
+                self._left.add(task.source)
+                caption = None
+        if caption is not None:
+            task = replace(task, caption_output=f"{os.path.splitext(task.output)[0]}.txt")
+        if override.box is None or override.bucket is None:
+            return task if caption is None else replace(task, detail=Decision("the review", caption=caption))
+        plan = CropPlan(
+            source=task.source,
+            box=override.box,
+            bucket=override.bucket,
+            source_size=override.source_size,
+            faces=record.faces if record else (),
+        )
+        return replace(task, key=self._key(plan), detail=Decision("the review", plan, caption))
+
+    def _set_caption(self, task: Task, override: Override, record: Record) -> None:
+        """Write the caption of an override beside a picture that is there, or the source's where it was taken back.
+
+        Raises
+        ------
+        SampleError
+            The caption was edited in the dataset after the review, or cannot be written there.
+        """
+        before = self._before(task.source)
+        now = self._text(record)
+        if override.caption is None:
+            if before is not None and now == before:
+                self._write_caption(task, record, read_caption(task.caption) if task.caption else Caption((), None), False)
+            return
+        text = clean_caption(override.caption)
+        by_hand = record.caption_edited or record.caption in self._store.edited(record)
+        if by_hand and text in (now, before):
+            return  # applied already; what was edited since then stays
+        if by_hand and now not in (override.caption_before, before):
+            raise CaptionError(f"{record.caption} was edited after it: left as it is")
+        self._write_caption(task, record, Caption(tuple(text.split("\n")), record.source_caption_sha256), True)
+
+    def _before(self, source: str) -> str | None:
+        """Return the caption that an earlier run applied."""
+        applied = self._applied.get(source)
+        return None if applied is None or applied.caption is None else clean_caption(applied.caption)
+
+    def _write_caption(self, task: Task, record: Record, caption: Caption, edited: bool) -> None:
+        name = record.caption or f"{os.path.splitext(record.output)[0]}.txt"
+        self._store.check_free((None, name), record, task.picture)
+        content = caption.text.encode()
+        sha256 = hashlib.sha256(content).hexdigest()
+        changed = msgspec.structs.replace(
+            record,
+            caption=name if caption.lines else None,
+            caption_sha256=sha256 if caption.lines else None,
+            source_caption_sha256=caption.sha256,
+            captions=len(caption.lines),
+            caption_edited=edited,
+            warnings=without_caption_warnings(record.warnings) if edited else record.warnings,
+        )
+        picture = (None, record.output_sha256)
+        if caption.lines:
+            file = write_temporary(self._store.temporary, f"{record.output}.txt", content), sha256
+            self._store.commit(changed, caption.text, (picture, file))
+        else:
+            self._store.commit(changed, None, (picture,))
+            (self._store.folder / name).unlink(missing_ok=True)
+
+    def _text(self, record: Record) -> str | None:
+        """Return the caption as it is in the dataset now; None where there is none that can be read."""
+        try:
+            return read_caption(self._store.folder / record.caption).text if record.caption else None
+        except CaptionError:
+            return None
+
+
+def without_caption_warnings(warnings: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out that there is no caption."""
+    return tuple(warning for warning in warnings if warning not in (CAPTION_EMPTY, CAPTION_MISSING))
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,63 @@
+"""``datakit review``."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from threading import Thread
+
+import click
+
+from datakit.cli.shared import cores, say_using
+
+
+@click.command()
+@click.argument("dataset", metavar="[OUT]", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.option("--no-open", is_flag=True, help="Print the address and leave the browser alone.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", metavar="N", help="Port to listen on."
+)
+@click.option(
+    "--static",
+    "static_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write one self-contained HTML file instead, to mail or to keep, and stop.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the --static FILE if it is there.")
+def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path | None, overwrite: bool) -> None:
+    """Look at a dataset on a page in the browser, and mend what is wrong.
+
+    OUT is a folder that crop or shuffle wrote, by default the one last written from here. The page shows each
+    picture with its window, faces, size, caption and warnings, what most needs an eye first. Drag a window,
+    change a size, reject a picture, edit a caption: each change is written at once to OUT/overrides.jsonl, and
+    applied by the page's button or by datakit crop SRC OUT --apply-overrides. Nothing in the source is changed.
+
+    The page is served to this machine alone, at an address that nobody can guess. Ctrl-C ends it.
+
+    \b
+    datakit review out/
+    datakit review --static report.html
+    """
+    from datakit.last import last_dataset
+
+    folder = dataset or say_using(*last_dataset(Path.cwd()))
+    if static_file:
+        from datakit.review.static import write_static
+
+        count = write_static(folder, static_file, overwrite=overwrite)
+        click.echo(f"wrote {static_file}: {count} pictures")
+        return
+    from datakit.review.desk import Desk
+    from datakit.review.server import Server
+
+    server = Server(Desk(folder, jobs=cores()), port)
+    click.echo(server.address)
+    click.echo("Ctrl-C ends it; what was changed is in overrides.jsonl", err=True)
+    if not no_open:
+        # In a thread: a browser in the terminal would only return when it is closed.
+        Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        return

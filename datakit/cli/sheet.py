@@ -1,0 +1,38 @@
+"""``datakit sheet``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from datakit.cli.shared import say_using
+
+
+@click.command()
+@click.argument("arguments", nargs=-1, metavar="[OUT] SHEET", type=click.Path(path_type=Path))
+@click.option(
+    "--columns", type=click.IntRange(1, 40), default=6, show_default=True, metavar="N", help="Pictures across one sheet."
+)
+@click.option("--rows", type=click.IntRange(1, 40), default=8, show_default=True, metavar="N", help="Pictures down one sheet.")
+@click.option("--overwrite", is_flag=True, help="Replace sheets that are there.")
+def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bool) -> None:
+    """Write a contact sheet: every picture as it will be trained, with its size and the beginning of its caption.
+
+    OUT is a folder that crop or shuffle wrote, by default the one last written from here. SHEET is a .jpg, .png
+    or .webp file; what does not fit on it goes to SHEET-2 and so on.
+
+    \b
+    datakit sheet out/ sheet.jpg
+    datakit sheet sheet.png --columns 10
+    """
+    from datakit.last import last_dataset
+    from datakit.review.sheet import write_sheets
+
+    if len(arguments) not in (1, 2):
+        raise click.UsageError(
+            "name the picture to write, such as sheet.jpg, and before it the dataset if it is not the last one"
+        )
+    folder = arguments[0] if len(arguments) == 2 else say_using(*last_dataset(Path.cwd()))
+    for path in write_sheets(folder, arguments[-1], columns=columns, rows=rows, overwrite=overwrite):
+        click.echo(f"wrote {path}")

@@ -1,0 +1,1 @@
+"""Look before you train: a local page, one file to mail, or a contact sheet of a dataset."""

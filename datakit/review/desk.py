@@ -1,0 +1,221 @@
+"""What the page may do with a dataset: change an override, apply all of them, learn what others changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+
+import msgspec
+
+from datakit.backend.training import Batching
+from datakit.buckets import BUCKETS
+from datakit.crop import CropOptions, check_window, crop_folder
+from datakit.errors import DatakitError, SampleError
+from datakit.framing import frame
+from datakit.geometry import Size
+from datakit.images import open_picture
+from datakit.last import last_report
+from datakit.manifest import CropPlan
+from datakit.overrides import Override, change_override, clean_caption, is_pending, read_applied, read_overrides
+from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown
+from datakit.review.thumbnails import Thumbnails
+from datakit.stage import Execution
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the page sends: the revision it last saw, and the whole override, or None to take everything back."""
+
+    revision: int
+    override: ShownOverride | None
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided about one picture, as the page receives it."""
+
+    revision: int
+    override: ShownOverride | None
+    key: str
+    applied: bool
+    warnings: tuple[str, ...] = ()
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What changed since a stamp; ``dataset`` counts the runs of crop seen, so that a page knows to load anew."""
+
+    stamp: int
+    dataset: int
+    changed: tuple[State, ...]
+
+
+class Applying(msgspec.Struct, frozen=True):
+    """How far applying is; once it has ended, its report or what stopped it."""
+
+    running: bool = False
+    done: int = 0
+    total: int = 0
+    report: dict[str, Any] | None = None
+    error: str | None = None
+
+
+class Desk:
+    """A dataset under review; its methods may be called from several threads.
+
+    Parameters
+    ----------
+    folder
+        The dataset.
+    jobs
+        Worker processes for applying.
+
+    Raises
+    ------
+    UsageError
+        The folder is no dataset of datakit.
+    PlanError
+        A line of its manifest or its overrides cannot be used.
+    """
+
+    def __init__(self, folder: Path, jobs: int = 0) -> None:
+        self.gallery = Gallery(folder)
+        self.thumbnails = Thumbnails(folder, self.gallery.background)
+        self.applying = Applying()
+        self._jobs = jobs
+        self._lock = Lock()
+        self._signature = overrides_signature(folder)
+        self._overrides = read_overrides(folder)
+        self._stamp, self._runs = 1, 1
+        self._changed = dict.fromkeys(self._overrides, 1)
+
+    @property
+    def options(self) -> CropOptions:
+        """The options of the last run of crop, so that applying decides nothing else anew."""
+        last = last_report(self.gallery.folder)
+        try:
+            return msgspec.convert(last.options, CropOptions) if last else CropOptions()
+        except msgspec.ValidationError:
+            return CropOptions()
+
+    def dataset(self, batching: Batching, samples: bool = True) -> Dataset:
+        """Return everything that the page starts from, on request without the samples."""
+        with self._lock:
+            self._look()
+            dataset = self.gallery.dataset(batching, samples)
+        upscale = self.options.upscale if self.gallery.editable else None
+        return msgspec.structs.replace(dataset, upscale=upscale, stamp=self._stamp)
+
+    def change(self, files: Files, change: Change) -> State:
+        """Write a changed override at once and return it with its new revision.
+
+        Raises
+        ------
+        SampleError
+            The change cannot be: a window outside the picture or of another aspect, an empty caption.
+        ChangedMeanwhileError
+            Somebody else changed it first.
+        PlanError
+            ``overrides.jsonl`` cannot be used.
+        """
+        if not self.gallery.editable:
+            raise SampleError("only a dataset that crop wrote, whose source is still there, can be mended")
+        wanted = Override(source=files.id)
+        warnings: tuple[str, ...] = ()
+        if change.override:
+            wanted, warnings = self._wanted(files, change.override)
+        override = change_override(
+            self.gallery.folder, files.id, change.revision, lambda before: self._onto(before, wanted, files)
+        )
+        return msgspec.structs.replace(self.state(override), warnings=warnings)
+
+    def state(self, override: Override) -> State:
+        """Return an override as the page receives it."""
+        key = key_of(override.source)
+        files = self.gallery.files(key)
+        applied = read_applied(self.gallery.folder).get(override.source)
+        pending = is_pending(override, applied, files.record if files and files.output else None)
+        return State(key=key, revision=override.revision, override=shown(override), applied=not pending)
+
+    def changes(self, since: int) -> Changes:
+        """Return every override that changed after a stamp, whoever changed it."""
+        with self._lock:
+            self._look()
+            changed = [
+                self.state(self._overrides.get(source, Override(source=source)))
+                for source, stamp in self._changed.items()
+                if stamp > since
+            ]
+            return Changes(self._stamp, self._runs, tuple(changed))
+
+    def _look(self) -> None:
+        """Take note of what changed on disk, whoever changed it."""
+        self._runs += self.gallery.refresh()
+        signature = overrides_signature(self.gallery.folder)
+        if signature != self._signature:
+            now = read_overrides(self.gallery.folder)
+            different = [source for source in now.keys() | self._overrides if now.get(source) != self._overrides.get(source)]
+            self._stamp += 1
+            self._changed |= dict.fromkeys(different, self._stamp)
+            self._overrides, self._signature = now, signature
+
+    def start_applying(self) -> None:
+        """Have crop apply the overrides, in a thread; while that runs, do nothing.
+
+        Raises
+        ------
+        SampleError
+            There is nothing to apply them with.
+        """
+        if not self.gallery.editable:
+            raise SampleError("only a dataset that crop wrote, whose source is still there, can be mended")
+        with self._lock:
+            if self.applying.running:
+                return
+            self.applying = Applying(running=True)
+        Thread(target=self._apply, daemon=True).start()
+
+    def _apply(self) -> None:
+        assert self.gallery.source is not None
+        execution = Execution(jobs=self._jobs, progress=self._progress)
+        try:
+            report = crop_folder(
+                self.gallery.source, self.gallery.folder, self.options, apply_overrides=True, execution=execution
+            )
+        except (DatakitError, OSError) as error:
+            self.applying = Applying(error=str(error))
+        else:
+            total = self.applying.total
+            self.applying = Applying(done=total, total=total, report=report.to_json())
+
+    def _progress(self, items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+        for done, item in enumerate(items):
+            self.applying = Applying(True, done, total)
+            yield item
+
+    def _wanted(self, files: Files, override: ShownOverride) -> tuple[Override, tuple[str, ...]]:
+        """Check what is wanted and fill in what follows from it: a size alone gets its best window, a window its size."""
+        if override.accepted and override.rejected:
+            raise SampleError("a picture is either accepted or rejected")
+        caption = None if override.caption is None else clean_caption(override.caption)
+        wanted = Override(source=files.id, rejected=override.rejected, accepted=override.accepted, caption=caption)
+        if override.box is None and override.bucket is None:
+            return wanted, ()
+        record, options = files.record, self.options
+        bucket = override.bucket or (record.bucket if record else None)
+        if bucket is None or bucket not in BUCKETS:
+            raise SampleError(f"bucket is one of the eight sizes: {' '.join(map(str, BUCKETS))}")
+        assert files.source is not None
+        picture = open_picture(files.source, options.max_pixels)
+        faces = record.faces if record else ()
+        box = override.box or frame(files.id, picture.size, Size(*bucket), faces).box
+        plan = CropPlan(source=files.id, box=box, bucket=bucket, faces=faces)
+        checked = check_window(picture, "the window", plan, options)
+        return msgspec.structs.replace(wanted, box=checked.box, bucket=checked.bucket, source_size=picture.size), checked.warnings
+
+    def _onto(self, before: Override, wanted: Override, files: Files) -> Override:
+        """Note which caption a new one replaces: that of the dataset as it is now, once for each new text."""
+        if wanted.caption is None or files.record is None:
+            return wanted
+        if wanted.caption == before.caption:
+            return msgspec.structs.replace(wanted, caption_before=before.caption_before)
+        return msgspec.structs.replace(wanted, caption_before=self.gallery.caption(files.record))

@@ -1,0 +1,137 @@
+// One sample, large: its crop with everything to mend it, or its copies.
+
+import { copiesOf } from "./copies.js";
+import { makeCropper } from "./cropper.js";
+import { element, sizeName } from "./element.js";
+import { badgesOf } from "./grid.js";
+import { setBox } from "./mending.js";
+import { announce, notify } from "./notices.js";
+import { makeBuckets, makeCaption, makeDecision, makeFacts, makePreview, makeState, makeTools } from "./panel.js";
+import { dataset, lookOf, pictureSide, sampleOf } from "./samples.js";
+import { picture } from "./server.js";
+
+const view = document.getElementById("detail-view");
+
+let shown = null; // {key, show, saveCaption, focusCaption, toggleHeat}
+let heated = false;
+
+export const shownKey = () => shown?.key ?? null;
+
+/** Show a sample; `go` has what the buttons do: previous, next, close, accept, reject, undo. */
+export function showDetail(key, place, go) {
+  const sample = sampleOf(key);
+  const look = lookOf(sample);
+  leaveDetail();
+  shown = { key, ...(dataset.stage === "crop" ? cropDetail(sample, place, go) : copiesDetail(sample, place, go)) };
+  shown.show(look, sample);
+  view.scrollTop = 0;
+  const words = badgesOf(sample, look).map(([, text]) => text);
+  announce([`${sample.id}, ${place}`, look.bucket && sizeName(look.bucket), ...words].filter(Boolean).join(", "));
+}
+
+/** Save what stands in the caption editor and take the sample away. */
+export function leaveDetail() {
+  saveCaption();
+  shown = null;
+}
+
+/** Show what was changed of a sample, if it is the one shown. */
+export function redrawDetail(sample) {
+  if (shown && sample.key === shown.key) shown.show(lookOf(sample), sample);
+}
+
+export const saveCaption = () => shown?.saveCaption?.();
+export const focusCaption = () => shown?.focusCaption?.();
+export const toggleHeat = () => shown?.toggleHeat?.();
+
+function makeTop(sample, place, go) {
+  const button = (label, keys, action, ...content) =>
+    element("button", { type: "button", "aria-label": label, "aria-keyshortcuts": keys, onclick: action }, ...content);
+  const previous = button("Previous sample", "k", go.previous, "←");
+  const next = button("Next sample", "j", go.next, "→");
+  for (const each of [previous, next]) each.classList.add("icon");
+  return element(
+    "div",
+    { class: "detail-top" },
+    button("All samples", "Escape", go.close, "‹ All", element("span", { class: "wide" }, " samples")),
+    element("h2", { title: sample.id }, sample.id),
+    element("span", { class: "muted place" }, place),
+    previous,
+    next,
+  );
+}
+
+function copiesDetail(sample, place, go) {
+  const body = element("div", { class: "copies" });
+  view.replaceChildren(makeTop(sample, place, go), body);
+  return { show: (look, now) => body.replaceChildren(...copiesOf(now)) };
+}
+
+function cropDetail(sample, place, go) {
+  const { side } = pictureSide(sample);
+  const caption = makeCaption(sample, () => view.focus({ preventScroll: true }));
+  const aside = [makeDecision(go), makeState(), makeBuckets(sample), caption, makeFacts()];
+  const stage = side === "source" && sample.size ? croppingStage(sample) : plainStage(sample);
+  if (stage.preview) aside.splice(2, 0, stage.preview);
+  view.replaceChildren(
+    makeTop(sample, place, go),
+    element("div", { class: "work" }, ...stage.nodes),
+    element(
+      "aside",
+      { class: "panel", "aria-label": "Decision and facts" },
+      ...aside.flatMap((part) => part.nodes ?? [part.node]),
+    ),
+  );
+  return {
+    saveCaption: caption.save,
+    focusCaption: caption.focus,
+    toggleHeat: stage.toggleHeat,
+    show(look, now) {
+      for (const part of [stage, ...aside]) part.show(look, now);
+      view.classList.toggle("is-rejected", look.rejected);
+    },
+  };
+}
+
+// The source with its box, the tools below it, and the preview that follows a drag.
+function croppingStage(sample) {
+  const preview = makePreview(sample);
+  const cropper = makeCropper(sample, {
+    onDrag(box) {
+      const look = { ...lookOf(sampleOf(sample.key)), box };
+      preview.show(look);
+      return look;
+    },
+    onDrop: (box) => setBox(sampleOf(sample.key), box, "drag"),
+  });
+  const showHeat = (on) => {
+    heated = on;
+    tools.showHeat(on);
+    cropper.showHeat(on, () => {
+      showHeat(false);
+      notify(`${sample.id}: the saliency heat could not be made`, { problem: true });
+    });
+  };
+  const toggleHeat = () => {
+    showHeat(!heated);
+    announce(heated ? "Saliency heat shown" : "Saliency heat hidden");
+  };
+  const tools = makeTools(sample, toggleHeat);
+  if (heated) showHeat(true);
+  return {
+    nodes: [cropper.node, tools.node],
+    preview,
+    toggleHeat,
+    show(look, now) {
+      cropper.show(look);
+      tools.show(look, now);
+    },
+  };
+}
+
+// Where the source is gone, or was refused before it was measured, there is nothing to draw a box on.
+function plainStage(sample) {
+  const { key, side } = pictureSide(sample);
+  const image = element("img", { alt: `Picture ${sample.id}`, src: picture(key, side, dataset.version) });
+  return { nodes: [element("div", { class: "stage plain" }, image)], show() {} };
+}

@@ -1,0 +1,132 @@
+// The samples as the page knows them, and each as it will be once its override is applied.
+
+import { enlargement, heightOf, shareInside, widthOf } from "./boxes.js";
+
+const UNCHANGED = { box: null, bucket: null, rejected: false, accepted: false, caption: null };
+
+/** Everything that api/dataset said but the samples; `version` counts loads, so that written pictures are asked for anew. */
+export let dataset = {
+  stage: "other",
+  folder: "",
+  source: null,
+  editable: false,
+  buckets: [],
+  upscale: null,
+  version: 0,
+};
+export let samples = [];
+
+const byKey = new Map();
+const looks = new Map();
+const listeners = new Set();
+
+/** Be called with the changed sample (null: all of them) after every change. */
+export function onChange(listener) {
+  listeners.add(listener);
+}
+
+/** Take over what api/dataset answered. */
+export function load(reply) {
+  const { samples: fresh, ...rest } = reply;
+  dataset = { ...rest, version: Date.now() };
+  samples = fresh;
+  byKey.clear();
+  looks.clear();
+  for (const sample of samples) {
+    byKey.set(sample.key, sample);
+    if (sample.applied) sample.settled = sample.override;
+  }
+  for (const listener of listeners) listener(null);
+}
+
+export const sampleOf = (key) => byKey.get(key);
+
+/** Change what is known of a sample. */
+export function update(key, fields) {
+  const sample = byKey.get(key);
+  if (!sample) return;
+  Object.assign(sample, fields);
+  looks.delete(key);
+  for (const listener of listeners) listener(sample);
+}
+
+/** The override of a sample with a change laid over it; null where nothing is left of it. */
+export function laidOver(override, change) {
+  const merged = { ...UNCHANGED, ...override, ...change };
+  return sameOverride(merged, UNCHANGED) ? null : merged;
+}
+
+/** Whether two overrides say the same. */
+export function sameOverride(one, other) {
+  const [a, b] = [one, other].map((override) => ({ ...UNCHANGED, ...override }));
+  return Object.keys(UNCHANGED).every((name) => JSON.stringify(a[name]) === JSON.stringify(b[name]));
+}
+
+/** A sample as it will be once its override is applied. */
+export function lookOf(sample) {
+  let look = looks.get(sample.key);
+  if (!look) looks.set(sample.key, (look = compose(sample)));
+  return look;
+}
+
+function compose(sample) {
+  const override = { ...UNCHANGED, ...sample.override };
+  const box = override.box ?? sample.box;
+  const bucket = override.bucket ?? sample.bucket;
+  const byHand = Boolean(override.box);
+  const faces = sample.faces.map((face) => ({ ...face, kept: byHand ? shareInside(face.box, box) : face.kept }));
+  const scale = box && bucket ? enlargement([widthOf(box), heightOf(box)], bucket) : sample.scale;
+  return {
+    box,
+    bucket,
+    faces,
+    anchor: byHand ? "manual" : sample.anchor,
+    why: byHand ? "drawn by hand" : sample.why,
+    saliencyKept: byHand ? null : sample.saliency_kept,
+    scale,
+    warnings: byHand ? mendedWarnings(sample, faces, scale) : sample.warnings,
+    caption: override.caption ?? sample.caption ?? "",
+    rejected: override.rejected,
+    accepted: override.accepted,
+    changed: Boolean(byHand || override.bucket || override.caption !== null),
+    faceCut: faces.some((face) => face.kept < 0.9995),
+    refused: sample.refused !== null && sample.refused !== undefined,
+    low: sample.confidence === "low",
+    waits: !sample.applied,
+  };
+}
+
+// What crop warns of a window, in its words: a window drawn by hand has its own, before they are written.
+const OF_WINDOW = /^(a face does not fit: |enlarged )/;
+
+function mendedWarnings(sample, faces, scale) {
+  const cut = faces.filter((face) => face.kept < 0.99995);
+  return [
+    ...sample.warnings.filter((warning) => !OF_WINDOW.test(warning)),
+    ...cut.map((face) => `a face does not fit: ${Math.round(100 * face.kept)}% of it is kept`),
+    ...(scale > 1 ? [`enlarged ${decimal(scale)} times`] : []),
+  ];
+}
+
+// As Python writes it: four digits at most, one at least.
+const decimal = (number) => number.toFixed(4).replace(/(\.\d+?)0+$/, "$1");
+
+/** Whether the dataset follows an override already, as far as is known since it was loaded; accepting changes no file. */
+export function isSettled(sample, override) {
+  const unseen = { accepted: false };
+  return sample.settled !== undefined && sameOverride({ ...override, ...unseen }, { ...sample.settled, ...unseen });
+}
+
+/** The kind of a warning: the sentence without its figures and names. */
+export function kindOf(warning) {
+  return warning
+    .replace(/'[^']*'|"[^"]*"/g, "…")
+    .replace(/\d[\d.,x×]*/g, "…")
+    .trim();
+}
+
+/** Where the picture of a sample is found: the source, where it still is there, or what was written. */
+export function pictureSide(sample) {
+  if (dataset.stage === "crop" && (dataset.source || !sample.output)) return { key: sample.key, side: "source" };
+  return { key: sample.copies[0]?.key ?? sample.key, side: "output" };
+}

@@ -1,0 +1,52 @@
+// What the page asks the server; addresses are relative to the one with the token that it was opened under.
+
+/** The server could not be reached, or answered with something that is no answer. */
+export class Unreachable extends Error {}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(`api/${path}`, { cache: "no-store", ...options });
+  } catch {
+    throw new Unreachable("datakit review does not answer: is it still running in the terminal?");
+  }
+  if (response.status === 403 || response.status === 404) {
+    throw new Unreachable("datakit review was started anew: open the address that it printed");
+  }
+  let body;
+  try {
+    body = await response.json();
+  } catch {
+    throw new Unreachable(`datakit review answered ${response.status} without saying why`);
+  }
+  if (response.status >= 500) throw new Unreachable(body.error ?? `datakit review answered ${response.status}`);
+  return { status: response.status, body };
+}
+
+const send = (method, body) => ({
+  method,
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+  keepalive: true,
+});
+
+/** The samples, their buckets, and the batches for (batch, gpus, accumulate) where those are given. */
+export async function getDataset(batches = null) {
+  const query = batches ? `?${new URLSearchParams({ ...batches, samples: 0 })}` : "";
+  const { status, body } = await ask(`dataset${query}`);
+  if (status !== 200) throw new Error(body.error ?? `datakit review answered ${status}`);
+  return body;
+}
+
+/** Save an override, made on top of a revision; the status says whether it was taken (200), late (409) or wrong (422). */
+export const putOverride = (key, revision, override) => ask(`override/${key}`, send("PUT", { revision, override }));
+
+/** What was changed since a stamp, by any tab. */
+export const getChanges = async (since) => (await ask(`changes?since=${since}`)).body;
+
+export const startApply = () => ask("apply", send("POST", {}));
+export const getApply = async () => (await ask("apply")).body;
+
+export const thumbnail = (key, side, version) => `api/thumbnail/${key}?side=${side}&v=${version}`;
+export const picture = (key, side, version) => `api/picture/${key}?side=${side}&v=${version}`;
+export const heat = (key) => `api/heat/${key}`;

@@ -1,0 +1,132 @@
+"""Write contact sheets: the pictures of a dataset as they will be trained, with size and caption under each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from datakit.errors import SampleError, UsageError
+from datakit.geometry import Size
+from datakit.images import FORMATS, Format, encode
+from datakit.manifest import write_atomically
+from datakit.review.gallery import Entry, Gallery
+from datakit.review.thumbnails import Thumbnails
+
+# In pixels: what a picture and the text below it take, and what lies between.
+_CELL, _TEXT, _GAP, _MARGIN = 240, 54, 20, 28
+_COLUMNS, _ROWS = 6, 8
+_PAPER, _WELL, _INK, _MUTED = "#ffffff", "#f1f1ef", "#1d1f20", "#5a5f63"
+_SIZE, _LINE, _CAPTION_LINES = 13, 17, 2
+_QUALITY = 90
+
+
+def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int = _ROWS, overwrite: bool = False) -> list[Path]:
+    """Write a dataset's pictures to sheets and return their files: ``path``, then ``path`` with -2, -3 and so on.
+
+    Parameters
+    ----------
+    folder
+        A dataset that crop or shuffle wrote; of several copies of a picture the first is shown.
+    path
+        A .jpg, .png or .webp file.
+    columns, rows
+        Pictures across and down one sheet, 1 or more.
+    overwrite
+        Replace files that are there.
+
+    Raises
+    ------
+    UsageError
+        The folder is no dataset or holds no pictures, the format is unknown, or a file is there already.
+    """
+    written = path.suffix.lower().removeprefix(".").replace("jpeg", "jpg")
+    if written not in FORMATS:
+        raise UsageError(f"{path} has no format that can be written: name it .jpg, .png or .webp")
+    gallery = Gallery(folder)
+    entries = sorted((entry for entry in gallery.entries() if entry.output), key=lambda entry: entry.id)
+    if not entries:
+        raise UsageError(f"{folder} holds no pictures: nothing to show")
+    each = columns * rows
+    sheets = [path if not start else path.with_stem(f"{path.stem}-{start // each + 1}") for start in range(0, len(entries), each)]
+    taken = [sheet for sheet in sheets if sheet.exists()]
+    if taken and not overwrite:
+        raise UsageError(f"{taken[0]} is there already: name another file, or use --overwrite to replace it")
+    thumbnails = Thumbnails(folder, gallery.background)
+    for number, sheet in enumerate(sheets):
+        shown = entries[number * each : (number + 1) * each]
+        image = _drawn(gallery, thumbnails, shown, min(columns, len(entries)))
+        write_atomically(sheet, encode(image, _format(written), _QUALITY))
+    return sheets
+
+
+def _format(name: str) -> Format:
+    return next(known for known in FORMATS if known == name)
+
+
+def _drawn(gallery: Gallery, thumbnails: Thumbnails, entries: list[Entry], columns: int) -> Image.Image:
+    """Draw one sheet."""
+    rows = math.ceil(len(entries) / columns)
+    step = Size(_CELL + _GAP, _CELL + _TEXT + _GAP)
+    size = Size(2 * _MARGIN + columns * step.width - _GAP, 2 * _MARGIN + rows * step.height - _GAP)
+    sheet = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(_SIZE)
+    for index, entry in enumerate(entries):
+        left, top = _MARGIN + index % columns * step.width, _MARGIN + index // columns * step.height
+        pen.rectangle((left, top, left + _CELL - 1, top + _CELL - 1), fill=_WELL)
+        picture = _picture(gallery, thumbnails, entry)
+        if picture is None:
+            pen.text((left + _CELL / 2, top + _CELL / 2), "no picture", fill=_MUTED, font=font, anchor="mm")
+        else:
+            sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
+        bucket = str(Size(*entry.bucket)) if entry.bucket else ""
+        room = _CELL - pen.textlength(bucket, font) - 10
+        below = top + _CELL + 6
+        pen.text((left, below), next(_lines(entry.id, room, font, 1), ""), fill=_INK, font=font)
+        pen.text((left + _CELL, below), bucket, fill=_MUTED, font=font, anchor="ra")
+        for number, line in enumerate(_lines(entry.caption or "no caption", _CELL, font, _CAPTION_LINES)):
+            pen.text((left, below + (number + 1) * _LINE), line, fill=_MUTED, font=font)
+    return sheet
+
+
+def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: Entry) -> Image.Image | None:
+    """Return what was written of an entry, as large as a cell takes it; None where it cannot be read."""
+    found = gallery.files(entry.key)
+    if found is None or found.output is None:
+        return None
+    try:
+        return thumbnails.image(found.output, _CELL)
+    except (SampleError, OSError):
+        return None
+
+
+def _lines(text: str, room: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most: int) -> Iterator[str]:
+    """Yield the beginning of a text in so many lines of at most ``room`` pixels; an ellipsis stands for the rest."""
+    left = " ".join(text.split())
+    for number in range(most):
+        if not left:
+            return
+        fits = _fitting(left, room, font)
+        if fits == len(left):
+            yield left
+            return
+        if number == most - 1:
+            cut = _fitting(left, room - font.getlength("…"), font)
+            yield left[:cut].rstrip() + "…"
+            return
+        space = left.rfind(" ", 1, fits + 1)
+        end = space if space > 0 else max(1, fits)
+        yield left[:end].rstrip()
+        left = left[end:].lstrip()
+
+
+def _fitting(text: str, room: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+    """Return how many leading characters fit."""
+    low, high = 0, min(len(text), 400)  # no cell holds more
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if font.getlength(text[:middle]) <= room else (low, middle - 1)
+    return low

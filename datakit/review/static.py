@@ -1,0 +1,169 @@
+"""Write a dataset as one HTML file that needs nothing else: thumbnails inside, nothing loaded, no script."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from datakit.backend.training import Batching
+from datakit.errors import SampleError, UsageError
+from datakit.geometry import Box, Size
+from datakit.manifest import Face, write_atomically
+from datakit.review.gallery import Dataset, Entry, Gallery
+from datakit.review.thumbnails import Thumbnails
+
+# A file from elsewhere may not load or run anything either, whatever a caption holds.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# A frame is this much lower than wide, as on the page.
+_FRAME = 0.8
+
+
+def write_static(folder: Path, path: Path, *, overwrite: bool = False) -> int:
+    """Write a dataset to one HTML file and return how many pictures it shows.
+
+    Raises
+    ------
+    UsageError
+        The folder is no dataset of datakit, or the file is there and ``overwrite`` is not said.
+    PlanError
+        A line of the manifest or of the overrides cannot be used.
+    """
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already: name another file, or use --overwrite to replace it")
+    gallery = Gallery(folder)
+    dataset = gallery.dataset(Batching())
+    write_atomically(path, (part.encode("utf-8", "replace") for part in _page(gallery, dataset)))
+    return len(dataset.samples)
+
+
+def _page(gallery: Gallery, dataset: Dataset) -> Iterator[str]:
+    """Yield the file card by card, so that no more than one thumbnail is in memory."""
+    here = files("datakit.review")
+    style = "\n".join((here / name).read_text("utf-8") for name in ("page/page.css", "static.css"))
+    name = escape(Path(dataset.folder).resolve().name)
+    yield (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{name} · datakit review</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+    )
+    yield _header(name, dataset)
+    yield '<main><div class="grid" role="list">\n'
+    thumbnails = Thumbnails(gallery.folder, gallery.background)
+    for entry in dataset.samples:
+        yield _card(entry, _thumbnail(gallery, thumbnails, entry))
+    yield "</div></main>\n</body>\n</html>\n"
+
+
+def _header(name: str, dataset: Dataset) -> str:
+    sizes = "".join(
+        f"<li>{Size(*bucket.size)} <span class='muted'>{bucket.pictures}</span></li>"
+        for bucket in dataset.buckets
+        if bucket.pictures
+    )
+    refused = sum(entry.refused is not None for entry in dataset.samples)
+    out = f", {refused} refused" if refused else ""
+    steps = f", {dataset.batches.steps} batches of 1 an epoch" if dataset.batches else ""
+    written = sum(bucket.pictures for bucket in dataset.buckets)
+    return (
+        f'<header class="top"><div class="title"><h1>{name}</h1>'
+        f'<p class="muted">{written} pictures{out}{steps}</p></div><ul>{sizes}</ul></header>\n'
+    )
+
+
+def _thumbnail(gallery: Gallery, thumbnails: Thumbnails, entry: Entry) -> tuple[bytes, bool] | None:
+    """Return the thumbnail of the source, else of the output, and whether it is the source's."""
+    found = gallery.files(entry.key)
+    for path, is_source in ((found.source, True), (found.output, False)) if found else ():
+        if path is not None:
+            try:
+                return thumbnails.thumbnail(path), is_source
+            except (SampleError, OSError):
+                continue
+    return None
+
+
+def _card(entry: Entry, picture: tuple[bytes, bool] | None) -> str:
+    size = entry.size if picture and picture[1] else entry.bucket
+    image, width, shape = "", 100.0, ""
+    if picture:
+        image = f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{base64.b64encode(picture[0]).decode()}">'
+    if size:
+        width = round(100 * min(1, _FRAME * size[0] / size[1]), 2)
+        shape = f"; aspect-ratio: {size[0]} / {size[1]}"
+    box, bucket = _decided(entry)
+    overlay = _overlay(entry, size, box) if picture and picture[1] and size else ""
+    caption = entry.override.caption if entry.override and entry.override.caption is not None else entry.caption
+    lines = [*([entry.refused] if entry.refused else []), *([entry.why] if entry.why else []), *entry.warnings]
+    lines += [f"{copy.output}: {copy.caption or 'no caption'}{_changes(copy.augmentation)}" for copy in entry.copies]
+    classes = "".join(f" {word}" for word, holds in _states(entry).items() if holds)
+    return (
+        f'<article class="cell{classes}" role="listitem">'
+        f'<div class="frame"><div class="figure{"" if picture else " missing"}" style="width: {width}%{shape}">{image}{overlay}</div></div>'
+        f'<div class="line"><span class="name" title="{escape(entry.id)}">{escape(entry.id)}</span>'
+        f'<span class="bucket muted">{Size(*bucket) if bucket else ""}</span></div>'
+        f'<p class="caption{"" if caption else " muted"}">{escape(caption or "no caption")}</p>'
+        f'<div class="badges">{"".join(_badges(entry))}</div>'
+        f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul></article>\n"
+    )
+
+
+def _decided(entry: Entry) -> tuple[Box | None, Size | None]:
+    """Return the window and size as somebody decided, else as crop did."""
+    if entry.override and entry.override.box:
+        return entry.override.box, entry.override.bucket
+    return entry.box, entry.bucket
+
+
+def _states(entry: Entry) -> dict[str, bool]:
+    override = entry.override
+    return {
+        "rejected": bool(override and override.rejected),
+        "accepted": bool(override and override.accepted),
+        "refused": entry.refused is not None,
+    }
+
+
+def _badges(entry: Entry) -> Iterator[str]:
+    states = _states(entry)
+    override = entry.override
+    for tone, words, holds in (
+        ("bad", "✕ rejected", states["rejected"]),
+        ("good", "✓ accepted", states["accepted"]),
+        ("note", "✎ changed", bool(override and (override.box or override.caption is not None))),
+        ("bad", "refused", states["refused"] and not states["rejected"]),
+        ("warn", "face cut", any(face.kept < 1 for face in entry.faces)),
+        ("warn", "low confidence", entry.confidence == "low"),
+        ("", f"{len(entry.copies)} copies", bool(entry.copies)),
+        ("", entry.anchor or "", entry.anchor is not None),
+    ):
+        if holds:
+            yield f'<span class="badge {tone}">{words}</span>'
+
+
+def _overlay(entry: Entry, size: Size, box: Box | None) -> str:
+    width, height = size
+    shapes = ""
+    if box:
+        left, top, right, bottom = box
+        hole = f"M0 0H{width}V{height}H0Z M{left} {top}V{bottom}H{right}V{top}Z"
+        shapes += f'<path class="outside" d="{hole}" fill-rule="evenodd"/>'
+    shapes += "".join(map(_face, entry.faces))
+    if box:
+        shapes += f'<rect class="window" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"/>'
+    return f'<svg class="overlay" viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">{shapes}</svg>'
+
+
+def _face(face: Face) -> str:
+    left, top = face.box[:2]
+    name = "face cut" if face.kept < 1 else "face"
+    return f'<rect class="{name}" x="{left}" y="{top}" width="{face.box.width}" height="{face.box.height}"/>'
+
+
+def _changes(augmentation: dict[str, float | bool | tuple[float, ...]]) -> str:
+    if not augmentation:
+        return ""
+    return " · " + ", ".join(f"{name} {value}" for name, value in augmentation.items())

@@ -1,0 +1,108 @@
+"""Small copies of pictures, made when they are first looked at and kept in the dataset's state by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock, Semaphore
+
+import numpy as np
+from PIL import Image
+
+from datakit.dataset import STATE_FOLDER
+from datakit.detect import saliency_map
+from datakit.geometry import Size
+from datakit.images import decode, encode, open_picture, preview
+from datakit.manifest import write_atomically
+
+THUMBNAIL_SIDE, PICTURE_SIDE = 320, 1600
+_QUALITY = 85
+# The long side that saliency is computed at, as in crop.
+_HEAT_SIDE = 640
+# What stands out is laid over the picture in this colour, at most this opaque.
+_HEAT_COLOUR, _HEAT_OPACITY = (255, 96, 0), 0.8
+_FOLDER = "thumbnails"
+
+
+class Thumbnails:
+    """The small copies of one dataset; thread-safe, and no more pictures in memory than there are cores."""
+
+    def __init__(self, dataset: Path, background: str = "white") -> None:
+        self._folder = dataset / STATE_FOLDER / _FOLDER
+        self._background = background
+        self._decoding = Semaphore(max(1, os.cpu_count() or 1))
+        self._detecting = Lock()
+
+    def name(self, path: Path, side: int) -> str:
+        """Return what names a copy of this content and size; it changes with the picture's bytes.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read.
+        """
+        status = path.stat()
+        return f"{_sha256(str(path), status.st_size, status.st_mtime_ns)}-{side}"
+
+    def thumbnail(self, path: Path) -> bytes:
+        """Return the picture as JPEG with a long side of at most `THUMBNAIL_SIDE`, kept for the next time. Raises as `small`."""
+        name = self.name(path, THUMBNAIL_SIDE)
+        # Without an extension: a trainer that looks into hidden folders must not take it for a picture of the dataset.
+        kept = self._folder / name[:2] / name
+        try:
+            return kept.read_bytes()
+        except OSError:
+            content = self.small(path, THUMBNAIL_SIDE)
+        with suppress(OSError):  # a full or read-only disk: it is made again the next time
+            write_atomically(kept, content)
+        return content
+
+    def small(self, path: Path, side: int) -> bytes:
+        """Return the upright picture as JPEG with a long side of at most ``side``.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read.
+        PictureError
+            It is no picture that can be decoded.
+        """
+        return encode(self.image(path, side), "jpg", _QUALITY)
+
+    def image(self, path: Path, side: int) -> Image.Image:
+        """Return the upright picture with a long side of at most ``side``. Raises as `small`."""
+        with self._decoding:
+            return Image.fromarray(self._pixels(path, side))
+
+    def heat(self, path: Path, saliency: str) -> bytes:
+        """Return what stands out as PNG to lay over the whole picture; ``saliency`` is the map's name.
+
+        Raises as `small`.
+        """
+        with self._decoding:
+            pixels = self._pixels(path, _HEAT_SIDE)
+        with self._detecting:  # detectors are built once and not made for several threads
+            find = saliency_map(saliency) or saliency_map("bms")
+            assert find is not None
+            mass = find(pixels)
+        share = mass / max(float(mass.max()), 1e-9)
+        layers = np.empty((*share.shape, 4), np.uint8)
+        layers[..., :3] = _HEAT_COLOUR
+        layers[..., 3] = np.rint(share * 255 * _HEAT_OPACITY).astype(np.uint8)
+        return encode(Image.fromarray(layers), "png", 0)
+
+    def _pixels(self, path: Path, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        picture = open_picture(path)
+        factor = min(1.0, side / max(picture.size))
+        target = Size(max(1, round(picture.size.width * factor)), max(1, round(picture.size.height * factor)))
+        return preview(picture, decode(picture, picture.size, target, self._background), max(target))
+
+
+@lru_cache(maxsize=100_000)
+def _sha256(path: str, size: int, mtime: int) -> str:
+    """Return a file's sha256, read once for each size and time of change."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

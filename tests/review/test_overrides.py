@@ -1,0 +1,319 @@
+"""What a person decided: the file, and what crop makes of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from datakit import CropOptions, Execution, crop_folder
+from datakit.buckets import BUCKETS
+from datakit.errors import PlanError, UsageError
+from datakit.geometry import Box
+from datakit.manifest import read_manifest, write_atomically
+from datakit.overrides import OVERRIDES, ChangedMeanwhileError, Override, change_override, read_overrides
+from tests.conftest import tree
+
+UPSCALE = CropOptions(upscale=1.5)
+BOX = [0, 0, 1024, 1024]
+WINDOW = {"box": BOX, "bucket": [1024, 1024]}
+
+
+def records(folder):
+    return {record.source: record for record in read_manifest(folder)}
+
+
+def texts(folder):
+    lines = map(json.loads, (folder / "metadata.jsonl").read_text().splitlines())
+    return {line["file_name"]: line["text"] for line in lines}
+
+
+def write(folder, **overrides):
+    """Write overrides; a name stands for its .jpg."""
+    lines = [json.dumps({"source": f"{name}.jpg", **what}) for name, what in overrides.items()]
+    (folder / OVERRIDES).write_text("".join(f"{line}\n" for line in lines))
+
+
+def apply(source, out, options=UPSCALE, **overrides):
+    if overrides:
+        write(out, **overrides)
+    return crop_folder(source, out, options, apply_overrides=True)
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB"), float)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "no override"),
+        ('{"source": "../a.jpg"}', "not a path inside the source folder"),
+        ('{"source": "/etc/passwd"}', "not a path inside the source folder"),
+        ('{"source": "a.jpg", "box": [0, 0, 8, 8]}', "box and bucket belong together"),
+        ('{"source": "a.jpg", "box": [0, 0, 8, 8], "bucket": [8, 8]}', "8x8 is not one of the eight sizes"),
+        ('{"source": "a.jpg", "box": [0, 0, 8.5, 8], "bucket": [1024, 1024]}', "no override"),
+        ('{"source": "a.jpg", "caption": "  \\n"}', "the caption is empty"),
+        ('{"source": "a.jpg", "caption": "\\u0000"}', "zero bytes"),
+        ('{"source": "ok.jpg"}', "has a line already"),
+    ],
+)
+def test_a_wrong_line_is_refused_by_its_number(tmp_path, line, message):
+    (tmp_path / OVERRIDES).write_text(f'{{"source": "ok.jpg", "accepted": true}}\n\n{line}\n')
+    with pytest.raises(PlanError, match=f"{OVERRIDES}, line 3: .*") as caught:
+        read_overrides(tmp_path)
+    assert message in str(caught.value)
+
+
+names = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/\\\x00"), min_size=1).filter(
+    lambda name: name not in (".", "..")
+)
+made = st.builds(
+    Override,
+    source=names,
+    rejected=st.booleans(),
+    accepted=st.booleans(),
+    caption=st.none() | st.just("one, two\nthree"),
+    box=st.just(Box(0, 0, 9, 9)),
+    bucket=st.sampled_from(BUCKETS),
+)
+
+
+@given(st.lists(made, unique_by=lambda each: each.source, max_size=5))
+def test_what_is_changed_is_read_again_with_the_next_revision(tmp_path_factory, overrides):
+    folder = tmp_path_factory.mktemp("dataset")
+    for override in overrides:
+        before = change_override(folder, override.source, 0, lambda current: current)
+        assert before.empty
+        after = change_override(folder, override.source, 1, lambda _, wanted=override: wanted)
+        assert (after.decision, after.accepted, after.revision) == (override.decision, override.accepted, 2)
+    read = read_overrides(folder)
+    assert {source: each.decision for source, each in read.items()} == {each.source: each.decision for each in overrides}
+
+
+def test_a_change_from_an_old_revision_is_refused_and_loses_nothing(tmp_path):
+    first = change_override(tmp_path, "a.jpg", 0, lambda _: Override(source="a.jpg", rejected=True))
+    with pytest.raises(ChangedMeanwhileError) as caught:
+        change_override(tmp_path, "a.jpg", 0, lambda _: Override(source="a.jpg", accepted=True))
+    assert caught.value.current == first
+    undone = change_override(tmp_path, "a.jpg", 1, lambda _: Override(source="a.jpg"))
+    assert undone.empty
+    assert undone.revision == 2  # it counts on: the first page's state cannot come back
+
+
+def test_changes_from_many_sides_at_once_are_all_kept(tmp_path):
+    threads = [
+        threading.Thread(
+            target=change_override, args=(tmp_path, f"{n}.jpg", 0, lambda _, n=n: Override(source="", caption=str(n)))
+        )
+        for n in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {source: each.caption for source, each in read_overrides(tmp_path).items()} == {f"{n}.jpg": str(n) for n in range(12)}
+
+
+def test_a_drawn_window_is_what_is_written(source, out):
+    report = apply(source, out, fig=WINDOW)
+    assert (report.done, report.skipped) == (1, 3)
+    record = records(out)["fig.jpg"]
+    assert (record.anchor, record.box, record.bucket) == ("manual", tuple(BOX), (1024, 1024))
+    wanted = pixels(source / "fig.jpg")[:1024, :1024]
+    assert np.abs(pixels(out / "fig.jpg") - wanted).mean() < 3  # what JPEG costs
+    before = tree(out)
+    again = apply(source, out)
+    assert (again.done, again.skipped, tree(out)) == (0, 4, before)
+
+
+def test_a_plain_run_keeps_what_was_applied_and_counts_what_was_not(source, out):
+    apply(source, out, fig=WINDOW, dogs={"rejected": True}, mountains={"caption": "a new one"})
+    before = tree(out)
+    report = crop_folder(source, out, UPSCALE)
+    assert tree(out) == before
+    assert [problem.reason for problem in report.refused] == ["rejected in review"]
+    assert not any("not applied yet" in note for note in report.notes)
+    write(out, dandelion={"rejected": True}, mountains={"caption": "another"}, fig={"accepted": True, **WINDOW})
+    report = crop_folder(source, out, UPSCALE)
+    assert "2 decisions of the review are not applied yet: --apply-overrides applies them" in report.notes
+    assert (out / "dandelion.jpg").exists()
+    assert (out / "mountains.txt").read_text() == "a new one"
+
+
+def test_a_run_without_overrides_writes_the_same_bytes_whoever_reviewed(source, tmp_path):
+    crop_folder(source, tmp_path / "a", UPSCALE)
+    crop_folder(source, tmp_path / "b", UPSCALE, apply_overrides=True)
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_a_rejected_picture_leaves_the_dataset_and_can_come_back(source, out):
+    before = tree(out)
+    report = apply(source, out, dogs={"rejected": True})
+    assert [(problem.source, problem.reason) for problem in report.refused] == [("dogs.jpg", "rejected in review")]
+    assert not (out / "dogs.jpg").exists()
+    assert not (out / "dogs.txt").exists()
+    assert "dogs.jpg" not in records(out)
+    assert "dogs.jpg" not in texts(out)
+    assert (source / "dogs.jpg").exists()
+    apply(source, out, dogs={"revision": 2})
+    assert {name: content for name, content in tree(out).items() if name != OVERRIDES} == before
+
+
+def test_files_of_a_rejected_picture_that_somebody_edited_are_left_and_named(source, out):
+    (out / "dogs.txt").write_text("my own words")
+    report = apply(source, out, dogs={"rejected": True})
+    assert not (out / "dogs.jpg").exists()
+    assert (out / "dogs.txt").read_text() == "my own words"
+    assert any("dogs.txt was rejected in review, but edited" in note for note in report.notes)
+
+
+def test_a_rejected_picture_goes_whatever_format_it_was_written_in(source, out):
+    write(out, dogs={"rejected": True})
+    apply(source, out, CropOptions(upscale=1.5, format="png"))
+    assert not {name for name in tree(out) if name.startswith("dogs")}
+
+
+def test_a_caption_is_written_where_trainers_and_later_runs_find_it(source, out):
+    picture = (out / "fig.jpg").read_bytes()
+    apply(source, out, fig={"caption": " half a fig\r\n\r\nfruit, red "})
+    assert (out / "fig.txt").read_text() == "half a fig\nfruit, red"
+    assert (out / "fig.jpg").read_bytes() == picture
+    record = records(out)["fig.jpg"]
+    assert (record.caption_edited, record.captions) == (True, 2)
+    assert texts(out)["fig.jpg"] == "half a fig\nfruit, red"
+    (source / "fig.txt").write_text("the source says something else")
+    crop_folder(source, out, UPSCALE)
+    assert (out / "fig.txt").read_text() == "half a fig\nfruit, red"
+
+
+def test_a_caption_and_a_window_of_one_picture_are_both_applied(source, out):
+    report = apply(source, out, fig={"caption": "new", **WINDOW})
+    assert (out / "fig.txt").read_text() == "new"
+    record = records(out)["fig.jpg"]
+    assert (record.anchor, record.caption_edited) == ("manual", True)
+    assert report.notes == []
+
+
+def test_a_caption_taken_back_becomes_the_source_s_again(source, out):
+    before = tree(out)
+    apply(source, out, fig={"caption": "new"})
+    apply(source, out, fig={"revision": 2})
+    assert {name: content for name, content in tree(out).items() if name != OVERRIDES} == before
+
+
+def test_a_window_taken_back_is_decided_by_crop_again(source, out):
+    before = tree(out)
+    apply(source, out, fig=WINDOW)
+    apply(source, out, fig={"revision": 2})
+    assert {name: content for name, content in tree(out).items() if name != OVERRIDES} == before
+
+
+def test_a_caption_edited_in_the_dataset_after_the_review_is_left_alone(source, out):
+    write(out, fig={"caption": "from the review", "caption_before": (out / "fig.txt").read_text()})
+    (out / "fig.txt").write_text("by hand, later")
+    report = apply(source, out)
+    assert (out / "fig.txt").read_text() == "by hand, later"
+    assert any("fig.txt was edited after it" in note for note in report.notes)
+    write(out, fig={"caption": "from the review", "caption_before": "by hand, later"})
+    apply(source, out)
+    assert (out / "fig.txt").read_text() == "from the review"
+    (out / "fig.txt").write_text("by hand, after it was applied")
+    apply(source, out)
+    assert (out / "fig.txt").read_text() == "by hand, after it was applied"
+
+
+def test_a_picture_without_a_caption_gets_one(source, tmp_path):
+    (source / "fig.txt").unlink()
+    out = tmp_path / "out"
+    crop_folder(source, out, UPSCALE)
+    apply(source, out, fig={"caption": "now it has one"})
+    assert (out / "fig.txt").read_text() == "now it has one"
+    assert records(out)["fig.jpg"].warnings == ()
+    apply(source, out, fig={"revision": 2})
+    assert not (out / "fig.txt").exists()
+
+
+def test_a_caption_mends_a_picture_that_was_refused_for_want_of_one(source, tmp_path):
+    (source / "fig.txt").unlink()
+    out, options = tmp_path / "out", CropOptions(upscale=1.5, captions="required")
+    assert [problem.source for problem in crop_folder(source, out, options).refused] == ["fig.jpg"]
+    report = apply(source, out, options, fig={"caption": "now it has one"})
+    assert (report.done, report.refused) == (1, [])
+    assert (out / "fig.txt").read_text() == "now it has one"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"box": [0, 0, 1024, 512], "bucket": [1024, 1024]}, "would be stretched"),
+        ({"box": [0, 0, 9000, 9000], "bucket": [1024, 1024]}, "not inside the picture"),
+        ({"box": [0, 0, 400, 400], "bucket": [1024, 1024]}, "too small"),
+        ({**WINDOW, "source_size": [10, 10]}, "was made for a picture of 10x10"),
+    ],
+)
+def test_a_window_that_cannot_be_is_reported_and_the_rest_is_done(source, out, wrong, message):
+    before = tree(out)
+    report = apply(source, out, fig=wrong, dogs={"caption": "new"})
+    (problem,) = report.refused + report.failed
+    assert problem.source == "fig.jpg"
+    assert message in problem.reason
+    assert (out / "fig.jpg").read_bytes() == before["fig.jpg"]
+    assert (out / "dogs.txt").read_text() == "new"
+
+
+def test_making_everything_anew_forgets_windows_and_captions_but_says_so(source, out):
+    apply(source, out, fig=WINDOW, dogs={"rejected": True}, mountains={"caption": "a new one"})
+    report = crop_folder(source, out, UPSCALE, execution=Execution(overwrite=True))
+    assert "2 decisions of the review are not applied yet: --apply-overrides applies them" in report.notes
+    assert not (out / "dogs.jpg").exists()
+    report = crop_folder(source, out, UPSCALE)
+    assert "2 decisions of the review are not applied yet: --apply-overrides applies them" in report.notes
+    apply(source, out)
+    assert (out / "mountains.txt").read_text() == "a new one"
+    assert records(out)["fig.jpg"].anchor == "manual"
+
+
+def test_decisions_about_pictures_that_are_gone_are_named(source, out):
+    report = apply(source, out, gone={"rejected": True})
+    assert "1 decisions of the review are about pictures that are gone: gone.jpg" in report.notes
+
+
+def test_a_dataset_moved_without_its_state_is_applied_again_with_the_same_result(source, out):
+    apply(source, out, fig=WINDOW, dogs={"rejected": True}, mountains={"caption": "a new one"})
+    before = tree(out)
+    shutil.rmtree(out / ".datakit")
+    apply(source, out)
+    assert tree(out) == before
+
+
+def test_the_last_run_s_problems_and_options_are_kept(source, out):
+    (source / "broken.jpg").write_bytes(b"no picture")
+    crop_folder(source, out, UPSCALE)
+    kept = json.loads((out / ".datakit" / "report.json").read_text())
+    assert [problem["source"] for problem in kept["failed"]] == ["broken.jpg"]
+    assert kept["options"]["upscale"] == 1.5
+
+
+def test_a_plan_and_overrides_are_not_applied_together(source, out, tmp_path):
+    with pytest.raises(UsageError, match="apply one of them"):
+        crop_folder(source, out, plan=tmp_path / "plan.jsonl", apply_overrides=True)
+
+
+def test_the_command_applies_and_says_so(datakit, source, out):
+    write(out, fig=WINDOW, dogs={"rejected": True})
+    done = datakit("crop", source, out, "--upscale", "1.5", "--apply-overrides")
+    assert done.returncode == 1
+    assert "1 done, 2 up to date, 1 refused" in done.stdout
+    assert "dogs.jpg: rejected in review" in done.stdout
+    wrong = datakit("crop", source, out, "--apply-overrides", "--dry-run")
+    assert (wrong.returncode, "--apply-overrides crops as the review says" in wrong.stderr) == (2, True)
+    write_atomically(out / OVERRIDES, b"nonsense\n")
+    wrong = datakit("crop", source, out)
+    assert (wrong.returncode, f"{OVERRIDES}, line 1: no override" in wrong.stderr) == (2, True)

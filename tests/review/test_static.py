@@ -1,0 +1,133 @@
+"""The review as one file: everything inside, nothing loaded, captions and names as text."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from datakit import CropOptions, crop_folder
+from datakit.errors import UsageError
+from datakit.overrides import OVERRIDES
+from datakit.review.static import write_static
+from datakit.shuffle import shuffle_folder
+from datakit.variants import ShuffleOptions
+
+EVIL = "<script>alert(1)</script> \"><img src=x onerror=alert(1)> & 'quoted' </style>"
+
+
+class Seen(HTMLParser):
+    """The elements of a page with their attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def report(folder, path, **options) -> tuple[Seen, str]:
+    write_static(folder, path, **options)
+    text = path.read_text("utf-8")
+    return Seen(text), text
+
+
+def test_every_picture_is_inside_with_its_window(out, tmp_path):
+    seen, _ = report(out, tmp_path / "report.html")
+    pictures = [attributes["src"] for tag, attributes in seen.elements if tag == "img"]
+    assert len(pictures) == 4
+    for picture in pictures:
+        kind, data = picture.split(",", 1)
+        assert kind == "data:image/jpeg;base64"
+        assert max(Image.open(io.BytesIO(base64.b64decode(data))).size) == 320
+    windows = [attributes for tag, attributes in seen.elements if tag == "rect" and attributes["class"] == "window"]
+    assert len(windows) == 4
+    assert "half a fig, red pointed bowl" in seen.text
+    assert "1216x832" in seen.text
+
+
+def test_nothing_is_loaded_from_anywhere_and_nothing_runs(out, tmp_path):
+    seen, text = report(out, tmp_path / "report.html")
+    tags = {tag for tag, _ in seen.elements}
+    assert not tags & {"script", "link", "iframe", "object", "base", "form"}
+    assert not [name for _, attributes in seen.elements for name in attributes if name.startswith("on") or name == "href"]
+    assert "http:" not in text.replace("http-equiv", "")
+    assert "https:" not in text
+    assert not re.search(r"@import|url\(", text)
+    policy = next(attributes["content"] for tag, attributes in seen.elements if attributes.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_captions_and_names_are_text_whatever_they_hold(source, tmp_path):
+    name = "<b onclick=x>\"'&.jpg"
+    shutil.copy(source / "fig.jpg", source / name)
+    (source / "<b onclick=x>\"'&.txt").write_text(EVIL)
+    out = tmp_path / "<i>out & co"
+    crop_folder(source, out, CropOptions(upscale=1.5))
+    (out / OVERRIDES).write_text(json.dumps({"source": "fig.jpg", "caption": EVIL}) + "\n")
+    seen, _ = report(out, tmp_path / "report.html")
+    assert {"b", "i", "script"}.isdisjoint(tag for tag, _ in seen.elements)
+    assert seen.text.count(EVIL) == 2
+    assert name in seen.text
+    assert "<i>out & co" in seen.text
+    assert len([1 for tag, _ in seen.elements if tag == "img"]) == 5
+
+
+def test_what_was_decided_is_shown(out, tmp_path):
+    lines = [
+        {"source": "fig.jpg", "box": [0, 0, 1024, 1024], "bucket": [1024, 1024], "revision": 1},
+        {"source": "dogs.jpg", "rejected": True, "revision": 1},
+        {"source": "mountains.jpg", "accepted": True, "revision": 1},
+    ]
+    (out / OVERRIDES).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    seen, text = report(out, tmp_path / "report.html")
+    assert {"x": "0", "y": "0", "width": "1024", "height": "1024", "class": "window"} in [
+        a for t, a in seen.elements if t == "rect"
+    ]
+    for words in ("✎ changed", "✕ rejected", "✓ accepted"):
+        assert seen.text.count(words) == 1
+    assert text.count('class="cell rejected"') == 1
+
+
+def test_refused_pictures_are_named_with_their_reason(source, out, tmp_path):
+    (source / "broken.jpg").write_bytes(b"no picture")
+    crop_folder(source, out, CropOptions(upscale=1.5))
+    seen, text = report(out, tmp_path / "report.html")
+    assert "no picture that can be read" in seen.text
+    assert "4 pictures, 1 refused" in seen.text
+    assert text.index("broken.jpg") < text.index("fig.jpg")
+
+
+def test_copies_are_listed_with_their_captions(out, tmp_path):
+    shuffle_folder(out, tmp_path / "copies", ShuffleOptions(repeats=3, keep=1, augment={"flip": 1.0}))
+    seen, _ = report(tmp_path / "copies", tmp_path / "report.html")
+    assert seen.text.count("3 copies") == 4
+    assert (tmp_path / "copies" / "fig_3.txt").read_text() in seen.text
+    assert "flip True" in seen.text
+
+
+def test_a_file_that_is_there_stays(out, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("mine")
+    with pytest.raises(UsageError, match="is there already"):
+        write_static(out, path)
+    assert path.read_text() == "mine"
+    assert write_static(out, path, overwrite=True) == 4
+
+
+def test_the_command_writes_it_and_stops(datakit, out, tmp_path):
+    done = datakit("review", out, "--static", "report.html")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "wrote report.html: 4 pictures\n", "")
+    assert (tmp_path / "report.html").stat().st_size > 10_000
