@@ -55,18 +55,8 @@ class Finding:
     detail: str = ""
     refused: bool = True
 
-    @property
-    def subject(self) -> str:
-        """The file with what is so of it alone."""
-        return f"{self.path} ({self.detail})" if self.path and self.detail else self.path or self.detail
 
-    def __str__(self) -> str:
-        return ": ".join(filter(None, (self.subject, self.problem, self.remedy)))
-
-
-def check_dataset(
-    concept: Concept, files: Sequence[str], looks: Mapping[str, Look], stale: Iterable[Path] = ()
-) -> list[Finding]:
+def check_dataset(concept: Concept, files: Sequence[str], looks: Mapping[str, Look], stale: Iterable[Path] = ()) -> list[Finding]:
     """Compare a dataset with its manifest and with what a trainer can read.
 
     Parameters
@@ -129,7 +119,7 @@ def list_files(folder: Path) -> list[str]:
     Links to folders are followed, but not back to a folder that encloses them.
     """
     found = []
-    above = {os.fspath(folder): (os.path.realpath(folder),)}
+    above: dict[str, tuple[str, ...]] = {os.fspath(folder): (os.path.realpath(folder),)}
     for place, folders, names in os.walk(folder, followlinks=True):
         enclosing = above.pop(place)
         for name in list(folders):
@@ -152,7 +142,10 @@ def _check_record(folder: Path, record: Record, look: Look | None) -> list[Findi
     name = record.output
     captions = _check_caption(folder, name, record)
     if look is None:
-        return [Finding("picture-missing", name, "in the manifest but gone", f"{_AGAIN}, with --prune if its source is gone too"), *captions]
+        return [
+            Finding("picture-missing", name, "in the manifest but gone", f"{_AGAIN}, with --prune if its source is gone too"),
+            *captions,
+        ]
     findings = _pixels(name, look, "crop it again")
     if look.sha256 != record.output_sha256 and not look.error:
         findings.append(
@@ -207,7 +200,11 @@ def _check_caption(folder: Path, picture: str, record: Record | None) -> list[Fi
     problem = caption_fault(data, name)
     if problem is not None:
         return [problem]
-    return [] if known else [Finding("caption-edited", name, "edited since datakit wrote it", f"{_FIX} to take it into the manifest")]
+    return (
+        []
+        if known
+        else [Finding("caption-edited", name, "edited since datakit wrote it", f"{_FIX} to take it into the manifest")]
+    )
 
 
 def caption_fault(data: bytes, name: str) -> Finding | None:
@@ -244,9 +241,12 @@ def _unknown(files: Iterable[str], records: Iterable[Record]) -> list[Finding]:
             continue
         if _is_pictured(name):
             remedy = _AGAIN if name.startswith(f"{STATE_FOLDER}/") else "move it out; put it into the source folder and crop it"
-            findings.append(Finding("picture-unknown", name, "not in the manifest, and the trainer would take it", remedy))
+            taken = ", and the trainer would take it" if is_listed(name) else ""
+            findings.append(Finding("picture-unknown", name, f"not in the manifest{taken}", remedy))
         elif name.lower().endswith((".txt", ".caption")) and not _is_hidden(name):
-            findings.append(Finding("caption-unknown", name, "belongs to no picture of the manifest", "move it out of the dataset"))
+            findings.append(
+                Finding("caption-unknown", name, "belongs to no picture of the manifest", "move it out of the dataset")
+            )
     return findings
 
 
@@ -275,7 +275,7 @@ def _names(files: Iterable[str]) -> list[Finding]:
 
 def _is_pictured(name: str) -> bool:
     """Tell whether a file name ends like what the trainer takes for a picture, or like what datakit does, in any case."""
-    return is_readable(name) or (is_listed(name.lower()) and (is_listed(name) or not _is_hidden(name)))
+    return is_listed(name) or (not _is_hidden(name) and (is_readable(name) or is_listed(name.lower())))
 
 
 def _is_hidden(name: str) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Below, starting processes takes longer than looking.
 _FEW = 48
+_NO_SIZE = Size(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Look:
 
     error: str = ""
     sha256: str = ""
-    size: Size = Size(0, 0)
+    size: Size = _NO_SIZE
     orientation: int = 1
     mode: str = "RGB"
     alpha: bool = False

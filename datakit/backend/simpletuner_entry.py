@@ -64,7 +64,6 @@ class ImageEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     caption_shuffle: CaptionShuffle | UnsetType = UNSET
     probability: Annotated[float, Meta(gt=0, le=1)] | UnsetType = UNSET
     disable_validation: bool | UnsetType = UNSET
-    disable_vae_cache: bool | UnsetType = UNSET
     vae_cache_clear_each_epoch: bool | UnsetType = UNSET
     vae_cache_scan_behaviour: Literal["recreate", "sync"] | UnsetType = UNSET
     vae_batch_size: Positive | UnsetType = UNSET
@@ -124,6 +123,7 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     only_instance_prompt: bool = False
     instance_prompt: str | None = None
     skip_file_discovery: str = ""
+    disable_vae_cache: bool = False
     # A global option of the trainer fills in what is absent; it stays unknown here.
     resolution: float | None = None
     resolution_type: str | None = None
@@ -195,7 +195,11 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
                 found.append(f"{key} {value:g}: 512 (pixels) or more where resolution_type is pixel")
         prompted = self.prepend_instance_prompt or self.only_instance_prompt or self.caption_strategy == "instanceprompt"
         if prompted and not self.instance_prompt:
-            found.append("prepend_instance_prompt, only_instance_prompt and caption_strategy instanceprompt need an instance_prompt")
+            found.append(
+                "prepend_instance_prompt, only_instance_prompt and caption_strategy instanceprompt need an instance_prompt"
+            )
+        if self.disable_vae_cache:
+            found.append("disable_vae_cache leaves 3.1.6 without latents: it stops at the first batch")
         if "aspect" in self.skip_file_discovery:
             found.append("skip_file_discovery aspect keeps the trainer from looking for pictures: leave it empty")
         return found

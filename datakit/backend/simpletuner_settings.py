@@ -30,6 +30,7 @@ _NOT_SETTABLE = {
     **dict.fromkeys(
         ("conditioning_data", "conditioning_type", "source_dataset_id", "image_embeds", "conditioning_image_embeds"), _OTHER_ENTRY
     ),
+    "disable_vae_cache": "SimpleTuner 3.1.6 then has no latents and stops at the first batch",
     "auto_generated": "SimpleTuner sets it itself",
     **dict.fromkeys(
         (
