@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,14 +66,24 @@ def look_at_all(
     compared
         Names whose hash and sharpness are wanted too.
     """
-    items = [(name, name in compared) for name in names if is_readable(name)]
+    # Copies that are hard links are one file under several names, which need not be decoded again and again.
+    files: dict[Hashable, list[str]] = {}
+    for name in filter(is_readable, names):
+        files.setdefault(_identity(folder / name), []).append(name)
+    items = [(same[0], not compared.isdisjoint(same)) for same in files.values()]
     run = processes if execution.jobs > 1 and len(items) > _FEW else serial
     found = run(partial(look_at, folder), items, execution.jobs, execution.timeout)
     looks = {
         item[0]: Look(error=look.reason) if isinstance(look, Crash) else look
         for item, look in execution.progress(found, len(items), "looking at pictures")
     }
-    return {name: looks[name] for name, _ in items}
+    return {name: looks[same[0]] for same in files.values() for name in same}
+
+
+def _identity(path: Path) -> Hashable:
+    """Return what two names of one file share; the extension is part of it, since it decides how a file is read."""
+    status = path.stat()
+    return (status.st_dev, status.st_ino, path.suffix) if status.st_ino else path
 
 
 def look_at(folder: Path, item: tuple[str, bool]) -> Look:

@@ -9,7 +9,7 @@ The rules were read in three releases and are checked against 3.1.6's own code b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,6 +108,16 @@ def replay_recipe(size: Size, rule: Resizing) -> Fate:
 RELEASES: dict[str, Callable[[Size, Resizing], Fate]] = {"current": replay_current, "2024-10": replay_recipe}
 
 
+def unkept(size: Size, rule: Resizing, releases: Iterable[str] = tuple(RELEASES)) -> list[str]:
+    """Say what is done to a picture of this size that is not trained as it is, one clause each, and by which releases."""
+    described: dict[str, list[str]] = {}
+    for release in releases:
+        fate = RELEASES[release](size, rule)
+        if not fate.keeps(size):
+            described.setdefault(fate.describe(size), []).append(release)
+    return [f"{words} by SimpleTuner {' and '.join(by)}" for words, by in described.items()]
+
+
 def _too_small(size: Size, rule: Resizing) -> bool:
     if not rule.smallest:
         return False
@@ -123,9 +133,9 @@ def _outside(target: Size, rule: Resizing) -> str:
     """Say by which limit of the aspect a bucket goes; nothing where it stays."""
     aspect = round(target.aspect, ROUNDING)
     if rule.narrowest and aspect < rule.narrowest:
-        return f"aspect {aspect:g} is below minimum_aspect_ratio {rule.narrowest:g}"
+        return f"too narrow (aspect {aspect:g}, minimum_aspect_ratio {rule.narrowest:g})"
     if rule.widest and aspect > rule.widest:
-        return f"aspect {aspect:g} is above maximum_aspect_ratio {rule.widest:g}"
+        return f"too wide (aspect {aspect:g}, maximum_aspect_ratio {rule.widest:g})"
     return ""
 
 

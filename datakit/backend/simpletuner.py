@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from datakit.backend.concept import Concept, captions_hash
-from datakit.backend.replay import RELEASES
+from datakit.backend.replay import unkept
 from datakit.backend.simpletuner_entry import CaptionShuffle, Entry, EntryOnFile, ImageEntry, TextEmbedsEntry, is_inside
 from datakit.backend.simpletuner_settings import parse_settings
 from datakit.errors import UsageError
@@ -113,10 +113,5 @@ def changed_sizes(entries: Sequence[Entry], concepts: Sequence[Concept]) -> list
             found.append(f"{entry.id}: {rule}")
             continue
         for size, pictures in concept.buckets.items():
-            for release, replay in RELEASES.items():
-                fate = replay(size, rule)
-                if not fate.keeps(size):
-                    found.append(
-                        f"{entry.id}: {pictures} pictures of {size} would be {fate.describe(size)} by SimpleTuner {release}"
-                    )
+            found += [f"{entry.id}: {pictures} pictures of {size} would be {words}" for words in unkept(size, rule)]
     return found

@@ -238,7 +238,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def read_entries(path: Path) -> list[EntryOnFile]:
-    """Read the enabled entries of a ``multidatabackend.json``, whoever wrote it.
+    """Read the entries of a ``multidatabackend.json``, whoever wrote it.
 
     Raises
     ------
@@ -246,9 +246,8 @@ def read_entries(path: Path) -> list[EntryOnFile]:
         The file cannot be read, is not JSON, or holds a value of the wrong type.
     """
     try:
-        entries = msgspec.json.decode(path.read_bytes(), type=list[EntryOnFile])
+        return msgspec.json.decode(path.read_bytes(), type=list[EntryOnFile])
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except msgspec.DecodeError as error:
         raise UsageError(f"{path} is no list of dataset entries: {error}") from None
-    return [entry for entry in entries if entry.enabled]

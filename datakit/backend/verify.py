@@ -13,7 +13,7 @@ from typing import Any
 from datakit.backend.checks import check_dataset, check_folder, list_files
 from datakit.backend.concept import content_hash, read_concept
 from datakit.backend.looks import Look, look_at_all
-from datakit.backend.replay import RELEASES, Resizing, bucket_name
+from datakit.backend.replay import RELEASES, Resizing, bucket_name, unkept
 from datakit.backend.simpletuner_entry import EntryOnFile, read_entries, refused_together
 from datakit.backend.simpletuner_files import bucketed_pictures, is_listed
 from datakit.errors import UsageError
@@ -91,11 +91,13 @@ def verify_config(path: Path, releases: Sequence[str] = tuple(RELEASES), executi
     UsageError
         The file cannot be used, or holds no enabled image entry.
     """
-    entries = read_entries(path)
+    everything = read_entries(path)
+    entries = [entry for entry in everything if entry.enabled]
     images = [entry for entry in entries if entry.dataset_type == "image" and entry.type == "local"]
     if not images:
         raise UsageError(f"{path} has no enabled local image dataset")
     verdict = Verdict()
+    verdict.notes += [f"{entry.id} is disabled: the trainer leaves it out" for entry in everything if not entry.enabled]
     verdict.faults += [Fault(name, "", reason) for name, reason in refused_together(entries)]
     for entry in images:
         _verify_entry(entry, releases, execution, verdict)
@@ -165,10 +167,7 @@ def _replay(
         if looks[name].error:
             continue
         buckets[bucket_name(size)] += 1
-        for release in releases:
-            fate = RELEASES[release](size, rule)
-            if not fate.keeps(size):
-                verdict.faults.append(Fault(entry.id, name, f"{size} is {fate.describe(size)} by SimpleTuner {release}"))
+        verdict.faults += [Fault(entry.id, name, f"{size} is {words}") for words in unkept(size, rule, releases)]
     return dict(buckets)
 
 

@@ -122,7 +122,7 @@ def test_many_pictures_are_looked_at_in_processes_with_the_same_result(make_data
     here = look_at_all(folder, files)
     assert [name for name, look in here.items() if look.error] == ["p03_7.jpg"]
     assert look_at_all(folder, files, Execution(jobs=2)) == here
-    assert list(here) == [f"p{number:02}_{copy}.jpg" for number in range(5) for copy in sorted(range(1, 11), key=str)]
+    assert sorted(here) == sorted(f"p{number:02}_{copy}.jpg" for number in range(5) for copy in range(1, 11))
 
 
 def test_a_comment_or_a_side_of_1216_is_no_finding(make_dataset):
@@ -186,6 +186,19 @@ def test_the_rest_of_an_interrupted_run_is_found(make_dataset):
     (folder / ".datakit" / "journal.jsonl").write_bytes(b"{")
     assert kinds(folder) == [("interrupted", ".datakit")]
     assert "run the stage that wrote the dataset again" in findings_of(folder)[0].remedy
+
+
+def test_a_file_under_several_names_is_looked_at_once(make_dataset):
+    folder = make_dataset(buckets=BUCKETS[:2])
+    for number in range(3):
+        (folder / f"again{number}.jpg").hardlink_to(folder / "p00.jpg")
+    counted = []
+    execution = Execution(progress=lambda items, total, label: counted.append(total) or items)
+    looks = look_at_all(folder, list_files(folder), execution, frozenset({"p00.jpg"}))
+    assert counted == [2]
+    assert looks["again2.jpg"] == looks["p00.jpg"]
+    assert looks["p00.jpg"].sharpness
+    assert not looks["p01.jpg"].sharpness
 
 
 def test_links_are_followed_but_not_in_circles(make_dataset, tmp_path):

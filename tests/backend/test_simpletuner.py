@@ -136,8 +136,11 @@ def test_caches_inside_a_dataset_are_refused(make_dataset, tmp_path, inside):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("maximum_aspect_ratio=1.5", "2 pictures of 1472x704 would be dropped as aspect 2.09 is above maximum_aspect_ratio 1.5"),
-        ("minimum_aspect_ratio=1", "2 pictures of 768x1344 would be dropped as aspect 0.57 is below minimum_aspect_ratio 1"),
+        (
+            "maximum_aspect_ratio=1.5",
+            "2 pictures of 1472x704 would be dropped as too wide (aspect 2.09, maximum_aspect_ratio 1.5) by SimpleTuner current and 2024-10",
+        ),
+        ("minimum_aspect_ratio=1", "2 pictures of 768x1344 would be dropped as too narrow (aspect 0.57, minimum_aspect_ratio 1)"),
         ("maximum_image_size=2", "needs target_downsample_size"),
         ("minimum_image_size=7", "0 to 5 (megapixels)"),
         ("skip_file_discovery=aspect", "keeps the trainer from looking"),

@@ -86,12 +86,12 @@ def test_files_that_the_trainer_does_not_take_are_named(config, tmp_path):
 
 def test_limits_of_the_aspect_drop_pictures_by_name(config):
     verdict = change(config, minimum_aspect_ratio=0.8, maximum_aspect_ratio=1.3)
-    words = [problem.split(" by SimpleTuner")[0] for path, problem in faults(verdict) if path in ("p02.jpg", "p03.jpg")]
-    assert words == [
-        "896x1152 is dropped as aspect 0.78 is below minimum_aspect_ratio 0.8",
-        "896x1152 is dropped as aspect 0.78 is below minimum_aspect_ratio 0.8",
-        "1216x832 is dropped as aspect 1.46 is above maximum_aspect_ratio 1.3",
-        "1216x832 is dropped as aspect 1.46 is above maximum_aspect_ratio 1.3",
+    assert faults(verdict) == [
+        (
+            "p02.jpg",
+            "896x1152 is dropped as too narrow (aspect 0.78, minimum_aspect_ratio 0.8) by SimpleTuner current and 2024-10",
+        ),
+        ("p03.jpg", "1216x832 is dropped as too wide (aspect 1.46, maximum_aspect_ratio 1.3) by SimpleTuner current and 2024-10"),
     ]
     assert change(config, minimum_aspect_ratio=0, maximum_aspect_ratio=0).faults == []
 
@@ -139,6 +139,17 @@ def test_a_folder_without_a_manifest_is_checked_too(config, tmp_path):
 def test_an_unfinished_run_is_a_fault(config, tmp_path):
     (tmp_path / "out" / ".datakit" / "tmp" / "x").write_bytes(b"x")
     assert faults(verify_config(config)) == [(".datakit", "an interrupted run")]
+
+
+def test_a_disabled_entry_is_noted_and_none_left_is_an_error(config):
+    first, text = json.loads(config.read_text())
+    config.write_text(json.dumps([first, first | {"id": "other", "cache_dir_vae": "/x", "disable": True}, text]))
+    verdict = verify_config(config)
+    assert verdict.faults == []
+    assert "other is disabled: the trainer leaves it out" in verdict.notes
+    config.write_text(json.dumps([first | {"disabled": True}, text]))
+    with pytest.raises(UsageError, match="no enabled"):
+        verify_config(config)
 
 
 def test_an_entry_without_pictures_is_a_fault(config, tmp_path):
