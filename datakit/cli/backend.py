@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,19 +17,24 @@ from datakit.cli.config import (
     repeats_option,
     write_files,
 )
+from datakit.cli.findings import (
+    few,
+    plain,
+    print_epoch,
+    print_findings,
+    print_grouped,
+    print_refusal,
+    print_verdict,
+    print_written,
+)
 from datakit.cli.shared import cores, print_json, progress_bar
 
 if TYPE_CHECKING:
     from datakit.backend.checks import Finding
     from datakit.backend.concept import Concept
     from datakit.backend.looks import Look
-    from datakit.backend.training import BucketLoad
-    from datakit.backend.verify import Fault, Verdict
     from datakit.stage import Execution
 
-_PROVED = "proved: every picture is trained pixel by pixel as written"
-# Files named of those that have the same finding; -v and --json name all.
-_SHOWN = 5
 # Below, a scale above 1 only comes from rounding a window to whole pixels.
 _ENLARGED = 1.01
 
@@ -86,7 +90,7 @@ fix_option = click.option(
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Set a key of every image entry; values are JSON, text as it is; repeatable.",
+    help="Set a key of SimpleTuner's image entry, in every one; values are JSON, text as it is; repeatable.",
 )
 @fix_option
 @overwrite_option
@@ -133,7 +137,7 @@ def backend(
     findings = [(concept, finding) for concept in concepts for finding in _look(concept, jobs)[0]]
     changed = changed_sizes(entries, concepts)
     if findings or changed:
-        _print_refusal(findings, changed, as_json, verbose)
+        print_refusal(findings, changed, as_json, verbose)
         ctx.exit(1)
     content = to_json(entries)
     if output == "-":
@@ -142,10 +146,10 @@ def backend(
         write_files([(Path(output), content)], overwrite, quiet=as_json)
     written = [(entry.id, concept) for entry, concept in zip(entries, concepts, strict=False)]
     if as_json and output != "-":
-        plain = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in written]
-        print_json({"written": output, "entries": plain, "findings": [], "changed": []})
+        summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in written]
+        print_json({"written": output, "entries": summary, "findings": [], "changed": []})
     else:
-        _print_written(written, shuffled=shuffle is not None, err=output == "-")
+        print_written(written, shuffled=shuffle is not None, err=output == "-")
 
 
 @click.command()
@@ -171,9 +175,10 @@ def check(
 ) -> None:  # fmt: skip
     """Report what is wrong with a dataset, and what the training will do with it.
 
-    Files: sizes, captions, encodings, names, alpha, orientation tags, depth, files that are gone, changed or
-    unknown, what an earlier training left. Content: duplicates, near-duplicates, blurred and enlarged
-    pictures, captions that the text encoders cut (estimated without --tokenizer), a missing trigger word.
+    Files: sizes, captions, encodings, names, alpha, orientation tags, depth, files that are damaged, gone, changed
+    or unknown, an interrupted run, what an earlier training left. Content: duplicates and near-duplicates, within
+    a dataset and between those named, blurred and enlarged pictures, captions that the text encoders cut
+    (estimated without --tokenizer), a missing trigger word.
     Training: micro-batches and optimizer steps of one epoch, padded samples, buckets too small for a batch
     and the cheapest ways out. Exit 0 where there is nothing to report, else 1.
 
@@ -208,10 +213,10 @@ def check(
     ways = ways_out(loads, batching)
     small = sum(load.too_small for load in loads)
     if as_json:
-        print_json({"findings": [_plain(*pair) for pair in findings], "training": training.to_json(), "ways_out": ways})
+        print_json({"findings": [plain(*pair) for pair in findings], "training": training.to_json(), "ways_out": ways})
     else:
-        _print_findings(findings, verbose)
-        _print_epoch(concepts, training.real_steps_per_epoch, loads, ways)
+        print_findings(findings, verbose)
+        print_epoch(concepts, training.real_steps_per_epoch, loads, ways)
         click.echo(f"{len(findings)} findings, {small} buckets too small" if findings or small else "clean")
     ctx.exit(1 if findings or small else 0)
 
@@ -232,10 +237,10 @@ def check(
 def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int | None, as_json: bool, verbose: bool) -> None:
     """Prove that SimpleTuner trains every picture of a dataset config as written.
 
-    Replays its bucket, resize and crop arithmetic for each picture of FILE (multidatabackend.json by default,
-    whoever wrote it) and names those that would be resized, cropped, dropped or not seen. Once training has
-    started, the aspect_ratio_bucket files that it wrote are compared with the folder, and what it lost is
-    named. Exit 0 proved, 1 not.
+    Decodes each picture of FILE (multidatabackend.json by default, whoever wrote it), checks it and its caption
+    as `datakit backend` does, replays the trainer's bucket, resize and crop arithmetic, and names what would be
+    resized, cropped, dropped, not seen or refused. Once training has started, the aspect_ratio_bucket files that
+    it wrote are compared with the folder, and what it lost is named. Exit 0 proved, 1 not.
 
     \b
     datakit verify
@@ -252,19 +257,8 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int 
     if as_json:
         print_json(verdict.to_json())
     else:
-        _print_verdict(verdict, verbose)
+        print_verdict(verdict, verbose)
     ctx.exit(1 if verdict.faults else 0)
-
-
-def _print_verdict(verdict: Verdict, verbose: bool) -> None:
-    for name, count in verdict.pictures.items():
-        buckets = ", ".join(f"{bucket}: {number}" for bucket, number in sorted(verdict.buckets[name].items()))
-        click.echo(f"{name}: {count} pictures ({buckets})")
-    for note in verdict.notes:
-        click.echo(f"  {note}")
-    rows = [(f"{fault.entry}: {fault.problem}", _subject(fault), fault.remedy) for fault in verdict.faults]
-    _print_grouped(rows, verbose, err=False)
-    click.echo(f"not proved: {len(rows)} faults" if rows else _PROVED)
 
 
 def _folders(datasets: Sequence[Path]) -> list[Path]:
@@ -316,79 +310,5 @@ def _mend(folders: Sequence[Path], verbose: bool) -> None:
         mended = mend_captions(folder)
         for words, names in (("mended", mended.cleaned), ("took into the manifest, as edited by hand,", mended.adopted)):
             if names:
-                click.echo(f"{folder}: {words} {len(names)} captions: {_few(names, verbose)}", err=True)
-        _print_grouped([(f"{folder}: cannot be mended: {reason}", name, "") for name, reason in mended.left], verbose, err=True)
-
-
-def _print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence[str], as_json: bool, verbose: bool) -> None:
-    if as_json:
-        print_json({"written": None, "findings": [_plain(*pair) for pair in findings], "changed": list(changed)})
-        return
-    _print_findings(findings, verbose, err=True)
-    for sentence in changed:
-        click.echo(sentence, err=True)
-    click.echo(f"nothing written: {len(findings) + len(changed)} findings", err=True)
-
-
-def _print_written(written: Sequence[tuple[str, Concept]], shuffled: bool, err: bool) -> None:
-    from datakit.backend.simpletuner import CAPTION_SHUFFLE_SINCE
-
-    for name, concept in written:
-        often = "once" if concept.passes == 1 else f"{concept.passes} times"
-        size = f"{len(concept.records)} pictures in {len(concept.buckets)} buckets"
-        click.echo(f"{name}: {size}, each file seen {often} an epoch", err=err)
-        for note in concept.notes:
-            click.echo(f"  {note}", err=err)
-    if shuffled:
-        since = f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word"
-        click.echo(since, err=True)
-    click.echo(_PROVED, err=err)
-
-
-def _print_findings(findings: Sequence[tuple[Concept, Finding]], verbose: bool, err: bool = False) -> None:
-    rows = [(f"{concept.name}: {finding.problem}", _subject(finding), finding.remedy) for concept, finding in findings]
-    _print_grouped(rows, verbose, err)
-
-
-def _print_grouped(rows: Iterable[tuple[str, str, str]], verbose: bool, err: bool) -> None:
-    """Print (problem, file, remedy) once for each problem, with the first files that have it and one remedy."""
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for problem, subject, remedy in rows:
-        groups[problem, remedy].append(subject)
-    for (problem, remedy), subjects in groups.items():
-        named = [subject for subject in subjects if subject]
-        click.echo(f"{problem}: {_few(named, verbose)}" if named else problem, err=err)
-        if remedy:
-            click.echo(f"  {remedy}", err=err)
-
-
-def _few(names: Sequence[str], verbose: bool) -> str:
-    shown = names if verbose else names[:_SHOWN]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more (-v lists all)" if more else "")
-
-
-def _subject(finding: Finding | Fault) -> str:
-    return f"{finding.path} ({finding.detail})" if finding.path and finding.detail else finding.path or finding.detail
-
-
-def _print_epoch(concepts: Sequence[Concept], steps_an_epoch: int, loads: Sequence[BucketLoad], ways: Sequence[str]) -> None:
-    for concept in concepts:
-        for note in concept.notes:
-            click.echo(f"{concept.name}: {note}")
-    for load in loads:
-        mark = "  too small" if load.too_small else ""
-        click.echo(
-            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} pictures x {load.passes}: {load.real} micro-batches, {load.padded} padded samples{mark}"
-        )
-    click.echo(f"one real epoch takes {steps_an_epoch} optimizer steps")
-    if ways:
-        click.echo("too small for one optimizer step; SimpleTuner stops, or drops them where a minimum size is set. Ways out:")
-        for way in ways:
-            click.echo(f"  {way}")
-
-
-def _plain(concept: Concept, finding: Finding) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {"dataset": str(concept.folder), **asdict(finding)}
+                click.echo(f"{folder}: {words} {len(names)} captions: {few(names, verbose)}", err=True)
+        print_grouped([(f"{folder}: cannot be mended: {reason}", name, "") for name, reason in mended.left], verbose, err=True)
