@@ -16,7 +16,9 @@ from datakit.cli.config import config, steps
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.last import remember
+from datakit.shuffle import shuffle_folder
 from datakit.store import Origin, Store
+from datakit.variants import ShuffleOptions
 
 
 @pytest.fixture
@@ -69,6 +71,16 @@ def test_stdout_holds_the_file_and_nothing_else(run, make_dataset):
     assert len(json.loads(run(backend, folder, "--cache-root", "c", "--output", "-").stdout)) == 2
     report = json.loads(run(backend, folder, "--cache-root", "c", "--json").stdout)
     assert report["entries"] == [{"id": read_concept(folder).id, "pictures": 2, "passes": 1}]
+
+
+def test_captions_that_shuffle_left_out_are_trained_and_mentioned(run, make_dataset, tmp_path):
+    folder = make_dataset(buckets=BUCKETS[:2])
+    shuffle_folder(folder, tmp_path / "copies", ShuffleOptions(repeats=4, drop_caption=0.5))
+    empty = sum(path.stat().st_size == 0 for path in (tmp_path / "copies").glob("*.txt"))
+    assert 0 < empty < 8
+    assert f"{empty} of 8 copies have an empty caption" in run(backend, "copies", "--cache-root", "cache").stdout
+    run(verify)
+    assert run(check, "copies", "--fix", "--json").exit_code == 0
 
 
 def test_a_faulty_dataset_is_refused_until_it_is_fixed(run, make_dataset, tmp_path):
