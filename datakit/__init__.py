@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from datakit.manifest import Record as Record
     from datakit.manifest import read_manifest as read_manifest
     from datakit.report import Report as Report
+    from datakit.shuffle import plan_shuffle as plan_shuffle
+    from datakit.shuffle import shuffle_folder as shuffle_folder
     from datakit.stage import Execution as Execution
+    from datakit.variants import ShuffleOptions as ShuffleOptions
+    from datakit.variants import Variant as Variant
 
 # Imported when first used, so that `import datakit` and `datakit --help` load no picture library.
 _HOMES = {
@@ -32,11 +36,15 @@ _HOMES = {
     "Execution": "stage",
     "Record": "manifest",
     "Report": "report",
+    "ShuffleOptions": "variants",
     "Size": "geometry",
+    "Variant": "variants",
     "crop_folder": "crop",
     "plan_crop": "crop",
     "plan_folder": "crop",
+    "plan_shuffle": "shuffle",
     "read_manifest": "manifest",
+    "shuffle_folder": "shuffle",
 }
 __all__ = [
     "BUCKETS",
@@ -47,12 +55,16 @@ __all__ = [
     "Execution",
     "Record",
     "Report",
+    "ShuffleOptions",
     "Size",
+    "Variant",
     "__version__",
     "crop_folder",
     "plan_crop",
     "plan_folder",
+    "plan_shuffle",
     "read_manifest",
+    "shuffle_folder",
 ]
 
 

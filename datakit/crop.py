@@ -44,12 +44,16 @@ if TYPE_CHECKING:
     from datakit.detect import Saliency
 
 # Part of every options key: raise it when the same options give other bytes than before.
-_RULES = 1
+_RULES = 2
 # Faces are found best when the picture is shrunk or enlarged to this long side (recall .94 against .86 at full size).
 PREVIEW_SIDE = 640
 # Objects are looked for where the window can move by this share of the long side. Below, Boolean Map Saliency keeps as
 # much of the subjects of annotated pictures (99.5 %) in a ninth of the time.
 OBJECTS_FROM = 0.15
+# Where the window can move by less than this share of the long side, no map is made (it would move the window by at most
+# 0.4 % of that side) and faces are looked for in a smaller copy: at 512 the largest face of annotated pictures is found as
+# often as at 640 (43 of 44), of all that count 118 instead of 123 of 139.
+DECIDED_BELOW, DECIDED_SIDE = 0.05, 512
 # What a format is written as; all others become PNG, which loses nothing.
 _KEPT: dict[str, Format] = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
 _FORMAT_NAMES: dict[str, Format] = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -304,7 +308,8 @@ def _plan(picture: Picture, source: str, options: CropOptions) -> tuple[CropPlan
     detect = face_detector(options.detector)
     salient = _salient(picture.size, bucket, options.saliency)
     if detect or salient:
-        small = preview(picture, pixels, PREVIEW_SIDE)
+        decided = options.framing == "full" and slack(picture.size, bucket) < DECIDED_BELOW * max(picture.size)
+        small = preview(picture, pixels, DECIDED_SIDE if decided else PREVIEW_SIDE)
         factor = max(picture.size) / max(small.shape[:2])
         if detect:
             faces = [Face(face.box.scaled(factor).rounded(), face.score) for face in detect(small)]
@@ -321,7 +326,7 @@ def _enlarged(scale: float) -> tuple[str, ...]:
 def _salient(size: Size, bucket: Size, name: str) -> Saliency | None:
     """Return the map worth its time: none where the window cannot move, a cheap one where it hardly can."""
     room = slack(size, bucket)
-    if not room:
+    if room < DECIDED_BELOW * max(size):
         return None
     return saliency_map("bms" if name == "objects" and room < OBJECTS_FROM * max(size) else name)
 
@@ -440,7 +445,7 @@ def _write(
         captions=len(caption.lines),
         warnings=(*picture.warnings, *plan.warnings, *caption.warnings),
     )
-    return Made(record, caption.text if caption.lines else None, tuple(files))
+    return Made(record, caption.text if caption.lines else None, tuple(files), stamp=picture.stamp)
 
 
 def _few(names: list[str]) -> str:

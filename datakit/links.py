@@ -7,15 +7,14 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from datakit.errors import SampleError
 
 
-def place(picture: str | Path, target: str, link: str, temporary: str) -> None:
+def place(picture: str, target: str, link: str, temporary: str) -> None:
     """Make a file with a picture's bytes, by one of `LINKS` or, for ``auto``, by the first of hard, reflink and copy that works.
 
-    It appears whole or not at all: what is not made in one step, or replaces a file, is made as ``temporary`` (on the
+    ``picture`` is an absolute path and no symbolic link: a hard link to one would be one more symbolic link. The file appears whole or not at all: what is not made in one step, or replaces a file, is made as ``temporary`` (on the
     same file system) and then moved.
 
     Raises
@@ -39,16 +38,15 @@ def place(picture: str | Path, target: str, link: str, temporary: str) -> None:
                 raise SampleError(f"a {kind} link cannot be made here ({error.strerror or error}): use --link auto") from error
 
 
-def _hard(picture: str | Path, target: str, temporary: str) -> None:
-    # Of the file itself: a hard link to a symbolic link would be one more symbolic link.
-    _at_once(os.link, os.path.realpath(picture) if os.path.islink(picture) else picture, target, temporary)
+def _hard(picture: str, target: str, temporary: str) -> None:
+    _at_once(os.link, picture, target, temporary)
 
 
-def _symbolic(picture: str | Path, target: str, temporary: str) -> None:
-    _at_once(os.symlink, os.path.realpath(picture), target, temporary)
+def _symbolic(picture: str, target: str, temporary: str) -> None:
+    _at_once(os.symlink, picture, target, temporary)
 
 
-def _at_once(make: Callable[[str | Path, str], None], picture: str | Path, target: str, temporary: str) -> None:
+def _at_once(make: Callable[[str, str], None], picture: str, target: str, temporary: str) -> None:
     try:
         make(picture, target)
     except FileExistsError:
@@ -58,7 +56,7 @@ def _at_once(make: Callable[[str | Path, str], None], picture: str | Path, targe
             os.unlink(temporary)  # moving a link onto another to the same file leaves both (POSIX rename)
 
 
-def _reflink(picture: str | Path, target: str, temporary: str) -> None:
+def _reflink(picture: str, target: str, temporary: str) -> None:
     try:
         import fcntl
     except ImportError:
@@ -69,12 +67,12 @@ def _reflink(picture: str | Path, target: str, temporary: str) -> None:
     os.replace(temporary, target)
 
 
-def _copy(picture: str | Path, target: str, temporary: str) -> None:
+def _copy(picture: str, target: str, temporary: str) -> None:
     shutil.copyfile(picture, temporary)
     os.replace(temporary, target)
 
 
-LINKS: dict[str, Callable[[str | Path, str, str], None]] = {
+LINKS: dict[str, Callable[[str, str, str], None]] = {
     "hard": _hard,
     "reflink": _reflink,
     "symlink": _symbolic,

@@ -91,8 +91,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Of datakit.
     source_size, box, anchor, why, faces, saliency_kept, area_kept, scale
         As in `CropPlan`.
-    copy, copies
-        Which copy of its source this is, from 1, and of how many.
+    copy
+        Which copy of its source this is, from 1.
     captions
         Captions (lines) in the caption file.
     caption_edited
@@ -122,7 +122,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     area_kept: float | None = None
     scale: float | None = None
     copy: int | None = None
-    copies: int | None = None
     captions: int = 1
     caption_edited: bool = False
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None

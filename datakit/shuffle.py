@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from datakit import __version__
 from datakit.augment import augment, enlargement_of
 from datakit.captions import Caption, read_caption
 from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems, shared_stems
-from datakit.errors import CaptionError, SampleError
+from datakit.errors import CaptionError, PictureError, SampleError
 from datakit.geometry import Box, Size
 from datakit.images import Format, Picture, encode, open_picture
 from datakit.manifest import MANIFEST, Record, read_manifest
@@ -78,9 +78,7 @@ def shuffle_folder(
         augmented = partial(
             _augmented, options=options, temporary=store.temporary, background=origin.background if origin else "white"
         )
-        # Once for all copies of a picture, which come one after the other.
-        sha256 = lru_cache(maxsize=1)(store.fingerprints.sha256)
-        linked = partial(_linked, options=options, temporary=store.temporary, sha256_of=sha256)
+        linked = partial(_linked, options=options, temporary=store.temporary, original=_originals(store, records))
         present = {sample.id for sample in found.samples}
         run_stage(
             store,
@@ -129,6 +127,7 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
         )
     planned: list[tuple[Sample, Caption, list[Variant]]] = []
     movable: list[tuple[str, ...]] = []
+    ran_out: list[str] = []
     for sample in found.samples:
         try:
             caption = _caption(sample)
@@ -137,6 +136,7 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
             continue
         lines = [tokens_of(line, options) for line in caption.lines]
         movable += (tokens.movable for tokens in lines)
+        ran_out += (sample.id for tokens in lines if count_orders(tokens.movable, options.repeats) < options.repeats)
         planned.append((sample, caption, variants_of(sample.id, starts[sample.id], lines, options)))
     variants = [variant for _, _, several in planned for variant in several]
     unflipped = [f"{variant.output} ({variant.unflipped})" for variant in variants if variant.unflipped]
@@ -151,8 +151,10 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
         "distinct captions": len({line for variant in variants for line in variant.caption.split("\n") if line}),
         "movable tokens, least": min(map(len, movable), default=0),
         "movable tokens, median": float(median(map(len, movable))) if movable else 0.0,
-        "captions whose orders ran out": sum(count_orders(tokens, options.repeats) < options.repeats for tokens in movable),
+        "captions whose orders ran out": len(ran_out),
     }
+    if ran_out:
+        report.notes.append(f"fewer than {options.repeats} orders of their tokens exist, so some come twice: {_few(ran_out)}")
     return planned
 
 
@@ -191,27 +193,48 @@ def _task(sample: Sample, variant: Variant, key: str, material: _Material) -> Ta
     )
 
 
-def _linked(task: Task, options: ShuffleOptions, temporary: Path, sha256_of: Callable[[Path], str | None]) -> Made | NotMade:
-    """Describe one picture that is linked as it is, and write its caption."""
-    material: _Material = task.detail
-    try:
-        sha256 = sha256_of(task.picture)
+@dataclass(frozen=True, slots=True)
+class _Original:
+    """A picture that copies are linked to: where the file itself lies, what it holds, and what is known of it."""
+
+    path: str
+    sha256: str
+    size: Size
+    warnings: tuple[str, ...]
+    crop: Record | None
+
+
+def _originals(store: Store, records: Mapping[str, Record]) -> Callable[[Task], _Original]:
+    """Return a function that looks at the picture of a task, once for all its copies, which come one after the other.
+
+    The function raises `PictureError` where the picture is gone or, if no record describes it, cannot be read.
+    """
+
+    @lru_cache(maxsize=1)
+    def original(source: str, picture: Path) -> _Original:
+        sha256 = store.fingerprints.sha256(picture)
         if sha256 is None:
-            return NotMade("is gone since the folder was listed: run again")
-        crop = material.crop if material.crop and material.crop.output_sha256 == sha256 else None
-        size, warnings = (crop.bucket, ()) if crop else _header(task.picture, sha256)
-        return _made(task, options, temporary, (task.picture, sha256), crop, size, sha256, warnings, options.link)
+            raise PictureError("is gone since the folder was listed: run again")
+        path = os.path.realpath(picture) if os.path.islink(picture) else os.path.abspath(picture)
+        crop = records.get(source)
+        if crop and crop.output_sha256 == sha256:
+            return _Original(path, sha256, crop.bucket, (), crop)
+        opened = open_picture(picture)
+        return _Original(path, sha256, opened.size, opened.warnings, None)
+
+    return lambda task: original(task.source, task.picture)
+
+
+def _linked(task: Task, options: ShuffleOptions, temporary: Path, original: Callable[[Task], _Original]) -> Made | NotMade:
+    """Describe one picture that is linked as it is, and write its caption."""
+    try:
+        found = original(task)
+        file = found.path, found.sha256
+        return _made(task, options, temporary, file, found.crop, found.size, found.sha256, found.warnings, options.link)
     except SampleError as error:
         return NotMade(str(error), isinstance(error, CaptionError))
     except OSError as error:
         return NotMade(f"cannot be written: {error.strerror or error}")
-
-
-@lru_cache(maxsize=1)
-def _header(path: Path, sha256: str) -> tuple[Size, tuple[str, ...]]:
-    """Return the size and warnings of a picture that no manifest describes, once for all its copies."""
-    picture = open_picture(path)
-    return picture.size, picture.warnings
 
 
 def _augmented(task: Task, options: ShuffleOptions, temporary: Path, background: str) -> Made | NotMade:
@@ -256,7 +279,7 @@ def _made(
     task: Task,
     options: ShuffleOptions,
     temporary: Path,
-    file: tuple[str | Path, str],
+    file: tuple[str, str],
     crop: Record | None,
     size: Size,
     source_sha256: str,
@@ -265,10 +288,10 @@ def _made(
 ) -> Made:
     """Write the caption to a temporary file and put the record together; what the crop's record says is carried on."""
     material: _Material = task.detail
+    known = {} if crop is None else {name: getattr(crop, name) for name in _CARRIED}
     text = material.variant.caption.encode()
     text_sha256 = hashlib.sha256(text).hexdigest()
     files = file, (write_temporary(temporary, f"{task.output}.txt", text), text_sha256)
-    known = {} if crop is None else {name: getattr(crop, name) for name in _CARRIED}
     record = Record(
         output=task.output,
         bucket=size,
@@ -281,7 +304,6 @@ def _made(
         caption_sha256=text_sha256,
         source_caption_sha256=material.caption.sha256,
         copy=material.variant.copy,
-        copies=None if options.captions_only else options.repeats,
         captions=material.variant.caption.count("\n") + 1 if text else 0,
         augmentation=material.variant.augmentation or None,
         warnings=(*warnings, *material.caption.warnings),

@@ -56,13 +56,15 @@ class Task:
 class Made:
     """What a worker made: the record, the caption's text, and finished files (temporary path, sha256).
 
-    With ``link``, a name for `datakit.links.place`, the first file is the source's picture, to be linked.
+    With ``link``, a name for `datakit.links.place`, the first file is the source's picture, to be linked: its real path.
+    ``stamp`` is what `datakit.store.Fingerprints.learn` takes of the source's picture.
     """
 
     record: Record
     text: str | None
-    files: tuple[tuple[str | Path, str], ...]
+    files: tuple[tuple[str, str], ...]
     link: str | None = None
+    stamp: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +171,12 @@ def run_stage(
 def write_temporary(folder: Path, output: str, content: bytes) -> str:
     """Write an output's bytes to a folder under a name of its own and return the path."""
     # Named by the output: two outputs with the same bytes may be on their way at once.
-    path = os.path.join(folder, hashlib.sha256(output.encode("utf-8", "surrogatepass")).hexdigest())
+    path = f"{folder}{os.sep}{hashlib.sha256(output.encode('utf-8', 'surrogatepass')).hexdigest()}"
     # Without a file object, which takes longer to make than a caption to write.
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        left = memoryview(content)
-        while left:
-            left = left[os.write(file, left) :]
+        while content:
+            content = content[os.write(file, content) :]
     finally:
         os.close(file)
     return path
@@ -232,6 +233,8 @@ def _commit(store: Store, task: Task, made: Made, report: Report) -> None:
     except OSError as error:
         report.failed.append(Problem(task.source, f"cannot be written: {error.strerror or error}"))
         return
+    if made.stamp:
+        store.fingerprints.learn(task.picture, made.stamp, made.record.source_sha256)
     report.done += 1
     report.warnings += [(task.source, warning) for warning in made.record.warnings]
     _count(made.record, report)

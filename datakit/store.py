@@ -116,6 +116,10 @@ class Fingerprints:
         """Take note of a file, by its absolute path, whose sha256 is known because it was just written."""
         self._learn(path, os.stat(path), sha256)
 
+    def learn(self, path: Path, stamp: tuple[int, int], sha256: str) -> None:
+        """Take note of a file whose sha256 is known because it was read when it had this size and time of change (ns)."""
+        self._note(os.path.abspath(path), stamp, sha256)
+
     def close(self) -> None:
         """Save what was learnt."""
         self._save()
@@ -138,7 +142,10 @@ class Fingerprints:
         return None
 
     def _learn(self, name: str, status: os.stat_result, sha256: str) -> None:
-        self._fresh[name] = (status.st_size, status.st_mtime_ns, sha256)
+        self._note(name, (status.st_size, status.st_mtime_ns), sha256)
+
+    def _note(self, name: str, stamp: tuple[int, int], sha256: str) -> None:
+        self._fresh[name] = (*stamp, sha256)
         if len(self._fresh) == 10_000:
             self._save()
 
@@ -183,6 +190,7 @@ class Store:
         self._root = os.path.abspath(folder)  # joined by hand below, where a Path for every file would cost half the time
         self.state = folder / STATE_FOLDER
         self.temporary = self.state / "tmp"
+        self._temporary = str(self.temporary)
         self._overwrite = overwrite
         self._open = ExitStack()
         try:
@@ -211,6 +219,7 @@ class Store:
                 )
             self._empty = self._empty and not self._known
             self._journal = self._open.enter_context(self._journal_path.open("ab", buffering=0))
+            self._journal_size = os.fstat(self._journal.fileno()).st_size
             self._readers = {
                 path: self._open.enter_context(path.open("rb"))
                 for path in (folder / MANIFEST, self._journal_path)
@@ -315,7 +324,7 @@ class Store:
                     f"{name} is in the way and was not written by datakit: move it away, or use --overwrite to replace it"
                 )
 
-    def commit(self, record: Record, text: str | None, files: Iterable[tuple[str | Path, str]], link: str | None = None) -> None:
+    def commit(self, record: Record, text: str | None, files: Iterable[tuple[str, str]], link: str | None = None) -> None:
         """Journal a record, then move its finished files (path, sha256) into place: the picture, and the caption if it changes.
 
         With ``link``, a name for `datakit.links.place`, the picture is linked and stays where it is.
@@ -327,12 +336,13 @@ class Store:
         OSError
             The disk is full, or a folder cannot be written to.
         """
-        line = msgspec.json.encode(_Entry(msgspec.Raw(msgspec.json.encode(record)), text)) + b"\n"
-        offset = os.fstat(self._journal.fileno()).st_size
+        line = msgspec.json.encode({"record": record, "text": text}) + b"\n"
+        offset = self._journal_size
         if self._journal.write(line) != len(line):
             # A full disk takes part of a line: take it back, or the next line would be glued to it.
             self._journal.truncate(offset)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._journal_size += len(line)
         before = self._known.get(record.output)
         self._known[record.output] = (self._journal_path, offset, len(line))
         names = (record.output, record.caption)
@@ -351,9 +361,9 @@ class Store:
                 self._known[record.output] = before
             raise
 
-    def _put(self, path: str | Path, final: str, link: str | None) -> None:
+    def _put(self, path: str, final: str, link: str | None) -> None:
         if link:
-            place(path, final, link, os.path.join(self.temporary, "link"))
+            place(path, final, link, f"{self._temporary}/link")
         else:
             os.replace(path, final)
 
@@ -374,6 +384,7 @@ class Store:
         self._write_if_changed(MANIFEST, ((self._raw(output) or b"").rstrip() + b"\n" for output in outputs))
         self._write_if_changed(METADATA, self._metadata(outputs))
         self._journal.truncate(0)
+        self._journal_size = 0
         shutil.rmtree(self.temporary, ignore_errors=True)
 
     def _write_if_changed(self, name: str, lines: Iterator[bytes]) -> None:

@@ -21,7 +21,7 @@ from datakit.seeds import DEFAULT_SEED, generator
 from datakit.tokens import Tokens, fill_wildcards, join, orders, parse, without
 
 # Part of every options key: raise it when the same options give other bytes than before.
-_RULES = 1
+_RULES = 2
 # Formats that an augmented copy is written in; others that are linked as they are become PNG, which loses nothing.
 _REWRITTEN = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -100,6 +100,8 @@ class ShuffleOptions:
         """Return a short hash of everything that decides the bytes of a copy."""
         decisive = asdict(self)
         del decisive["link"]  # decides where the bytes lie, not which they are
+        if not self.captions_only:
+            del decisive["repeats"]  # no copy depends on how many there are
         return hashlib.sha256(msgspec.json.encode({"rules": _RULES, **decisive}, order="sorted")).hexdigest()[:12]
 
 

@@ -295,7 +295,7 @@ def test_a_window_drawn_by_hand_survives_a_plain_run(source, tmp_path):
     assert report.notes == ["fig.jpg keeps its window drawn by hand (--overwrite decides anew)"]
     assert (out / "fig.jpg").read_bytes() == before
     crop_folder(source, out, execution=Execution(overwrite=True))
-    assert {record.anchor for record in read_manifest(out)} == {"saliency"}
+    assert {record.anchor for record in read_manifest(out)} == {"center"}
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def _digest(rows: Iterable[tuple[str, ...]]) -> str:
 def _passes(records: Sequence[Record], repeats: int | None, folder: Path) -> tuple[int, tuple[str, ...]]:
     if repeats is not None and repeats < 1:
         raise UsageError(f"repeats {repeats}: use 1 (seen once an epoch) or more")
-    copies = max((record.copies or 1) for record in records)
+    copies = max((record.copy or 1) for record in records)
     if copies > 1:
         if repeats is not None and repeats % copies:
             allowed = f"{copies} or a multiple of it"

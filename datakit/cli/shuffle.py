@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datakit.cli.shared import execution_options, print_report
+from datakit.cli.shared import execution_options, print_report, say_using
 
 if TYPE_CHECKING:
     from datakit.stage import Execution
@@ -169,6 +169,4 @@ def _last() -> Path:
     origin = read_origin(dataset) if stage == "shuffle" else None
     if origin and Path(origin.source).is_dir():
         dataset, stage = Path(origin.source), "shuffle, which read it"
-    shown = dataset.relative_to(Path.cwd()) if dataset.is_relative_to(Path.cwd()) else dataset
-    click.echo(f"using {shown}/ (from the last {stage})", err=True)
-    return shown
+    return say_using(dataset, stage)

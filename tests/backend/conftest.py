@@ -70,7 +70,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
                     Record(
                         output=picture.name, bucket=bucket, source=f"s{number:02}.jpg", source_sha256="0" * 64, output_sha256=sha256(picture), key="k", version="0",
                         caption=caption.name, caption_sha256=sha256(caption), captions=count, scale=scale,
-                        copy=copy if copies > 1 else None, copies=copies if copies > 1 else None,
+                        copy=copy if copies > 1 else None,
                     ),
                 )  # fmt: skip
                 metadata.append(b'{"file_name":"%s","text":"x"}\n' % picture.name.encode())

@@ -24,7 +24,7 @@ def concept(name: str, pictures: int = 16, passes: int = 1, copies: int = 1) -> 
         Record(
             output=f"{number:02}_{copy}.png", bucket=BUCKETS[number % 8], source=f"{number:02}.jpg", source_sha256="0" * 64, output_sha256=f"{number:064x}",
             key="k", version="0", caption=f"{number:02}_{copy}.txt", caption_sha256=f"{copy:064x}",
-            copy=copy if copies > 1 else None, copies=copies if copies > 1 else None,
+            copy=copy if copies > 1 else None,
         )
         for number in range(pictures)
         for copy in range(1, copies + 1)
