@@ -200,8 +200,12 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.disable_vae_cache:
             found.append("disable_vae_cache leaves 3.1.6 without latents: it stops at the first batch")
-        if "aspect" in self.skip_file_discovery:
-            found.append("skip_file_discovery aspect keeps the trainer from looking for pictures: leave it empty")
+        skipped = [step for step in ("aspect", "text", "vae") if step in self.skip_file_discovery]
+        if skipped:
+            found.append(
+                f"skip_file_discovery {' '.join(skipped)}: on a dataset that it has not seen the trainer stops without that step; "
+                "leave it empty, and use its own --skip_file_discovery when it starts again"
+            )
         return found
 
 

@@ -58,7 +58,7 @@ def test_the_recipes_own_entry_is_not_proved_for_the_release_it_pins(config):
         ({"maximum_image_size": 2}, "needs target_downsample_size"),
         ({"maximum_image_size": 1024, "target_downsample_size": 2048}, "less than 20"),
         ({"only_instance_prompt": True}, "need an instance_prompt"),
-        ({"skip_file_discovery": "vae,aspect"}, "keeps the trainer from looking"),
+        ({"skip_file_discovery": "vae,aspect"}, "stops without that step"),
         ({"disable_vae_cache": True}, "stops at the first batch"),
         ({"resolution": 0}, "is no size"),
     ],
