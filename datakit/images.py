@@ -77,8 +77,10 @@ class Picture:
         EXIF orientation, 1 to 8; 1 is upright.
     icc
         The embedded colour profile, None where the picture already is sRGB.
-    format
-        Pillow's name of the file format, such as ``JPEG``.
+    format, mode
+        Pillow's names of the file format, such as ``JPEG``, and of the stored pixels, such as ``RGB``.
+    alpha, deep
+        Whether it has transparent pixels, and more than 8 bits a channel.
     final
         True where the file holds 8-bit upright RGB pixels and nothing that a trainer's loader could
         interpret; its bytes can be copied when the crop is the whole picture.
@@ -94,6 +96,9 @@ class Picture:
     orientation: int
     icc: bytes | None
     format: str
+    mode: str
+    alpha: bool
+    deep: bool
     final: bool
     warnings: tuple[str, ...]
 
@@ -129,7 +134,7 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     with _reported(path.suffix):
         image = _open(data, formats, max_pixels)
         notes: list[str] = []
-        deep = ";16" in str(getattr(image, "tile", ""))  # 16 bits a channel, which Pillow reads into 8
+        sixteen = ";16" in str(getattr(image, "tile", ""))  # 16 bits a channel, which Pillow reads into 8; a BMP's a pixel
         orientation = _orientation(image, data, notes)
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append("several frames or pages: only the first is used")
@@ -142,7 +147,7 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             image.mode == "RGB"
             and not set(image.info)
             - {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "loop", "background", "timestamp", "duration"}
-            and not deep
+            and not sixteen
             and not getattr(image, "is_animated", False)
         )
         return Picture(
@@ -154,6 +159,9 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             orientation=orientation,
             icc=icc,
             format=str(image.format),
+            mode=image.mode,
+            alpha=image.has_transparency_data,
+            deep=image.mode.startswith(("I", "F")) or (sixteen and image.format != "BMP"),
             final=final,
             warnings=tuple(notes),
         )

@@ -53,6 +53,17 @@ def read_origin(dataset: Path) -> Origin | None:
         return None
 
 
+def is_interrupted(dataset: Path) -> bool:
+    """Tell whether a dataset holds the rest of a run that was interrupted, or of one that is still at work."""
+    state = dataset / STATE_FOLDER
+    with suppress(OSError):
+        if (state / "journal.jsonl").stat().st_size:
+            return True
+    with suppress(OSError):
+        return bool(os.listdir(state / "tmp"))
+    return False
+
+
 class Fingerprints:
     """The sha256 of files, remembered by path, size and time of change.
 

@@ -5,27 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from datakit.backend.concept import Concept
+from datakit.backend.concept import Concept, untitled
+from datakit.backend.looks import Look, is_readable
+from datakit.backend.simpletuner_files import is_listed, is_video
 from datakit.buckets import BUCKETS
 from datakit.captions import decode_caption
-from datakit.dataset import PICTURE_EXTENSIONS, fold
-from datakit.errors import CaptionError, PictureError
+from datakit.dataset import STATE_FOLDER, fold
+from datakit.errors import CaptionError
 from datakit.manifest import Record
-
-# SimpleTuner 3.1.6 lists files by these extensions, in lower case, and reads captions from .txt alone.
-_TRAINER_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+from datakit.store import is_interrupted
 
 Kind = Literal[
     "picture-missing", "picture-changed", "picture-unreadable", "picture-unknown", "size", "alpha", "orientation",
     "depth", "profile", "extension", "stem", "caption-missing", "caption-empty", "caption-dirty", "caption-edited",
-    "caption-unreadable", "caption-unknown", "trainer-cache", "length", "trigger", "duplicate", "near-duplicate",
-    "blurred", "upscaled",
+    "caption-unreadable", "caption-unknown", "interrupted", "trainer-cache", "length", "trigger", "duplicate",
+    "near-duplicate", "blurred", "upscaled",
 ]  # fmt: skip
+_AGAIN = "run the stage that wrote the dataset again"
+_FIX = "run `datakit check --fix`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,9 @@ class Finding:
     path
         The file, relative to the dataset; empty where it is about the whole.
     problem, remedy
-        What is wrong and what to do, without a full stop.
+        What is wrong and what to do, without a full stop; the same for all files of which the same is said.
+    detail
+        What is so of this file alone.
     refused
         True where `datakit backend` writes nothing until it is put right.
     """
@@ -48,174 +52,174 @@ class Finding:
     path: str
     problem: str
     remedy: str
+    detail: str = ""
     refused: bool = True
 
-    def __str__(self) -> str:
-        return f"{self.path}: {self.problem}: {self.remedy}" if self.path else f"{self.problem}: {self.remedy}"
 
-
-def check_dataset(concept: Concept, stale: Iterable[Path] = (), advance: Callable[[], object] = lambda: None) -> list[Finding]:
+def check_dataset(concept: Concept, files: Sequence[str], looks: Mapping[str, Look], stale: Iterable[Path] = ()) -> list[Finding]:
     """Compare a dataset with its manifest and with what a trainer can read.
 
     Parameters
     ----------
     concept
         The dataset and its records.
+    files
+        Everything in its folder, from `list_files`.
+    looks
+        What was seen of its pictures, from `datakit.backend.looks.look_at_all`.
     stale
         Files that a trainer left there for an earlier config.
-    advance
-        Called after each record.
 
     Returns
     -------
     Findings in the order of the files; all of them are grounds to refuse.
     """
-    files = list_files(concept.folder)
     findings = [
         Finding(
-            "trainer-cache", path.name, "the trainer left this for an earlier emission of the dataset",
+            "trainer-cache", path.name, "left by the trainer for an earlier emission of the dataset",
             "delete it, or start from a fresh copy of the dataset",
         )
         for path in stale
     ]  # fmt: skip
+    if is_interrupted(concept.folder):
+        findings.append(Finding("interrupted", STATE_FOLDER, "an interrupted run", _AGAIN))
+    present = set(files)
     for record in concept.records:
-        findings += _check_picture(concept.folder, record)
-        findings += _check_caption(concept.folder, record)
-        advance()
-    findings += _unknown(files, concept.records)
-    findings += _names(files)
-    return sorted(findings, key=lambda finding: (finding.path, finding.kind))
+        findings += _check_record(concept.folder, record, looks.get(record.output) if record.output in present else None)
+    return _in_order(findings + _unknown(files, concept.records) + _names(files))
+
+
+def check_folder(folder: Path, files: Sequence[str], looks: Mapping[str, Look], captions: bool = True) -> list[Finding]:
+    """Find what a trainer would stumble over in a folder that need not be datakit's: there is no manifest to compare.
+
+    Parameters
+    ----------
+    folder, files, looks
+        As for `check_dataset`.
+    captions
+        Whether the trainer reads captions from ``.txt`` files.
+    """
+    findings = []
+    for name in filter(is_listed, files):
+        if is_video(name):
+            findings.append(Finding("extension", name, "taken for a video by the trainer", "convert it to png, or move it out"))
+        elif name not in looks:
+            problem = "a file that the trainer takes for a picture, and datakit cannot read"
+            findings.append(Finding("picture-unreadable", name, problem, "convert it to png, or move it out"))
+        else:
+            findings += _pixels(name, looks[name], "replace it")
+            if captions:
+                findings += _check_caption(folder, name, None)
+    return _in_order(findings + _names(files))
 
 
 def list_files(folder: Path) -> list[str]:
-    """Return all files of a dataset, relative and with forward slashes, hidden files and folders left out."""
+    """Return all files of a folder, relative and with forward slashes, hidden ones too, as the trainer lists them.
+
+    Links to folders are followed, but not back to a folder that encloses them.
+    """
     found = []
+    above: dict[str, tuple[str, ...]] = {os.fspath(folder): (os.path.realpath(folder),)}
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        enclosing = above.pop(place)
+        for name in list(folders):
+            real = os.path.realpath(os.path.join(place, name))
+            if real in enclosing:
+                folders.remove(name)
+            else:
+                above[os.path.join(place, name)] = (*enclosing, real)
         relative = PurePosixPath(Path(place).relative_to(folder).as_posix())
-        found += [(relative / name).as_posix() for name in names if not name.startswith(".")]
+        found += [(relative / name).as_posix() for name in names if os.path.isfile(os.path.join(place, name))]
     return sorted(found)
 
 
-def is_picture(name: str) -> bool:
-    """Tell whether a file name ends like a picture's, in any case."""
-    return os.path.splitext(name)[1].lower() in PICTURE_EXTENSIONS
+def _in_order(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: (finding.path, finding.kind))
 
 
-def _check_picture(folder: Path, record: Record) -> list[Finding]:
-    from datakit.images import open_picture
-
-    path = folder / record.output
-    again = "run the stage that wrote the dataset again"
-    if not path.exists():
+def _check_record(folder: Path, record: Record, look: Look | None) -> list[Finding]:
+    """Compare the picture and the caption of a record with what was written."""
+    name = record.output
+    captions = _check_caption(folder, name, record)
+    if look is None:
         return [
-            Finding(
-                "picture-missing",
-                record.output,
-                "is in the manifest but gone",
-                f"{again}, with --prune if its source is gone too",
-            )
+            Finding("picture-missing", name, "in the manifest but gone", f"{_AGAIN}, with --prune if its source is gone too"),
+            *captions,
         ]
-    try:
-        picture = open_picture(path)
-    except PictureError as error:
-        return [Finding("picture-unreadable", record.output, str(error), f"delete it and {again}")]
-    findings = []
-    if picture.sha256 != record.output_sha256:
+    findings = _pixels(name, look, "crop it again")
+    if look.sha256 != record.output_sha256 and not look.error:
         findings.append(
             Finding(
-                "picture-changed",
-                record.output,
-                "is not what datakit wrote (sha256 differs)",
-                f"{again} with --overwrite, or put your picture into the source folder",
+                "picture-changed", name, "not what datakit wrote (sha256 differs)",
+                f"{_AGAIN} with --overwrite, or put your picture into the source folder",
             )
-        )
-    if picture.size not in BUCKETS:
+        )  # fmt: skip
+    if look.size not in BUCKETS and not look.error:
         allowed = " ".join(map(str, BUCKETS))
         findings.append(
-            Finding("size", record.output, f"is {picture.size}, not one of the eight sizes", f"crop it again to one of {allowed}")
+            Finding("size", name, "not one of the eight sizes", f"crop it again to one of {allowed}", detail=str(look.size))
         )
-    if picture.orientation != 1:
+    return findings + captions
+
+
+def _pixels(name: str, look: Look, again: str) -> list[Finding]:
+    """Say what keeps a trainer from reading a picture, or leaves its pixels open to interpretation."""
+    if look.error:
+        return [Finding("picture-unreadable", name, look.error, f"delete it and {_AGAIN}")]
+    findings = []
+    if look.orientation != 1:
+        problem = "an orientation tag, which trainers read differently"
         findings.append(
-            Finding(
-                "orientation",
-                record.output,
-                f"carries the orientation tag {picture.orientation}, which trainers read differently",
-                "crop it again: crop writes upright pictures",
-            )
+            Finding("orientation", name, problem, f"{again}: crop writes upright pictures", detail=f"tag {look.orientation}")
         )
-    if picture.icc is not None:
-        findings.append(
-            Finding(
-                "profile", record.output, "carries a colour profile, which no trainer applies", "crop it again: crop writes sRGB"
-            )
-        )
-    return findings + _pixels(record.output, picture.data)
+    if look.profile:
+        findings.append(Finding("profile", name, "a colour profile, which no trainer applies", f"{again}: crop writes sRGB"))
+    mode = f"mode {look.mode}"
+    if look.alpha:
+        problem = "transparent: trainers show what lies under it"
+        findings.append(Finding("alpha", name, problem, f"{again} with the --background you want", detail=mode))
+    elif look.deep:
+        problem = "more than 8 bits a channel: trainers clip it to white"
+        findings.append(Finding("depth", name, problem, f"{again}: crop scales it to 8 bits", detail=mode))
+    elif look.mode not in ("RGB", "L"):
+        findings.append(Finding("depth", name, "not stored as 8-bit RGB", f"{again}: crop writes RGB", detail=mode))
+    return findings
 
 
-def _pixels(output: str, data: bytes) -> list[Finding]:
-    """Say what in a file's header leaves the pixels open to interpretation."""
-    import io
-
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
-        if image.has_transparency_data:
-            return [
-                Finding(
-                    "alpha",
-                    output,
-                    f"is transparent (mode {image.mode}): trainers show what lies under it",
-                    "crop it again with the --background you want",
-                )
-            ]
-        if image.mode.startswith(("I", "F")) or any("16" in str(tile[3]) for tile in image.tile):
-            return [
-                Finding(
-                    "depth",
-                    output,
-                    f"has more than 8 bits a channel (mode {image.mode}): trainers clip it to white",
-                    "crop it again: crop scales it to 8 bits",
-                )
-            ]
-        if image.mode not in ("RGB", "L"):
-            return [Finding("depth", output, f"is stored as {image.mode}, not as 8-bit RGB", "crop it again: crop writes RGB")]
-    return []
-
-
-def _check_caption(folder: Path, record: Record) -> list[Finding]:
-    expected = os.path.splitext(record.output)[0] + ".txt"
-    path = folder / (record.caption or expected)
+def _check_caption(folder: Path, picture: str, record: Record | None) -> list[Finding]:
+    """Check the caption of a picture, and where there is a record, compare it with what was written."""
+    name = (record.caption if record else None) or f"{os.path.splitext(picture)[0]}.txt"
     try:
-        data = path.read_bytes()
+        data = (folder / name).read_bytes()
     except OSError:
-        remedy = f"write {expected} and run `datakit check --fix`, or crop again with the caption beside the source"
-        return [Finding("caption-missing", record.output, "has no caption", remedy)]
-    name = path.relative_to(folder).as_posix()
+        remedy = f"write one into a .txt of its name and {_FIX}, or crop again with the caption beside the source"
+        return [Finding("caption-missing", picture, "no caption", remedy)]
+    known = record is None or record.caption_sha256 == hashlib.sha256(data).hexdigest()
+    if not data and known and (record is None or untitled(record)):
+        return []
     problem = caption_fault(data, name)
     if problem is not None:
         return [problem]
-    if record.caption_sha256 != hashlib.sha256(data).hexdigest():
-        return [
-            Finding(
-                "caption-edited",
-                name,
-                "was edited since datakit wrote it",
-                "run `datakit check --fix` to take the edit into the manifest",
-            )
-        ]
-    return []
+    return (
+        []
+        if known
+        else [Finding("caption-edited", name, "edited since datakit wrote it", f"{_FIX} to take it into the manifest")]
+    )
 
 
 def caption_fault(data: bytes, name: str) -> Finding | None:
-    """Return what a trainer would stumble over in the bytes of a caption file, or None."""
+    """Return what a trainer would stumble over in the bytes of a caption file, or None.
+
+    One line feed at the end is none: SimpleTuner 3.1.6 takes every line that is not empty for one caption.
+    """
     try:
         caption = decode_caption(data, name)
     except CaptionError as error:
         return Finding("caption-unreadable", name, str(error), "write it anew in a text editor")
     if not caption.lines:
-        return Finding("caption-empty", name, "holds no text", "write a caption into it; training would stop at it")
-    if data == caption.text.encode():
+        what = "training stops at it" if data else "it would be trained without one"
+        return Finding("caption-empty", name, f"no caption in the file: {what}", "write a caption into it")
+    if data.removesuffix(b"\n") == caption.text.encode():
         return None
     faults = []
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
@@ -225,25 +229,21 @@ def caption_fault(data: bytes, name: str) -> Finding | None:
     if b"\r" in data:
         faults.append("carriage returns")
     faults = faults or ["blanks or empty lines at an edge"]
-    return Finding("caption-dirty", name, f"has {' and '.join(faults)}", "run `datakit check --fix` to mend it in the dataset")
+    return Finding("caption-dirty", name, " and ".join(faults), f"{_FIX} to mend it in the dataset")
 
 
-def _unknown(files: list[str], records: Iterable[Record]) -> list[Finding]:
-    known = {name for record in records for name in (record.output, record.caption, os.path.splitext(record.output)[0] + ".txt")}
+def _unknown(files: Iterable[str], records: Iterable[Record]) -> list[Finding]:
+    """Find what the trainer, or a person, would take for part of the dataset though the manifest does not know it."""
+    known = {name for record in records for name in (record.output, record.caption, f"{os.path.splitext(record.output)[0]}.txt")}
     findings = []
     for name in files:
         if name in known:
             continue
-        if is_picture(name):
-            findings.append(
-                Finding(
-                    "picture-unknown",
-                    name,
-                    "is not in the manifest, and the trainer would take it",
-                    "move it out; put it into the source folder and crop it",
-                )
-            )
-        elif name.lower().endswith((".txt", ".caption")):
+        if _is_pictured(name):
+            remedy = _AGAIN if name.startswith(f"{STATE_FOLDER}/") else "move it out; put it into the source folder and crop it"
+            taken = ", and the trainer would take it" if is_listed(name) else ""
+            findings.append(Finding("picture-unknown", name, f"not in the manifest{taken}", remedy))
+        elif name.lower().endswith((".txt", ".caption")) and not _is_hidden(name):
             findings.append(
                 Finding("caption-unknown", name, "belongs to no picture of the manifest", "move it out of the dataset")
             )
@@ -256,30 +256,27 @@ def _names(files: Iterable[str]) -> list[Finding]:
     by_stem: dict[str, list[str]] = defaultdict(list)
     for name in files:
         stem, extension = os.path.splitext(name)
-        if extension != extension.lower() and (is_picture(name) or extension.lower() == ".txt"):
-            findings.append(
-                Finding(
-                    "extension",
-                    name,
-                    f"ends in {extension}, which the trainer does not see",
-                    f"name it {extension.lower()}, in the source folder, and crop again",
-                )
-            )
-        elif is_picture(name) and extension not in _TRAINER_PICTURES:
-            findings.append(
-                Finding("extension", name, f"{extension} files are no pictures to the trainer", "crop again with --format png")
-            )
-        if is_picture(name):
+        pictured = _is_pictured(name)
+        if extension != extension.lower() and (pictured or (extension.lower() == ".txt" and not _is_hidden(name))):
+            remedy = "write it in lower case, in the source folder, and crop again"
+            findings.append(Finding("extension", name, "an extension that the trainer does not see", remedy, extension))
+        elif pictured and not is_listed(name):
+            remedy = "crop again with --format png"
+            findings.append(Finding("extension", name, "an extension that the trainer does not see", remedy, extension))
+        if pictured:
             by_stem[fold(stem)].append(name)
     for names in by_stem.values():
         if len(names) > 1:
-            others = " and ".join(names[1:])
-            findings.append(
-                Finding(
-                    "stem",
-                    names[0],
-                    f"shares its stem with {others}: the trainer keeps one cache file for them",
-                    "rename one of them in the source folder and crop again",
-                )
-            )
+            problem = "shares its stem with others: the trainer keeps one cache file for them"
+            remedy = "rename one of them in the source folder and crop again"
+            findings.append(Finding("stem", names[0], problem, remedy, f"{' and '.join(names[1:])}"))
     return findings
+
+
+def _is_pictured(name: str) -> bool:
+    """Tell whether a file name ends like what the trainer takes for a picture, or like what datakit does, in any case."""
+    return is_listed(name) or (not _is_hidden(name) and (is_readable(name) or is_listed(name.lower())))
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))

@@ -14,6 +14,7 @@ from datakit.buckets import in_order
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.manifest import MANIFEST, Record, read_manifest
+from datakit.store import read_origin
 
 # 32 bits tell versions of one dataset apart; the name beside it tells datasets apart.
 _HASH_DIGITS = 8
@@ -36,6 +37,8 @@ class Concept:
         files of their own and need no further pass.
     notes
         What was decided here and may surprise, one sentence each.
+    stage
+        Which stage wrote the dataset; empty where its state is gone.
     """
 
     folder: Path
@@ -43,6 +46,7 @@ class Concept:
     records: tuple[Record, ...]
     passes: int
     notes: tuple[str, ...] = ()
+    stage: str = ""
 
     @property
     def id(self) -> str:
@@ -58,8 +62,8 @@ class Concept:
 
     @property
     def shuffled(self) -> bool:
-        """True where shuffle wrote copies or several captions a picture."""
-        return any(record.copy is not None or record.captions > 1 for record in self.records)
+        """True where shuffle wrote the dataset: copies, or captions as lines of one file."""
+        return self.stage == "shuffle" or any(record.copy is not None for record in self.records)
 
     @property
     def originals(self) -> tuple[Record, ...]:
@@ -96,8 +100,10 @@ def read_concept(folder: Path, name: str | None = None, repeats: int | None = No
     if not records:
         raise UsageError(f"{folder / MANIFEST} is empty: run the stage that wrote {folder} again")
     passes, notes = _passes(records, repeats, folder)
+    notes += _untitled(records)
     absolute = Path(os.path.abspath(folder))
-    return Concept(absolute, _slug(name or absolute.name), records, passes, notes)
+    origin = read_origin(folder)
+    return Concept(absolute, _slug(name or absolute.name), records, passes, notes, origin.stage if origin else "")
 
 
 def read_concepts(folders: Sequence[Path], names: Sequence[str] = (), repeats: Sequence[int] = ()) -> list[Concept]:
@@ -164,6 +170,19 @@ def _passes(records: Sequence[Record], repeats: int | None, folder: Path) -> tup
             f"the number of captions differs between pictures ({others}): {usual} is the most common and is used for all"
         )
     return usual, tuple(notes)
+
+
+def untitled(record: Record) -> bool:
+    """Tell whether shuffle left the caption of a copy out on purpose (``--drop-caption``)."""
+    return record.captions == 0 and record.caption is not None and not record.caption_edited
+
+
+def _untitled(records: Sequence[Record]) -> tuple[str, ...]:
+    number = sum(map(untitled, records))
+    if not number:
+        return ()
+    # SimpleTuner 3.1.6 encodes an empty caption file as the empty prompt, as its own caption dropout does.
+    return (f"{number} of {len(records)} copies have an empty caption, on top of the trainer's caption_dropout_probability",)
 
 
 def _slug(name: str) -> str:

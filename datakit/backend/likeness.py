@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from datakit.backend.checks import Finding
 from datakit.backend.concept import Concept
+from datakit.backend.looks import Look
 
 # Bits of 64 by which two perceptual hashes may differ. imagehash's phash is Zauner's DCT hash (2010); resized and
 # recompressed versions of a picture differ by 0 to 6 bits, different pictures by about 32.
@@ -18,90 +16,79 @@ NEAR_BITS = 6
 BLURRED_BELOW = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What is compared of a picture: its 64-bit perceptual hash and its sharpness."""
-
-    output: str
-    hash: int
-    sharpness: float
+def compared_names(concept: Concept) -> frozenset[str]:
+    """Return the pictures of a dataset that are compared: of the copies of one source only the first."""
+    return frozenset(record.output for record in concept.originals)
 
 
-def look_at(path: Path, output: str) -> Look:
-    """Measure one picture; it must be readable.
+def find_likeness(concepts: Sequence[Concept], looks: Sequence[Mapping[str, Look]]) -> list[list[Finding]]:
+    """Find pictures of different sources that are the same or nearly so, in one or several datasets, and blurred ones.
 
-    Raises
-    ------
-    OSError
-        The file cannot be decoded.
+    Parameters
+    ----------
+    concepts
+        The datasets.
+    looks
+        For each of them what was seen of its pictures; those of `compared_names` were measured. Pictures that
+        cannot be decoded are left to `check_dataset`.
+
+    Returns
+    -------
+    For each dataset what was found of its pictures.
     """
-    import cv2
-    import imagehash
-    import numpy as np
-    from PIL import Image
-
-    with Image.open(path) as image:
-        grey = image.convert("L")
-    bits = imagehash.phash(grey).hash.flatten()
-    value = int("".join("1" if bit else "0" for bit in bits), 2)
-    return Look(output, value, float(cv2.Laplacian(np.asarray(grey), cv2.CV_64F).var()))
-
-
-def find_likeness(concept: Concept, advance: Callable[[], object] = lambda: None) -> list[Finding]:
-    """Find pictures of different sources that are the same or nearly so, and blurred ones.
-
-    Of the copies of one source only the first is looked at. Pictures that cannot be decoded are left to
-    `check_dataset`.
-    """
-    findings, looks = [], []
+    findings: list[list[Finding]] = [[] for _ in concepts]
     by_bytes: dict[str, str] = {}
-    for record in concept.originals:
-        same = by_bytes.setdefault(record.output_sha256, record.output)
-        if same != record.output:
-            findings.append(
-                Finding(
-                    "duplicate",
-                    record.output,
-                    f"is the same picture as {same}",
-                    "remove one source, or raise the repeats",
-                    refused=False,
-                )
-            )
-        else:
-            with suppress(OSError):
-                looks.append(look_at(concept.folder / record.output, record.output))
-        advance()
-    for first, second, bits in near_pairs(looks):
-        problem = f"looks like {first} ({bits} of 64 bits differ)"
-        findings.append(
-            Finding("near-duplicate", second, problem, "look at both; remove one source if it adds nothing", refused=False)
-        )
-    findings += [
-        Finding(
-            "blurred",
-            look.output,
-            f"is not sharp ({look.sharpness:.0f}; pictures in focus have 100 and more)",
-            "look at it; leave it out if it is out of focus",
-            refused=False,
-        )
-        for look in looks
-        if look.sharpness < BLURRED_BELOW
-    ]
+    places: list[tuple[int, str]] = []
+    names: list[str] = []
+    seen: list[Look] = []
+    for number, (concept, known) in enumerate(zip(concepts, looks, strict=True)):
+        for record in concept.originals:
+            look = known.get(record.output)
+            if look is None or look.error:
+                continue
+            name = f"{concept.name}/{record.output}" if len(concepts) > 1 else record.output
+            same = by_bytes.setdefault(look.sha256, name)
+            if same != name:
+                findings[number].append(_duplicate(record.output, same))
+                continue
+            places.append((number, record.output))
+            names.append(name)
+            seen.append(look)
+            if look.sharpness < BLURRED_BELOW:
+                findings[number].append(_blurred(record.output, look.sharpness))
+    for earlier, later, bits in near_pairs([look.hash for look in seen]):
+        number, output = places[later]
+        findings[number].append(_near(output, names[earlier], bits))
     return findings
 
 
-def near_pairs(looks: Sequence[Look], limit: int = NEAR_BITS) -> list[tuple[str, str, int]]:
-    """Return (earlier, later, differing bits) of every picture whose hash is near an earlier one's.
+def _duplicate(path: str, same: str) -> Finding:
+    remedy = "delete one of the two sources and crop again with --prune; to show a picture more often, raise --repeats"
+    return Finding("duplicate", path, "the same picture as another", remedy, same, refused=False)
 
-    Each picture is named once, with the earlier picture nearest to it.
+
+def _near(path: str, other: str, bits: int) -> Finding:
+    remedy = "look at both; delete one of the sources if it adds nothing"
+    return Finding("near-duplicate", path, "looks like another", remedy, f"{other}, {bits} of 64 bits differ", refused=False)
+
+
+def _blurred(path: str, sharpness: float) -> Finding:
+    problem = "not sharp (pictures in focus have a sharpness of 100 and more)"
+    return Finding("blurred", path, problem, "look at it; leave it out if it is out of focus", f"{sharpness:.0f}", refused=False)
+
+
+def near_pairs(hashes: Sequence[int], limit: int = NEAR_BITS) -> list[tuple[int, int, int]]:
+    """Return (earlier, later, differing bits), by index, of every 64-bit hash that is near an earlier one.
+
+    Each is named once, with the earlier one nearest to it.
     """
     import numpy as np
 
-    hashes = np.array([look.hash for look in looks], dtype=np.uint64)
+    array = np.array(hashes, dtype=np.uint64)
     pairs = []
-    for index in range(1, len(looks)):
-        distances = np.bitwise_count(hashes[:index] ^ hashes[index])
+    for later in range(1, len(array)):
+        distances = np.bitwise_count(array[:later] ^ array[later])
         nearest = int(distances.argmin())
         if distances[nearest] <= limit:
-            pairs.append((looks[nearest].output, looks[index].output, int(distances[nearest])))
+            pairs.append((nearest, later, int(distances[nearest])))
     return pairs

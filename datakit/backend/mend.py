@@ -10,11 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from datakit.backend.checks import caption_fault
+from datakit.backend.concept import untitled
 from datakit.captions import decode_caption
-from datakit.dataset import STATE_FOLDER
 from datakit.errors import CaptionError, UsageError
 from datakit.manifest import MANIFEST, METADATA, Record, read_manifest, to_line, write_atomically
-from datakit.store import Store
+from datakit.store import Store, is_interrupted
 
 
 @dataclass(slots=True)
@@ -52,8 +53,8 @@ def mend_captions(folder: Path) -> Mended:
     mended = Mended()
     if not (folder / MANIFEST).is_file():
         raise UsageError(f"{folder} has no {MANIFEST}: only a dataset that datakit wrote is mended, never a source")
-    with Store(folder):  # its lock keeps other runs away
-        if (folder / STATE_FOLDER / "journal.jsonl").stat().st_size:
+    with Store(folder):  # its lock keeps other runs away, and it clears unfinished files away
+        if is_interrupted(folder):
             raise UsageError(f"{folder} holds the rest of an interrupted run: run the stage that wrote it again first")
         records, texts = [], {}
         for record in read_manifest(folder):
@@ -80,10 +81,12 @@ def _mend(folder: Path, record: Record, mended: Mended) -> tuple[Record, str | N
     except CaptionError as error:
         mended.left.append((name, str(error)))
         return record, None
+    if not data and untitled(record) and record.caption_sha256 == hashlib.sha256(data).hexdigest():
+        return record, None
     if not caption.lines:
         mended.left.append((name, "holds no text: write a caption into it"))
         return record, None
-    clean = caption.text.encode()
+    clean = data if caption_fault(data, name) is None else caption.text.encode()
     if clean != data:
         write_atomically(path, clean)
         mended.cleaned.append(name)

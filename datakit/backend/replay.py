@@ -9,7 +9,7 @@ The rules were read in three releases and are checked against 3.1.6's own code b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +37,8 @@ class Resizing:
         Pictures below are dropped; in the unit of ``resolution``, 0 for no limit.
     largest, downsample
         Both set, pictures are resized to ``downsample`` before they are cropped; 0 for off.
+    narrowest, widest
+        Buckets whose aspect lies outside are dropped with all their pictures; 0 for no limit.
     """
 
     resolution: float
@@ -46,15 +48,17 @@ class Resizing:
     smallest: float = 0.0
     largest: float = 0.0
     downsample: float = 0.0
+    narrowest: float = 0.0
+    widest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of a picture: its size after the resize, its size after the crop; or it is dropped."""
+    """What becomes of a picture: its size after the resize, its size after the crop; or why it is dropped."""
 
     resized: Size
     cropped: Size
-    dropped: bool = False
+    dropped: str = ""
 
     def keeps(self, size: Size) -> bool:
         """Tell whether a picture of this size is trained pixel by pixel as it is."""
@@ -63,7 +67,7 @@ class Fate:
     def describe(self, size: Size) -> str:
         """Say what is done to a picture of this size."""
         if self.dropped:
-            return "dropped as too small"
+            return f"dropped as {self.dropped}"
         steps = []
         if self.resized != size:
             steps.append(f"resized to {self.resized}")
@@ -80,11 +84,11 @@ def bucket_name(size: Size) -> str:
 def replay_current(size: Size, rule: Resizing) -> Fate:
     """Replay SimpleTuner 3.1.6 and 4.8: the intermediary size follows the picture's exact aspect."""
     if _too_small(size, rule):
-        return Fate(size, size, dropped=True)
+        return Fate(size, size, "too small")
     target, intermediary = _sizes(size, rule, size.aspect)
     if rule.crop and rule.largest and rule.downsample and _differs_in_area(size, target, rule):
-        return Fate(_downsampled(size, target, rule), target)
-    return Fate(intermediary, target)
+        intermediary = _downsampled(size, target, rule)
+    return Fate(intermediary, target, _outside(target, rule))
 
 
 def replay_recipe(size: Size, rule: Resizing) -> Fate:
@@ -94,14 +98,24 @@ def replay_recipe(size: Size, rule: Resizing) -> Fate:
     1 to 7 pixels; with cropping on and no size limits it crops without resizing.
     """
     if _too_small(size, rule):
-        return Fate(size, size, dropped=True)
+        return Fate(size, size, "too small")
     target, intermediary = _sizes(size, rule, round(size.aspect, ROUNDING))
     if rule.crop and not (rule.largest and rule.downsample):
-        return Fate(size, target)
-    return Fate(intermediary, target)
+        intermediary = size
+    return Fate(intermediary, target, _outside(target, rule))
 
 
 RELEASES: dict[str, Callable[[Size, Resizing], Fate]] = {"current": replay_current, "2024-10": replay_recipe}
+
+
+def unkept(size: Size, rule: Resizing, releases: Iterable[str] = tuple(RELEASES)) -> list[str]:
+    """Say what is done to a picture of this size that is not trained as it is, one clause each, and by which releases."""
+    described: dict[str, list[str]] = {}
+    for release in releases:
+        fate = RELEASES[release](size, rule)
+        if not fate.keeps(size):
+            described.setdefault(fate.describe(size), []).append(release)
+    return [f"{words} by SimpleTuner {' and '.join(by)}" for words, by in described.items()]
 
 
 def _too_small(size: Size, rule: Resizing) -> bool:
@@ -113,6 +127,16 @@ def _too_small(size: Size, rule: Resizing) -> bool:
     if rule.crop and rule.square and min(size) < math.floor(math.sqrt(pixels)):
         return True
     return size.area < pixels
+
+
+def _outside(target: Size, rule: Resizing) -> str:
+    """Say by which limit of the aspect a bucket goes; nothing where it stays."""
+    aspect = round(target.aspect, ROUNDING)
+    if rule.narrowest and aspect < rule.narrowest:
+        return f"too narrow (aspect {aspect:g}, minimum_aspect_ratio {rule.narrowest:g})"
+    if rule.widest and aspect > rule.widest:
+        return f"too wide (aspect {aspect:g}, maximum_aspect_ratio {rule.widest:g})"
+    return ""
 
 
 def _sizes(size: Size, rule: Resizing, aspect: float) -> tuple[Size, Size]:

@@ -15,6 +15,8 @@ from datakit.geometry import Size
 
 # The recipe warms the learning rate up over a tenth of the training.
 WARMUP_SHARE = Fraction(1, 10)
+# A way out that cuts off more of each picture than this is none.
+WORTH_CUTTING = 0.25
 # A checkpoint and a validation after each tenth: ten of either, whatever the length.
 INTERVAL_SHARE = Fraction(1, 10)
 # More than anybody trains for; beyond, numbers no longer fit into config files.
@@ -215,8 +217,8 @@ def concept_loads(concepts: Sequence[Concept], batching: Batching) -> list[Bucke
 def ways_out(loads: Sequence[BucketLoad], batching: Batching) -> list[str]:
     """Return what would let every bucket fill an optimizer step, one sentence each, cheapest first.
 
-    Moving pictures costs nothing but the area that the neighbouring size cuts off; a smaller batch changes
-    the training; more repeats make it longer.
+    Moving pictures costs nothing but the area that the neighbouring size cuts off, and is left out where that
+    is more than `WORTH_CUTTING`; a smaller batch changes the training; more repeats make it longer.
     """
     small = [load for load in loads if load.too_small]
     if not small:
@@ -228,9 +230,10 @@ def ways_out(loads: Sequence[BucketLoad], batching: Batching) -> list[str]:
         if full:
             nearest = max(full, key=lambda size: area_kept(load.bucket, size))
             share = 1 - area_kept(load.bucket, nearest)
-            ways.append(
-                f"{load.concept} {load.bucket}: move its {load.pictures} pictures to {nearest} (crop them again; cuts {share:.0%} off)"
-            )
+            if share <= WORTH_CUTTING:
+                ways.append(
+                    f"{load.concept} {load.bucket}: move its {load.pictures} pictures to {nearest} (crop them again; cuts {share:.0%} off)"
+                )
         needed = math.ceil(batching.effective / load.pictures)
         ways.append(
             f"{load.concept} {load.bucket}: show each picture {needed} times an epoch (now {load.passes}), or add {_short_of(load, batching)} pictures"

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datakit.backend.checks import is_picture, list_files
-from datakit.backend.concept import content_hash
-from datakit.backend.replay import RELEASES, Resizing, bucket_name
-from datakit.backend.simpletuner import EntryOnFile, bucketed_pictures, read_entries
-from datakit.errors import PictureError, UsageError
-from datakit.manifest import MANIFEST, read_manifest
+from datakit.backend.checks import check_dataset, check_folder, list_files
+from datakit.backend.concept import content_hash, read_concept
+from datakit.backend.looks import Look, look_at_all
+from datakit.backend.replay import RELEASES, Resizing, bucket_name, unkept
+from datakit.backend.simpletuner_entry import EntryOnFile, read_entries, refused_together
+from datakit.backend.simpletuner_files import bucketed_pictures, is_listed
+from datakit.errors import UsageError
+from datakit.manifest import MANIFEST
+from datakit.stage import Execution
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A picture that is not trained as written, or a key that leaves it open: entry, file, what happens."""
+    """A picture that is not trained as written, or a key that leaves it open.
+
+    Attributes
+    ----------
+    entry, path
+        The entry's id, and the file, relative to the dataset; empty where it is about the whole.
+    problem, remedy
+        What happens and what to do; the same for all files of which the same is said.
+    detail
+        What is so of this file alone.
+    """
 
     entry: str
     path: str
     problem: str
-
-    def __str__(self) -> str:
-        return f"{self.entry}: {self.path}: {self.problem}" if self.path else f"{self.entry}: {self.problem}"
+    remedy: str = ""
+    detail: str = ""
 
 
 @dataclass(slots=True)
@@ -52,18 +65,17 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as plain data for ``--json``."""
-        faults = [{"entry": fault.entry, "path": fault.path, "problem": fault.problem} for fault in self.faults]
         return {
             "proved": not self.faults,
             "pictures": self.pictures,
             "buckets": self.buckets,
-            "faults": faults,
+            "faults": [asdict(fault) for fault in self.faults],
             "notes": self.notes,
         }
 
 
-def verify_config(path: Path, releases: Sequence[str] = tuple(RELEASES)) -> Verdict:
-    """Replay every picture of every enabled image entry of a dataset config.
+def verify_config(path: Path, releases: Sequence[str] = tuple(RELEASES), execution: Execution = Execution()) -> Verdict:
+    """Check and replay every picture of every enabled image entry of a dataset config.
 
     Parameters
     ----------
@@ -71,32 +83,34 @@ def verify_config(path: Path, releases: Sequence[str] = tuple(RELEASES)) -> Verd
         A ``multidatabackend.json``, written by datakit or not.
     releases
         Keys of `replay.RELEASES`; a picture must be kept by each.
+    execution
+        Workers, limit of time, progress.
 
     Raises
     ------
     UsageError
         The file cannot be used, or holds no enabled image entry.
     """
-    entries = read_entries(path)
-    if not entries:
+    everything = read_entries(path)
+    entries = [entry for entry in everything if entry.enabled]
+    images = [entry for entry in entries if entry.dataset_type == "image" and entry.type == "local"]
+    if not images:
         raise UsageError(f"{path} has no enabled local image dataset")
     verdict = Verdict()
-    for entry in entries:
-        verify_entry(entry, releases, verdict)
+    verdict.notes += [f"{entry.id} is disabled: the trainer leaves it out" for entry in everything if not entry.enabled]
+    verdict.faults += [Fault(name, "", reason) for name, reason in refused_together(entries)]
+    for entry in images:
+        _verify_entry(entry, releases, execution, verdict)
     return verdict
 
 
-def verify_entry(entry: EntryOnFile, releases: Sequence[str], verdict: Verdict) -> None:
-    """Replay every picture of one entry into a verdict."""
+def _verify_entry(entry: EntryOnFile, releases: Sequence[str], execution: Execution, verdict: Verdict) -> None:
+    """Check and replay every picture of one entry."""
+    verdict.faults += [Fault(entry.id, "", reason) for reason in entry.refusals()]
     folder = Path(entry.instance_data_dir)
     if not folder.is_absolute():
-        verdict.faults.append(
-            Fault(
-                entry.id,
-                "",
-                f"instance_data_dir {entry.instance_data_dir!r} is relative: the trainer looks from wherever it is started",
-            )
-        )
+        problem = f"instance_data_dir {entry.instance_data_dir!r} is relative: the trainer looks from wherever it is started"
+        verdict.faults.append(Fault(entry.id, "", problem))
     if not folder.is_dir():
         verdict.faults.append(Fault(entry.id, "", f"instance_data_dir {entry.instance_data_dir!r} is not there"))
         return
@@ -105,60 +119,69 @@ def verify_entry(entry: EntryOnFile, releases: Sequence[str], verdict: Verdict) 
         verdict.faults.append(Fault(entry.id, "", f"cannot be proved: {rule}"))
         return
     if entry.unset:
-        verdict.notes.append(
-            f"{entry.id}: {', '.join(entry.unset)} not set: the trainer's global options decide, taken as off here"
-        )
-    _compare_content(entry, folder, verdict)
-    pictures = [name for name in list_files(folder) if is_picture(name)]
+        keys = ", ".join(entry.unset)
+        verdict.notes.append(f"{entry.id}: {keys} not set: the trainer's global options decide, taken as off here")
+    files = list_files(folder)
+    pictures = [name for name in files if is_listed(name)]
+    if not pictures:
+        verdict.faults.append(Fault(entry.id, "", f"{folder} holds no picture that the trainer takes"))
+    looks = look_at_all(folder, files, execution)
+    _check(entry, folder, files, looks, verdict)
     verdict.pictures[entry.id] = len(pictures)
-    buckets = verdict.buckets.setdefault(entry.id, {})
-    for name in pictures:
-        _replay(entry, folder, name, rule, releases, verdict, buckets)
+    verdict.buckets[entry.id] = _replay(entry, [name for name in pictures if name in looks], looks, rule, releases, verdict)
     _compare(entry, folder, pictures, verdict)
 
 
-def _compare_content(entry: EntryOnFile, folder: Path, verdict: Verdict) -> None:
-    """Hold the content hash in the entry's id against the dataset: under an old id the trainer reads old latents."""
-    named = re.search(r"-([0-9a-f]{8})$", entry.id)
-    if named and (folder / MANIFEST).exists() and content_hash(read_manifest(folder)) != named[1]:
-        problem = "the dataset has changed since this file was written: run datakit backend again"
-        verdict.faults.append(Fault(entry.id, "", problem))
+def _check(entry: EntryOnFile, folder: Path, files: Sequence[str], looks: Mapping[str, Look], verdict: Verdict) -> None:
+    """Check the files as `datakit backend` does, against the manifest where there is one."""
+    if (folder / MANIFEST).exists():
+        concept = read_concept(folder)
+        # The hash in the entry's id is of the content: under an old id the trainer reads old latents.
+        named = re.search(r"-([0-9a-f]{8})$", entry.id)
+        if named and content_hash(concept.records) != named[1]:
+            problem = "the dataset has changed since this file was written: run datakit backend again"
+            verdict.faults.append(Fault(entry.id, "", problem))
+        # Sizes are judged by the replay.
+        findings = [finding for finding in check_dataset(concept, files, looks) if finding.kind != "size"]
+        if not entry.reads_text_files:
+            findings = [finding for finding in findings if not finding.kind.startswith("caption")]
+    else:
+        findings = check_folder(folder, files, looks, captions=entry.reads_text_files)
+        empty = sum(is_listed(name) and _is_empty(folder / f"{os.path.splitext(name)[0]}.txt") for name in files)
+        if empty and entry.reads_text_files:
+            verdict.notes.append(f"{entry.id}: {empty} pictures have an empty caption file and are trained without a caption")
+    verdict.faults += [Fault(entry.id, finding.path, finding.problem, finding.remedy, finding.detail) for finding in findings]
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def _replay(
-    entry: EntryOnFile, folder: Path, name: str, rule: Resizing, releases: Sequence[str], verdict: Verdict, buckets: dict[str, int],
-) -> None:  # fmt: skip
-    from datakit.images import open_picture
-
-    stem, extension = os.path.splitext(name)
-    if extension != extension.lower():
-        verdict.faults.append(Fault(entry.id, name, f"is not seen by the trainer: {extension} is not lower case"))
-        return
-    try:
-        size = open_picture(folder / name).size
-    except PictureError as error:
-        verdict.faults.append(Fault(entry.id, name, f"is skipped by the trainer: {error}"))
-        return
-    buckets[bucket_name(size)] = buckets.get(bucket_name(size), 0) + 1
-    for release in releases:
-        fate = RELEASES[release](size, rule)
-        if not fate.keeps(size):
-            verdict.faults.append(Fault(entry.id, name, f"{size} is {fate.describe(size)} by SimpleTuner {release}"))
-    if entry.caption_strategy == "textfile" and not (folder / f"{stem}.txt").is_file():
-        verdict.faults.append(Fault(entry.id, name, f"has no caption {stem}.txt: training stops at it"))
+    entry: EntryOnFile, pictures: Sequence[str], looks: Mapping[str, Look], rule: Resizing, releases: Sequence[str], verdict: Verdict,
+) -> dict[str, int]:  # fmt: skip
+    """Replay the trainer's arithmetic for each picture that can be read; return pictures by bucket."""
+    buckets: Counter[str] = Counter()
+    for name in pictures:
+        size = looks[name].size
+        if looks[name].error:
+            continue
+        buckets[bucket_name(size)] += 1
+        verdict.faults += [Fault(entry.id, name, f"{size} is {words}") for words in unkept(size, rule, releases)]
+    return dict(buckets)
 
 
 def _compare(entry: EntryOnFile, folder: Path, pictures: Sequence[str], verdict: Verdict) -> None:
     """Compare what the trainer wrote at start-up with the folder; its scan can lose pictures in a race."""
-    bucketed, known = bucketed_pictures(entry)
+    bucketed, known = bucketed_pictures(folder, entry.id)
     for words, paths in (("put into no bucket", bucketed), ("read no size of", known)):
         if paths is None:
             continue
         seen = {os.path.normpath(folder / path) for path in paths}
         for name in pictures:
             if os.path.normpath(folder / name) not in seen:
-                problem = f"the trainer {words} it: stop, delete its aspect_ratio_bucket files, start again"
-                verdict.faults.append(Fault(entry.id, name, problem))
+                remedy = "stop it, delete its aspect_ratio_bucket files, start again"
+                verdict.faults.append(Fault(entry.id, name, f"the trainer {words} it", remedy))
         for path in sorted(seen - {os.path.normpath(folder / name) for name in pictures}):
             verdict.faults.append(
                 Fault(entry.id, os.path.relpath(path, folder), "the trainer holds it, but it is gone from the dataset")

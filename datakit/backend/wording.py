@@ -85,14 +85,15 @@ def check_wording(
         longest = max(map(tokens, lines))
         cut = [f"{encoder} sees {limit}" for encoder, limit in LIMITS[family].items() if longest > limit]
         if cut:
-            problem = f"takes {about}{longest} tokenizer tokens, of which {' and '.join(cut)}"
-            findings.append(Finding("length", record.caption, problem, "shorten it, or put what matters first", refused=False))
+            problem = f"too long for the text encoders: {' and '.join(cut)} tokenizer tokens"
+            remedy = "shorten it, or put what matters first"
+            findings.append(Finding("length", record.caption, problem, remedy, f"{about}{longest}", refused=False))
         if trigger is not None and any(trigger.casefold() not in line.casefold() for line in lines):
             findings.append(
                 Finding(
                     "trigger",
                     record.caption,
-                    f"does not hold the trigger word {trigger!r}",
+                    f"without the trigger word {trigger!r}",
                     "add it to the source caption, or use the shuffle option --prefix",
                     refused=False,
                 )

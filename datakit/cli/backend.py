@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from datakit.cli.findings import (
+    few,
+    plain,
+    print_epoch,
+    print_findings,
+    print_grouped,
+    print_refusal,
+    print_verdict,
+    print_written,
+)
 from datakit.cli.shared import (
     batching_options,
     chosen,
+    cores,
     datasets_argument,
     json_option,
     overwrite_option,
     print_json,
+    progress_bar,
     repeats_option,
     write_files,
 )
@@ -24,15 +34,17 @@ from datakit.cli.shared import (
 if TYPE_CHECKING:
     from datakit.backend.checks import Finding
     from datakit.backend.concept import Concept
+    from datakit.backend.looks import Look
+    from datakit.stage import Execution
 
-# Lines printed of one kind of finding; --json prints all.
-_SHOWN = 10
 # Below, a scale above 1 only comes from rounding a window to whole pixels.
 _ENLARGED = 1.01
 
 family_option = click.option(
     "--model-family", "family", default="sd3", show_default=True, metavar="NAME", help="sd3, sdxl or flux."
 )
+jobs_option = click.option("-j", "--jobs", type=click.IntRange(min=1), show_default="one a core", help="Worker processes.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Name every file of a finding.")
 fix_option = click.option(
     "--fix", is_flag=True,
     help="First mend captions (byte order marks, carriage returns, blanks, encoding) and take edited ones into the manifest. Writes to this dataset alone, never to the source.",
@@ -80,15 +92,17 @@ fix_option = click.option(
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Set a key of every image entry; values are JSON, text as it is; repeatable.",
+    help="Set a key of SimpleTuner's image entry, in every one; values are JSON, text as it is; repeatable.",
 )
 @fix_option
 @overwrite_option
+@jobs_option
 @json_option
+@verbose_option
 @click.pass_context
 def backend(
     ctx: click.Context, datasets: tuple[Path, ...], cache_root: Path, output: str, trainer: str, names: tuple[str, ...], repeats: tuple[int, ...], family: str,
-    caption_shuffle: int | None, keep: int, settings: tuple[str, ...], fix: bool, overwrite: bool, as_json: bool,
+    caption_shuffle: int | None, keep: int, settings: tuple[str, ...], fix: bool, overwrite: bool, jobs: int | None, as_json: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Write multidatabackend.json, so that SimpleTuner trains on exactly what was written.
 
@@ -109,58 +123,35 @@ def backend(
     """
     from datakit.backend import BACKENDS
     from datakit.backend.concept import read_concepts
-    from datakit.backend.simpletuner import CAPTION_SHUFFLE_SINCE, CaptionShuffle, changed_sizes
+    from datakit.backend.simpletuner import changed_sizes
+    from datakit.backend.simpletuner_entry import CaptionShuffle
     from datakit.errors import UsageError
 
     if trainer not in BACKENDS:
         raise UsageError(f"trainer {trainer!r} is not known: use one of {' '.join(BACKENDS)}")
     emit, to_json = BACKENDS[trainer]
-    folders = chosen(datasets)
+    folders = _folders(datasets)
     if fix:
-        _mend(folders)
+        _mend(folders, verbose)
     concepts = read_concepts(folders, names, repeats)
     shuffle = None if caption_shuffle is None else CaptionShuffle(count=caption_shuffle, position_start=keep)
     entries = emit(concepts, cache_root, family, settings, shuffle)
-    findings = [(concept, finding) for concept in concepts for finding in _check_files(concept)]
+    findings = [(concept, finding) for concept in concepts for finding in _look(concept, jobs)[0]]
     changed = changed_sizes(entries, concepts)
     if findings or changed:
-        if as_json:
-            print_json({"written": None, "findings": [_plain(*pair) for pair in findings], "changed": changed})
-        else:
-            _print_findings(findings, err=True)
-            for sentence in changed:
-                click.echo(sentence, err=True)
-            click.echo(f"nothing written: {len(findings) + len(changed)} findings", err=True)
+        print_refusal(findings, changed, as_json, verbose)
         ctx.exit(1)
     content = to_json(entries)
     if output == "-":
         click.echo(content, nl=False)
     else:
         write_files([(Path(output), content)], overwrite, quiet=as_json)
-    summary = [(entry.id, concept) for entry, concept in zip(entries, concepts, strict=False)]
+    written = [(entry.id, concept) for entry, concept in zip(entries, concepts, strict=False)]
     if as_json and output != "-":
-        print_json(
-            {
-                "written": output,
-                "entries": [{"id": name, "pictures": len(one.records), "passes": one.passes} for name, one in summary],
-                "findings": [],
-                "changed": [],
-            }
-        )
-        return
-    for name, concept in summary:
-        often = "once" if concept.passes == 1 else f"{concept.passes} times"
-        click.echo(
-            f"{name}: {len(concept.records)} pictures in {len(concept.buckets)} buckets, each file seen {often} an epoch",
-            err=output == "-",
-        )
-        for note in concept.notes:
-            click.echo(f"  {note}", err=output == "-")
-    if shuffle is not None:
-        click.echo(
-            f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word", err=True
-        )
-    click.echo("proved: every picture is trained pixel by pixel as written", err=output == "-")
+        summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in written]
+        print_json({"written": output, "entries": summary, "findings": [], "changed": []})
+    else:
+        print_written(written, shuffled=shuffle is not None, err=output == "-")
 
 
 @click.command()
@@ -176,17 +167,20 @@ def backend(
     help="A tokenizer.json, to count caption tokens exactly (needs the library tokenizers).",
 )
 @fix_option
+@jobs_option
 @json_option
+@verbose_option
 @click.pass_context
 def check(
     ctx: click.Context, datasets: tuple[Path, ...], repeats: tuple[int, ...], batch_size: int, gpus: int, accumulate: int, family: str, trigger: str | None,
-    tokenizer: Path | None, fix: bool, as_json: bool,
+    tokenizer: Path | None, fix: bool, jobs: int | None, as_json: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Report what is wrong with a dataset, and what the training will do with it.
 
-    Files: sizes, captions, encodings, names, alpha, orientation tags, depth, files that are gone, changed or
-    unknown, what an earlier training left. Content: duplicates, near-duplicates, blurred and enlarged
-    pictures, captions that the text encoders cut (estimated without --tokenizer), a missing trigger word.
+    Files: sizes, captions, encodings, names, alpha, orientation tags, depth, files that are damaged, gone, changed
+    or unknown, an interrupted run, what an earlier training left. Content: duplicates and near-duplicates, within
+    a dataset and between those named, blurred and enlarged pictures, captions that the text encoders cut
+    (estimated without --tokenizer), a missing trigger word.
     Training: micro-batches and optimizer steps of one epoch, padded samples, buckets too small for a batch
     and the cheapest ways out. Exit 0 where there is nothing to report, else 1.
 
@@ -205,34 +199,28 @@ def check(
         raise UsageError(f"model family {family!r} is not known: use one of {' '.join(FAMILIES)}")
     batching = Batching(batch_size, gpus, accumulate)
     counter = tokenizer_counter(tokenizer) if tokenizer else None
-    folders = chosen(datasets)
+    folders = _folders(datasets)
     if fix:
-        _mend(folders)
+        _mend(folders, verbose)
     concepts = read_concepts(folders, repeats=repeats)
-    findings: list[tuple[Concept, Finding]] = []
-    for concept in concepts:
-        found = _check_files(concept)
-        with _progress(len(concept.originals), "looking at pictures") as bar:
-            found += find_likeness(concept, bar.update)
-        found += [*check_wording(concept, family, trigger, counter), *_enlarged(concept)]
-        findings += [(concept, finding) for finding in found]
+    looked = [_look(concept, jobs, compared=True) for concept in concepts]
+    alike = find_likeness(concepts, [looks for _, looks in looked])
+    findings = [
+        (concept, finding)
+        for concept, (found, _), similar in zip(concepts, looked, alike, strict=True)
+        for finding in (*found, *similar, *check_wording(concept, family, trigger, counter), *_enlarged(concept))
+    ]
     loads = concept_loads(concepts, batching)
     training = plan_training([(len(concept.records), concept.passes) for concept in concepts], batching, epochs=1.0, loads=loads)
     ways = ways_out(loads, batching)
+    small = sum(load.too_small for load in loads)
     if as_json:
-        print_json({"findings": [_plain(*pair) for pair in findings], "training": training.to_json(), "ways_out": ways})
+        print_json({"findings": [plain(*pair) for pair in findings], "training": training.to_json(), "ways_out": ways})
     else:
-        _print_findings(findings)
-        _print_epoch(concepts, training.real_steps_per_epoch, loads)
-        if ways:
-            click.echo(
-                "buckets too small for one optimizer step; SimpleTuner stops, or drops them where a minimum size is set. Ways out:"
-            )
-            for way in ways:
-                click.echo(f"  {way}")
-        small = sum(load.too_small for load in loads)
+        print_findings(findings, verbose)
+        print_epoch(concepts, training.real_steps_per_epoch, loads, ways)
         click.echo(f"{len(findings)} findings, {small} buckets too small" if findings or small else "clean")
-    ctx.exit(1 if findings or ways else 0)
+    ctx.exit(1 if findings or small else 0)
 
 
 @click.command()
@@ -244,15 +232,17 @@ def check(
     metavar="RELEASE",
     help="current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: both]",
 )
+@jobs_option
 @json_option
+@verbose_option
 @click.pass_context
-def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], as_json: bool) -> None:
+def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int | None, as_json: bool, verbose: bool) -> None:
     """Prove that SimpleTuner trains every picture of a dataset config as written.
 
-    Replays its bucket, resize and crop arithmetic for each picture of FILE (multidatabackend.json by default,
-    whoever wrote it) and names those that would be resized, cropped, dropped or not seen. Once training has
-    started, the aspect_ratio_bucket files that it wrote are compared with the folder, and what it lost is
-    named. Exit 0 proved, 1 not.
+    Decodes each picture of FILE (multidatabackend.json by default, whoever wrote it), checks it and its caption
+    as `datakit backend` does, replays the trainer's bucket, resize and crop arithmetic, and names what would be
+    resized, cropped, dropped, not seen or refused. Once training has started, the aspect_ratio_bucket files that
+    it wrote are compared with the folder, and what it lost is named. Exit 0 proved, 1 not.
 
     \b
     datakit verify
@@ -265,96 +255,62 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], as_json: b
     unknown = [release for release in releases if release not in RELEASES]
     if unknown:
         raise UsageError(f"release {unknown[0]!r} is not known: use {' or '.join(RELEASES)}")
-    verdict = verify_config(file, releases or tuple(RELEASES))
+    verdict = verify_config(file, releases or tuple(RELEASES), _execution(jobs))
     if as_json:
         print_json(verdict.to_json())
     else:
-        for name, count in verdict.pictures.items():
-            buckets = ", ".join(f"{bucket}: {number}" for bucket, number in sorted(verdict.buckets[name].items()))
-            click.echo(f"{name}: {count} pictures ({buckets})")
-        for note in verdict.notes:
-            click.echo(f"  {note}")
-        for fault in verdict.faults:
-            click.echo(str(fault))
-        click.echo(
-            f"not proved: {len(verdict.faults)} faults"
-            if verdict.faults
-            else "proved: every picture is trained pixel by pixel as written"
-        )
+        print_verdict(verdict, verbose)
     ctx.exit(1 if verdict.faults else 0)
 
 
-def _check_files(concept: Concept) -> list[Finding]:
-    from datakit.backend.checks import check_dataset
-    from datakit.backend.simpletuner import stale_files
+def _folders(datasets: Sequence[Path]) -> list[Path]:
+    """Return the datasets to use; where none is named, say so if there are copies of it that are now older."""
+    from datakit.store import read_origin
 
-    with _progress(len(concept.records), "checking files") as bar:
-        return check_dataset(concept, stale_files(concept), bar.update)
+    folders = chosen(datasets)
+    if not datasets:
+        copies = folders[0].with_name(f"{folders[0].resolve().name}_shuffled")
+        origin = read_origin(copies)
+        if origin is not None and origin.source == str(folders[0].resolve()):
+            click.echo(f"{copies}/ was shuffled before that: run datakit shuffle again, or name it to use it", err=True)
+    return folders
+
+
+def _execution(jobs: int | None) -> Execution:
+    from datakit.stage import Execution
+
+    return Execution(jobs=jobs or cores(), progress=progress_bar)
+
+
+def _look(concept: Concept, jobs: int | None, compared: bool = False) -> tuple[list[Finding], dict[str, Look]]:
+    """Look at every file of a dataset; return what is wrong with it, and what was seen of its pictures."""
+    from datakit.backend.checks import check_dataset, list_files
+    from datakit.backend.likeness import compared_names
+    from datakit.backend.looks import look_at_all
+    from datakit.backend.simpletuner_files import stale_files
+
+    files = list_files(concept.folder)
+    looks = look_at_all(concept.folder, files, _execution(jobs), compared_names(concept) if compared else frozenset())
+    return check_dataset(concept, files, looks, stale_files(concept.folder, concept.id)), looks
 
 
 def _enlarged(concept: Concept) -> list[Finding]:
     from datakit.backend.checks import Finding
 
+    remedy = "take a larger source, or leave it out"
     return [
-        Finding(
-            "upscaled",
-            record.output,
-            f"was enlarged {record.scale:.2f} times",
-            "take a larger source, or leave it out",
-            refused=False,
-        )
+        Finding("upscaled", record.output, "enlarged", remedy, f"{record.scale:.2f} times", refused=False)
         for record in concept.originals
         if record.scale is not None and record.scale > _ENLARGED
     ]
 
 
-def _mend(folders: Sequence[Path]) -> None:
+def _mend(folders: Sequence[Path], verbose: bool) -> None:
     from datakit.backend.mend import mend_captions
 
     for folder in folders:
         mended = mend_captions(folder)
         for words, names in (("mended", mended.cleaned), ("took into the manifest, as edited by hand,", mended.adopted)):
             if names:
-                click.echo(
-                    f"{folder}: {words} {len(names)} captions: {' '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}",
-                    err=True,
-                )
-        for name, reason in mended.left:
-            click.echo(f"{folder}: {name} cannot be mended: {reason}", err=True)
-
-
-def _print_findings(findings: Sequence[tuple[Concept, Finding]], err: bool = False) -> None:
-    """Print findings by kind, the first ones of each."""
-    kinds: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for concept, finding in findings:
-        kinds[concept.name, finding.kind].append(finding)
-    for (name, _), group in kinds.items():
-        for finding in group[:_SHOWN]:
-            click.echo(f"{name}: {finding}", err=err)
-        if len(group) > _SHOWN:
-            click.echo(f"{name}: and {len(group) - _SHOWN} more of this kind (--json lists all)", err=err)
-
-
-def _print_epoch(concepts: Sequence[Concept], steps_an_epoch: int, loads: Sequence[Any]) -> None:
-    for concept in concepts:
-        for note in concept.notes:
-            click.echo(f"{concept.name}: {note}")
-    for load in loads:
-        mark = "  too small" if load.too_small else ""
-        click.echo(
-            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} pictures x {load.passes}: {load.real} micro-batches, {load.padded} padded samples{mark}"
-        )
-    click.echo(f"one real epoch takes {steps_an_epoch} optimizer steps")
-
-
-def _plain(concept: Concept, finding: Finding) -> dict[str, Any]:
-    names = ("kind", "path", "problem", "remedy", "refused")
-    return {"dataset": str(concept.folder)} | {name: getattr(finding, name) for name in names}
-
-
-def _progress(total: int, what: str) -> AbstractContextManager[Any]:
-    """Return a progress bar on stderr, none where that is no terminal."""
-    from tqdm import tqdm
-
-    bar: AbstractContextManager[Any] = tqdm(total=total, desc=what, unit="picture", disable=None, leave=False)
-    return bar
+                click.echo(f"{folder}: {words} {len(names)} captions: {few(names, verbose)}", err=True)
+        print_grouped([(f"{folder}: cannot be mended: {reason}", name, "") for name, reason in mended.left], verbose, err=True)

@@ -8,11 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from datakit.backend.checks import Finding, check_dataset, list_files
+from datakit.backend.concept import read_concept
+from datakit.backend.looks import look_at_all
+from datakit.backend.simpletuner_files import stale_files
 from datakit.buckets import BUCKETS
 from datakit.geometry import Size
 from datakit.manifest import MANIFEST, METADATA, Record, to_line
+from datakit.store import Origin, Store
 
 MakeDataset = Callable[..., Path]
+
+
+def findings_of(folder: Path) -> list[Finding]:
+    """Check a dataset as the commands do."""
+    concept, files = read_concept(folder), list_files(folder)
+    return check_dataset(concept, files, look_at_all(folder, files), stale_files(folder, concept.id))
 
 
 def sha256(path: Path) -> str:
@@ -40,9 +51,12 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
         copies: int = 1,
         lines: int | Sequence[int] = 1,
         scale: float | None = None,
+        stage: str = "crop",
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
+        with Store(folder) as store:
+            store.remember_origin(Origin(stage, str(tmp_path / "src")))
         records, metadata = [], []
         for number, bucket in enumerate(buckets):
             count = lines if isinstance(lines, int) else lines[number]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from datakit.backend.accelerate import accelerate_yaml
 from datakit.backend.concept import Concept
-from datakit.backend.simpletuner import CaptionShuffle, emit, to_json
+from datakit.backend.simpletuner import emit, to_json
 from datakit.backend.simpletuner_config import PRESETS, config_to_json, launcher_env, trainer_config
+from datakit.backend.simpletuner_entry import CaptionShuffle
 from datakit.backend.training import Batching, concept_loads, plan_training
 from datakit.buckets import BUCKETS
 from datakit.manifest import Record

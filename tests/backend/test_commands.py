@@ -16,7 +16,11 @@ from datakit.cli.backend import backend, check, verify
 from datakit.cli.config import config
 from datakit.cli.steps import steps
 from datakit.errors import UsageError
+from datakit.geometry import Size
 from datakit.last import remember
+from datakit.shuffle import shuffle_folder
+from datakit.store import Origin, Store
+from datakit.variants import ShuffleOptions
 
 
 @pytest.fixture
@@ -43,6 +47,22 @@ def test_without_a_dataset_the_last_stage_s_is_taken_and_the_file_is_proved(run,
     assert "proved" in run(verify).stdout
 
 
+def test_copies_older_than_the_last_crop_are_mentioned(run, make_dataset, tmp_path):
+    folder, copies = make_dataset(), make_dataset("out_shuffled", copies=2)
+    with Store(copies) as store:
+        store.remember_origin(Origin("shuffle", str(folder)))
+    remember(tmp_path, "crop", folder)
+    assert "out_shuffled/ was shuffled before that" in run(backend, "--cache-root", "cache").stderr
+    assert "out_shuffled" not in run(backend, folder, "--cache-root", "cache").stderr
+
+
+def test_ways_out_that_cut_a_quarter_off_are_left_out(run, make_dataset):
+    folder = make_dataset(buckets=[BUCKETS[0]] * 6 + [Size(1472, 704), BUCKETS[1]])
+    ways = json.loads(run(check, folder, "--batch-size", 6, "--json", exit_code=1).stdout)["ways_out"]
+    assert any("1152x896: move" in way for way in ways)
+    assert not any("1472x704: move" in way for way in ways)
+
+
 def test_without_any_dataset_the_user_is_told_to_name_one(run):
     with pytest.raises(UsageError, match="name the folder"):
         run(backend, "--cache-root", "cache")
@@ -55,11 +75,21 @@ def test_stdout_holds_the_file_and_nothing_else(run, make_dataset):
     assert report["entries"] == [{"id": read_concept(folder).id, "pictures": 2, "passes": 1}]
 
 
+def test_captions_that_shuffle_left_out_are_trained_and_mentioned(run, make_dataset, tmp_path):
+    folder = make_dataset(buckets=BUCKETS[:2])
+    shuffle_folder(folder, tmp_path / "copies", ShuffleOptions(repeats=4, drop_caption=0.5))
+    empty = sum(path.stat().st_size == 0 for path in (tmp_path / "copies").glob("*.txt"))
+    assert 0 < empty < 8
+    assert f"{empty} of 8 copies have an empty caption" in run(backend, "copies", "--cache-root", "cache").stdout
+    run(verify)
+    assert run(check, "copies", "--fix", "--json").exit_code == 0
+
+
 def test_a_faulty_dataset_is_refused_until_it_is_fixed(run, make_dataset, tmp_path):
     folder = make_dataset(buckets=BUCKETS[:2])
     (folder / "p00.txt").write_bytes(b"\xef\xbb\xbfa, b\r\n")
     result = run(backend, folder, "--cache-root", "cache", exit_code=1)
-    assert "p00.txt: has a byte order mark and carriage returns: run `datakit check --fix`" in result.stderr
+    assert "out: a byte order mark and carriage returns: p00.txt\n  run `datakit check --fix`" in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "multidatabackend.json").exists()
     plain = json.loads(run(backend, folder, "--cache-root", "cache", "--json", exit_code=1).stdout)
@@ -102,9 +132,9 @@ def test_check_reports_files_content_and_training(run, make_dataset):
     (folder / "p00.txt").unlink()
     result = run(check, folder, "--batch-size", 6, "--trigger", "sks", exit_code=1)
     for words in (
-        "p00.jpg: has no caption",
-        "p01.txt: does not hold the trigger word 'sks'",
-        "p02.jpg: was enlarged 1.50 times",
+        "out: no caption: p00.jpg",
+        "without the trigger word 'sks': p01.txt, p02.txt",
+        "enlarged: p00.jpg (1.50 times), p01.jpg (1.50 times)",
         "1152x896      1 pictures x 1: 1 micro-batches, 5 padded samples  too small",
         "move its 1 pictures to 1024x1024",
         "one real epoch takes 2 optimizer steps",
@@ -122,7 +152,11 @@ def test_long_lists_are_cut_on_paper_and_whole_in_json(run, make_dataset):
     folder = make_dataset(buckets=[BUCKETS[0]] * 12)
     for caption in folder.glob("*.txt"):
         caption.unlink()
-    assert "and 2 more of this kind" in run(check, folder, exit_code=1).stdout
+    assert (
+        "no caption: p00.jpg, p01.jpg, p02.jpg, p03.jpg, p04.jpg and 7 more (-v lists all)\n"
+        in run(check, folder, exit_code=1).stdout
+    )
+    assert "p10.jpg, p11.jpg\n" in run(check, folder, "-v", exit_code=1).stdout
     assert len(json.loads(run(check, folder, "--json", exit_code=1).stdout)["findings"]) == 12
 
 

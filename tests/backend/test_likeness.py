@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from datakit.backend.checks import list_files
 from datakit.backend.concept import read_concept
-from datakit.backend.likeness import Look, find_likeness, near_pairs
+from datakit.backend.likeness import compared_names, find_likeness, near_pairs
+from datakit.backend.looks import look_at_all
 from datakit.backend.wording import check_wording, estimate_tokens, tokenizer_counter
 from datakit.buckets import BUCKETS
 from datakit.errors import UsageError
@@ -20,7 +22,13 @@ from tests.backend.conftest import draw, sha256
 
 
 def found(folder):
-    return [(finding.kind, finding.path) for finding in find_likeness(read_concept(folder))]
+    return [(finding.kind, finding.path) for finding in likeness_of(folder)[0]]
+
+
+def likeness_of(*folders):
+    concepts = [read_concept(folder) for folder in folders]
+    looks = [look_at_all(concept.folder, list_files(concept.folder), compared=compared_names(concept)) for concept in concepts]
+    return find_likeness(concepts, looks)
 
 
 def rehash(folder):
@@ -41,6 +49,20 @@ def test_the_same_and_the_recompressed_picture_are_found(make_dataset):
     assert found(folder) == [("duplicate", "p01.jpg"), ("near-duplicate", "p03.jpg")]
 
 
+def test_pictures_alike_in_two_datasets_are_found(make_dataset):
+    first, second = make_dataset("one", BUCKETS[:2]), make_dataset("two", BUCKETS[:3])
+    shutil.copy(first / "p01.jpg", second / "p02.jpg")
+    with Image.open(second / "p00.jpg") as image:
+        image.save(second / "p00.jpg", quality=60)
+    nothing, found_in_second = likeness_of(first, second)
+    assert nothing == []
+    assert {(finding.kind, finding.path, finding.detail.split(",")[0]) for finding in found_in_second} == {
+        ("near-duplicate", "p00.jpg", "one/p00.jpg"),
+        ("duplicate", "p01.jpg", "one/p01.jpg"),
+        ("duplicate", "p02.jpg", "one/p01.jpg"),
+    }
+
+
 def test_blur_is_found(make_dataset):
     folder = make_dataset(buckets=BUCKETS[:2])
     draw(folder / "p01.jpg", BUCKETS[1], 1, blur=6)
@@ -49,13 +71,12 @@ def test_blur_is_found(make_dataset):
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 20))
 def test_near_pairs_are_those_of_counting_bits(hashes, limit):
-    looks = [Look(str(number), value, 100.0) for number, value in enumerate(hashes)]
     expected = []
     for later in range(1, len(hashes)):
         distance, earlier = min(((hashes[earlier] ^ hashes[later]).bit_count(), earlier) for earlier in range(later))
         if distance <= limit:
-            expected.append((str(earlier), str(later), distance))
-    assert near_pairs(looks, limit) == expected
+            expected.append((earlier, later, distance))
+    assert near_pairs(hashes, limit) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,7 +98,9 @@ def test_long_captions_name_the_encoders_that_cut_them(make_dataset, words, fami
 
 def test_an_exact_counter_takes_the_place_of_the_estimate(make_dataset):
     findings = check_wording(read_concept(make_dataset(buckets=BUCKETS[:1])), "sdxl", counter=lambda text: 78)
-    assert [finding.problem for finding in findings] == ["takes 78 tokenizer tokens, of which CLIP sees 77"]
+    assert [(finding.problem, finding.detail) for finding in findings] == [
+        ("too long for the text encoders: CLIP sees 77 tokenizer tokens", "78")
+    ]
 
 
 def test_without_its_library_the_exact_counter_says_what_to_install(tmp_path):

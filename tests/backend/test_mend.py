@@ -7,13 +7,13 @@ import os
 import msgspec
 import pytest
 
-from datakit.backend.checks import check_dataset
 from datakit.backend.concept import read_concept
 from datakit.backend.mend import mend_captions
 from datakit.buckets import BUCKETS
 from datakit.errors import DatasetBusyError, UsageError
 from datakit.manifest import METADATA
 from datakit.store import Store
+from tests.backend.conftest import findings_of
 
 
 def test_captions_come_out_clean_and_known(make_dataset):
@@ -39,7 +39,7 @@ def test_captions_come_out_clean_and_known(make_dataset):
         b"by hand\nand more",
     ]
     after = read_concept(folder)
-    assert check_dataset(after) == []
+    assert findings_of(folder) == []
     assert [record.captions for record in after.records] == [1, 2, 1, 2, 1]
     assert after.id != before.id
     texts = [msgspec.json.decode(line)["text"] for line in (folder / METADATA).read_bytes().splitlines()]
@@ -74,7 +74,7 @@ def test_an_interrupted_mending_is_finished_by_the_next(make_dataset, monkeypatc
     monkeypatch.undo()
     mended = mend_captions(folder)
     assert (mended.adopted, mended.cleaned) == (["p00.txt"], ["p01.txt"])
-    assert check_dataset(read_concept(folder)) == []
+    assert findings_of(folder) == []
 
 
 def test_what_cannot_be_mended_is_left_and_named(make_dataset):
@@ -94,3 +94,11 @@ def test_a_dataset_in_use_or_unfinished_is_refused(make_dataset):
     (folder / ".datakit" / "journal.jsonl").write_bytes(msgspec.json.encode({"record": record, "text": "x"}) + b"\n")
     with pytest.raises(UsageError, match="interrupted run"):
         mend_captions(folder)
+
+
+def test_one_line_feed_at_the_end_stays(make_dataset):
+    folder = make_dataset(buckets=BUCKETS[:1])
+    (folder / "p00.txt").write_bytes(b"by hand\n")
+    assert mend_captions(folder).adopted == ["p00.txt"]
+    assert (folder / "p00.txt").read_bytes() == b"by hand\n"
+    assert findings_of(folder) == []

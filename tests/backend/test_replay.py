@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit.backend.replay import RELEASES, Resizing, bucket_name, replay_current, replay_recipe
-from datakit.backend.simpletuner import Entry, EntryOnFile, emit
+from datakit.backend.simpletuner import emit
+from datakit.backend.simpletuner_entry import Entry, EntryOnFile
 from datakit.buckets import BUCKETS
 from datakit.geometry import Size
 from tests.backend.golden_cases import CACHE, concept

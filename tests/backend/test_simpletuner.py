@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import msgspec
 import pytest
 
 from datakit.backend.concept import content_hash, read_concept, read_concepts
-from datakit.backend.simpletuner import CaptionShuffle, changed_sizes, emit, parse_settings, to_json
+from datakit.backend.simpletuner import changed_sizes, emit, to_json
+from datakit.backend.simpletuner_entry import CaptionShuffle
+from datakit.backend.simpletuner_settings import parse_settings
 from datakit.buckets import BUCKETS
 from datakit.errors import UsageError
 from tests.backend.golden_cases import CACHE, concept
@@ -70,7 +73,7 @@ def test_each_concept_has_its_own_repeats(make_dataset):
         read_concepts(folders, names=["x"])
 
 
-@pytest.mark.parametrize("options", [{"copies": 2}, {"lines": 2}])
+@pytest.mark.parametrize("options", [{"copies": 2}, {"lines": 2, "stage": "shuffle"}])
 def test_a_shuffled_dataset_is_not_shuffled_again(make_dataset, options):
     with pytest.raises(UsageError, match="shuffled already"):
         emit([read_concept(make_dataset(buckets=BUCKETS[:1], **options))], CACHE, shuffle=CaptionShuffle(count=5))
@@ -79,13 +82,27 @@ def test_a_shuffled_dataset_is_not_shuffled_again(make_dataset, options):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("disabled=False", "Expected `bool`, got `str`"),
-        ("probability=high", "Expected `float`, got `str`"),
-        ("vae_batch_size=2.5", "Expected `int`, got `float`"),
+        ("crop=False", "give true or false"),
+        ("probability=high", "give a number more than 0 and at most 1"),
+        ("probability=NaN", "give a number more than 0"),
+        ("probability=Infinity", "give a number more than 0"),
+        ("probability=1e999", "give a number more than 0"),
+        ("probability=0", "give a number more than 0"),
+        ("minimum_image_size=-1", "at least 0 and at most 16384"),
+        ("vae_batch_size=2.5", "give a whole number at least 1"),
+        ("vae_batch_size=0", "give a whole number at least 1"),
+        ("instance_prompt=", "give some text"),
         ("probabilty=1", "did you mean probability"),
-        ("repeats=3", "its own options"),
+        ("repeats=3", "use --repeats"),
+        ("disabled=true", "trains nothing"),
+        ("disabled=false", "trains nothing"),
+        ("disable_vae_cache=true", "stops at the first batch"),
+        ("csv_file=a.csv", "another kind"),
+        ("ignore_epochs=3", "does nothing with it"),
+        ("conditioning_data=x", "by hand"),
         ("crop", "write key=value"),
-        ("crop_aspect=wide", "Invalid enum value 'wide'"),
+        ("crop_aspect=wide", "give closest or preserve or random or square"),
+        ("conditioning=3", "JSON list or object"),
     ],
 )
 def test_settings_of_the_wrong_kind_are_refused(setting, message):
@@ -93,9 +110,54 @@ def test_settings_of_the_wrong_kind_are_refused(setting, message):
         parse_settings([setting])
 
 
+def test_captions_of_several_lines_alone_are_not_shuffled(make_dataset):
+    plain = read_concept(make_dataset(buckets=BUCKETS[:1], lines=3))
+    (entry,) = image_entries([plain], shuffle=CaptionShuffle(count=5))
+    assert entry["caption_shuffle"]["count"] == 5
+
+
+def test_two_folders_that_are_one_dataset_are_named(make_dataset, tmp_path):
+    folder = make_dataset(buckets=BUCKETS[:1])
+    shutil.copytree(folder, tmp_path / "copy" / "out")
+    with pytest.raises(UsageError, match=r"out and .*copy/out have the same name and the same content.*--repeats.*--id"):
+        emit(read_concepts([folder, tmp_path / "copy" / "out"]), CACHE)
+    assert len(emit(read_concepts([folder, tmp_path / "copy" / "out"], ["a", "b"]), CACHE)) == 3
+
+
+@pytest.mark.parametrize("inside", ["", "cache", "deep/er/cache"])
+def test_caches_inside_a_dataset_are_refused(make_dataset, tmp_path, inside):
+    folder = make_dataset(buckets=BUCKETS[:1])
+    (tmp_path / "link").symlink_to(folder)
+    for cache in (folder / inside, tmp_path / "link" / inside):
+        with pytest.raises(UsageError, match="name a folder outside it"):
+            emit([read_concept(folder)], cache)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        (
+            "maximum_aspect_ratio=1.5",
+            "2 pictures of 1472x704 would be dropped as too wide (aspect 2.09, maximum_aspect_ratio 1.5) by SimpleTuner current and 2024-10",
+        ),
+        ("minimum_aspect_ratio=1", "2 pictures of 768x1344 would be dropped as too narrow (aspect 0.57, minimum_aspect_ratio 1)"),
+        ("maximum_image_size=2", "needs target_downsample_size"),
+        ("minimum_image_size=7", "0 to 5 (megapixels)"),
+        ("skip_file_discovery=aspect", "stops without that step"),
+        ("skip_file_discovery=text,vae", "skip_file_discovery text vae: on a dataset"),
+        ("only_instance_prompt=true", "need an instance_prompt"),
+        ("crop_aspect=random", "crops every picture anew"),
+        ("resolution_type=pixel_area", "use area"),
+    ],
+)
+def test_settings_that_lose_pictures_or_that_the_trainer_refuses_are_named(setting, words):
+    out = concept("out")
+    assert any(words in sentence for sentence in changed_sizes(emit([out], CACHE, settings=[setting]), [out]))
+
+
 def test_settings_keep_their_type():
-    settings = ["disabled=true", "probability=1", "instance_prompt=5", "instance_prompt=a=b"]
-    assert parse_settings(settings) == {"disabled": True, "probability": 1, "instance_prompt": "a=b"}
+    settings = ["crop=false", "probability=1", "instance_prompt=5", "instance_prompt=a=b"]
+    assert parse_settings(settings) == {"crop": False, "probability": 1, "instance_prompt": "a=b"}
 
 
 def test_a_setting_that_breaks_the_proof_is_named():

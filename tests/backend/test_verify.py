@@ -54,6 +54,13 @@ def test_the_recipes_own_entry_is_not_proved_for_the_release_it_pins(config):
         ({"resolution_type": "pixel_area"}, "use area"),
         ({"crop_aspect": "random"}, "use preserve"),
         ({"minimum_image_size": 1.04}, "dropped as too small"),
+        ({"minimum_image_size": 6}, "0 to 5 (megapixels)"),
+        ({"maximum_image_size": 2}, "needs target_downsample_size"),
+        ({"maximum_image_size": 1024, "target_downsample_size": 2048}, "less than 20"),
+        ({"only_instance_prompt": True}, "need an instance_prompt"),
+        ({"skip_file_discovery": "vae,aspect"}, "stops without that step"),
+        ({"disable_vae_cache": True}, "stops at the first batch"),
+        ({"resolution": 0}, "is no size"),
     ],
 )
 def test_what_cannot_be_proved_is_named(config, keys, problem):
@@ -71,7 +78,95 @@ def test_files_that_the_trainer_does_not_take_are_named(config, tmp_path):
     (folder / "p00.jpg").rename(folder / "p00.JPG")
     (folder / "p01.jpg").write_bytes(b"x")
     (folder / "p02.txt").unlink()
-    assert [path for path, _ in faults(verify_config(config))] == ["p00.JPG", "p01.jpg", "p02.jpg"]
+    found = faults(verify_config(config))
+    assert ("p00.JPG", "an extension that the trainer does not see") in found
+    assert ("p02.jpg", "no caption") in found
+    assert {path for path, _ in found} == {"p00.JPG", "p00.jpg", "p01.jpg", "p02.jpg"}
+
+
+def test_limits_of_the_aspect_drop_pictures_by_name(config):
+    verdict = change(config, minimum_aspect_ratio=0.8, maximum_aspect_ratio=1.3)
+    assert faults(verdict) == [
+        (
+            "p02.jpg",
+            "896x1152 is dropped as too narrow (aspect 0.78, minimum_aspect_ratio 0.8) by SimpleTuner current and 2024-10",
+        ),
+        ("p03.jpg", "1216x832 is dropped as too wide (aspect 1.46, maximum_aspect_ratio 1.3) by SimpleTuner current and 2024-10"),
+    ]
+    assert change(config, minimum_aspect_ratio=0, maximum_aspect_ratio=0).faults == []
+
+
+def test_a_truncated_picture_is_a_fault_though_its_header_is_whole(config, tmp_path):
+    picture = tmp_path / "out" / "p01.jpg"
+    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
+    ((path, problem),) = faults(verify_config(config))
+    assert path == "p01.jpg"
+    assert "damaged" in problem
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"\xef\xbb\xbfa, b", "a byte order mark"),
+        (b"a\r\nb", "carriage returns"),
+        ("caf\xe9".encode("cp1252"), "an encoding other than UTF-8"),
+        (b"\n", "training stops at it"),
+        (b"", "trained without one"),
+    ],
+)
+def test_captions_are_checked_as_backend_does(config, tmp_path, data, problem):
+    (tmp_path / "out" / "p01.txt").write_bytes(data)
+    assert [(path, problem in text) for path, text in faults(verify_config(config))] == [("p01.txt", True)]
+
+
+def test_a_folder_without_a_manifest_is_checked_too(config, tmp_path):
+    folder = tmp_path / "out"
+    for name in ("manifest.jsonl", "metadata.jsonl"):
+        (folder / name).unlink()
+    assert verify_config(config).faults == []
+    (folder / "p00.txt").write_bytes(b"")
+    (folder / "p01.txt").write_bytes(b"a\r\n")
+    (folder / "p02.jpg").write_bytes((folder / "p02.jpg").read_bytes()[:3000])
+    (folder / "clip.gif").write_bytes(b"GIF89a")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "x.ppm").write_bytes(b"P6 1 1 255 abc")
+    (folder / "p03.png").write_bytes((folder / "p03.jpg").read_bytes())
+    verdict = verify_config(config)
+    assert [path for path, _ in faults(verdict)] == [".hidden/x.ppm", "clip.gif", "p01.txt", "p02.jpg", "p03.jpg"]
+    assert any("1 pictures have an empty caption file" in note for note in verdict.notes)
+
+
+def test_an_unfinished_run_is_a_fault(config, tmp_path):
+    (tmp_path / "out" / ".datakit" / "tmp" / "x").write_bytes(b"x")
+    assert faults(verify_config(config)) == [(".datakit", "an interrupted run")]
+
+
+def test_a_disabled_entry_is_noted_and_none_left_is_an_error(config):
+    first, text = json.loads(config.read_text())
+    config.write_text(json.dumps([first, first | {"id": "other", "cache_dir_vae": "/x", "disable": True}, text]))
+    verdict = verify_config(config)
+    assert verdict.faults == []
+    assert "other is disabled: the trainer leaves it out" in verdict.notes
+    config.write_text(json.dumps([first | {"disabled": True}, text]))
+    with pytest.raises(UsageError, match="no enabled"):
+        verify_config(config)
+
+
+def test_an_entry_without_pictures_is_a_fault(config, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert any("holds no picture" in text for _, text in faults(change(config, instance_data_dir=str(tmp_path / "empty"))))
+
+
+def test_a_file_that_the_trainer_refuses_as_a_whole(config, tmp_path):
+    first, text = json.loads(config.read_text())
+    inside = str(tmp_path / "out" / "vae")
+    second = first | {"id": "other", "text_embeds": "nowhere"}
+    config.write_text(json.dumps([first | {"cache_dir_vae": inside}, second | {"cache_dir_vae": inside}, text]))
+    words = " ".join(text for _, text in faults(verify_config(config)))
+    for expected in ("is another entry's too", "'nowhere' is no text_embeds entry", "lies inside the dataset"):
+        assert expected in words
+    config.write_text(json.dumps([first, first, text]))
+    assert "2 entries have this id" in faults(verify_config(config))[0][1]
 
 
 def test_what_the_trainer_lost_is_named(config, tmp_path):

@@ -1,0 +1,112 @@
+"""Print what `datakit backend`, `check` and `verify` found: each finding once, with the files that have it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from datakit.cli.shared import print_json
+
+if TYPE_CHECKING:
+    from datakit.backend.checks import Finding
+    from datakit.backend.concept import Concept
+    from datakit.backend.training import BucketLoad
+    from datakit.backend.verify import Fault, Verdict
+
+_PROVED = "proved: every picture is trained pixel by pixel as written"
+# Files named of those that have the same finding; -v and --json name all.
+_SHOWN = 5
+
+
+def print_verdict(verdict: Verdict, verbose: bool) -> None:
+    """Print what `datakit verify` found, and whether everything is proved."""
+    for name, count in verdict.pictures.items():
+        buckets = ", ".join(f"{bucket}: {number}" for bucket, number in sorted(verdict.buckets[name].items()))
+        click.echo(f"{name}: {count} pictures ({buckets})")
+    for note in verdict.notes:
+        click.echo(f"  {note}")
+    rows = [(f"{fault.entry}: {fault.problem}", _subject(fault), fault.remedy) for fault in verdict.faults]
+    print_grouped(rows, verbose, err=False)
+    click.echo(f"not proved: {len(rows)} faults" if rows else _PROVED)
+
+
+def print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence[str], as_json: bool, verbose: bool) -> None:
+    """Print why no file is written."""
+    if as_json:
+        print_json({"written": None, "findings": [plain(*pair) for pair in findings], "changed": list(changed)})
+        return
+    print_findings(findings, verbose, err=True)
+    for sentence in changed:
+        click.echo(sentence, err=True)
+    click.echo(f"nothing written: {len(findings) + len(changed)} findings", err=True)
+
+
+def print_written(written: Sequence[tuple[str, Concept]], shuffled: bool, err: bool) -> None:
+    """Print what was written, (id, dataset) each."""
+    from datakit.backend.simpletuner import CAPTION_SHUFFLE_SINCE
+
+    for name, concept in written:
+        often = "once" if concept.passes == 1 else f"{concept.passes} times"
+        size = f"{len(concept.records)} pictures in {len(concept.buckets)} buckets"
+        click.echo(f"{name}: {size}, each file seen {often} an epoch", err=err)
+        for note in concept.notes:
+            click.echo(f"  {note}", err=err)
+    if shuffled:
+        since = f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word"
+        click.echo(since, err=True)
+    click.echo(_PROVED, err=err)
+
+
+def print_findings(findings: Sequence[tuple[Concept, Finding]], verbose: bool, err: bool = False) -> None:
+    """Print findings, each with its dataset."""
+    rows = [(f"{concept.name}: {finding.problem}", _subject(finding), finding.remedy) for concept, finding in findings]
+    print_grouped(rows, verbose, err)
+
+
+def print_grouped(rows: Iterable[tuple[str, str, str]], verbose: bool, err: bool) -> None:
+    """Print (problem, file, remedy) once for each problem, with the first files that have it and one remedy."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for problem, subject, remedy in rows:
+        groups[problem, remedy].append(subject)
+    for (problem, remedy), subjects in groups.items():
+        named = [subject for subject in subjects if subject]
+        click.echo(f"{problem}: {few(named, verbose)}" if named else problem, err=err)
+        if remedy:
+            click.echo(f"  {remedy}", err=err)
+
+
+def few(names: Sequence[str], verbose: bool) -> str:
+    """Return the first names, or all of them, as one line."""
+    shown = names if verbose else names[:_SHOWN]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more (-v lists all)" if more else "")
+
+
+def _subject(finding: Finding | Fault) -> str:
+    return f"{finding.path} ({finding.detail})" if finding.path and finding.detail else finding.path or finding.detail
+
+
+def print_epoch(concepts: Sequence[Concept], steps_an_epoch: int, loads: Sequence[BucketLoad], ways: Sequence[str]) -> None:
+    """Print what one epoch is made of, and the ways out for buckets too small."""
+    for concept in concepts:
+        for note in concept.notes:
+            click.echo(f"{concept.name}: {note}")
+    for load in loads:
+        mark = "  too small" if load.too_small else ""
+        click.echo(
+            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} pictures x {load.passes}: {load.real} micro-batches, {load.padded} padded samples{mark}"
+        )
+    click.echo(f"one real epoch takes {steps_an_epoch} optimizer steps")
+    if ways:
+        click.echo("too small for one optimizer step; SimpleTuner stops, or drops them where a minimum size is set. Ways out:")
+        for way in ways:
+            click.echo(f"  {way}")
+
+
+def plain(concept: Concept, finding: Finding) -> dict[str, Any]:
+    """Return a finding as plain data for ``--json``."""
+    return {"dataset": str(concept.folder), **asdict(finding)}
