@@ -17,7 +17,7 @@ from datakit.buckets import BUCKETS, choose_bucket, enlargement, in_order, large
 from datakit.captions import Caption, read_caption
 from datakit.dataset import Found, Sample, find_source, output_stems, shared_stems
 from datakit.detect import check_available, face_detector, saliency_map
-from datakit.errors import CaptionError, PlanError, SampleError, TooSmallError, UsageError
+from datakit.errors import CaptionError, PlanError, SampleError, TooLargeError, TooSmallError, UsageError
 from datakit.execute import processes, serial
 from datakit.framing import FRAMINGS, Framing, cut_warnings, frame, kept_faces, slack
 from datakit.geometry import Box, Size
@@ -36,7 +36,7 @@ from datakit.images import (
     render,
 )
 from datakit.manifest import CropPlan, Face, Record, read_plan
-from datakit.report import Problem, Report
+from datakit.report import Problem, Report, counted
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.store import Origin, Store
 
@@ -189,7 +189,6 @@ def crop_folder(
     ]
     _check_detectors(options, plan is None)
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
-        store.remember_origin(Origin("crop", str(folder.resolve()), options.background))
         if plans is None and not execution.overwrite:
             tasks = [_honouring_hand(store, task, report) for task in tasks]
         make = partial(_make, options=options, temporary=store.temporary)
@@ -198,6 +197,7 @@ def crop_folder(
             tasks,
             {sample.id for sample in found.samples},
             make,
+            origin=Origin("crop", str(folder.resolve()), options.background),
             execution=execution,
             report=report,
             unseen=[path for path, _ in found.refused],
@@ -283,7 +283,7 @@ def _read_plans(path: Path, found: Found, report: Report) -> dict[str, tuple[int
             report.refused.append(Problem(plan.source, f"plan line {number}: no such picture in {report.source}"))
     left_out = len(samples - plans.keys())
     if left_out:
-        report.notes.append(f"{left_out} pictures are not in the plan: left alone")
+        report.notes.append(f"{counted(left_out, 'picture')} not in the plan: left alone")
     return plans
 
 
@@ -352,7 +352,7 @@ def _make(task: Task, options: CropOptions, temporary: Path) -> Made | NotMade:
 
 
 def _not_made(error: SampleError) -> NotMade:
-    refused = isinstance(error, (TooSmallError, CaptionError)) or "--max-pixels" in str(error)
+    refused = isinstance(error, (TooSmallError, TooLargeError, CaptionError))
     return NotMade(str(error), refused, error.factor if isinstance(error, TooSmallError) else None)
 
 

@@ -136,7 +136,7 @@ def backend(
     if output == "-":
         click.echo(content, nl=False)
     else:
-        write_files([(Path(output), content)], overwrite, quiet=as_json)
+        write_files([(Path(output), content)], overwrite, folders, quiet=as_json)
     summary = [(entry.id, concept) for entry, concept in zip(entries, concepts, strict=False)]
     if as_json and output != "-":
         print_json(

@@ -245,7 +245,8 @@ def write(
     from datakit.backend.simpletuner_config import REMOVED, config_to_json, launcher_env, trainer_config
     from datakit.backend.training import Batching
 
-    training = work_out(datasets, repeats, counts, batch_size, gpus, accumulate, epochs, steps)
+    folders = chosen(datasets) if datasets or not counts else []
+    training = work_out(folders, repeats, counts, batch_size, gpus, accumulate, epochs, steps)
     batching = Batching(batch_size, gpus, accumulate)
     filled = trainer_config(preset, training, batching, backend_config, output_dir, validation_prompt, learning_rate)
     files = []
@@ -257,7 +258,7 @@ def write(
         click.echo(config_to_json(filled), nl=False)
     else:
         files.insert(0, (Path(output), config_to_json(filled)))
-    write_files(files, overwrite, quiet=output == "-")
+    write_files(files, overwrite, folders, quiet=output == "-")
     for option, instead in REMOVED.items():
         click.echo(f"left out {option}: {instead}", err=True)
     if output != "-":
@@ -312,13 +313,28 @@ def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> Non
     ctx.exit(1 if any(notice.kind != "launcher" for notice in notices) else 0)
 
 
-def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: bool = False) -> None:
-    """Write files all at once or none: a file that is not as datakit wrote it stops it before anything is written."""
+def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: Sequence[Path] = (), quiet: bool = False) -> None:
+    """Write files all at once or none: one that is not as datakit wrote it, or would lie in a source, stops it before."""
+    from contextlib import nullcontext
+
+    from datakit.errors import UsageError
+    from datakit.last import one_at_a_time, source_around
+
+    here = Path.cwd()
+    for path, _ in files:
+        source = source_around(path, datasets)
+        if source:
+            raise UsageError(f"{path} would lie in {source}, a source, where nothing is ever changed: write elsewhere")
+    noted = source_around(here, datasets) is None
+    with one_at_a_time(here) if noted else nullcontext():
+        _write_files(files, overwrite, here, noted, quiet)
+
+
+def _write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, here: Path, noted: bool, quiet: bool) -> None:
     from datakit.errors import UsageError
     from datakit.last import is_ours, remember_file
     from datakit.manifest import write_atomically
 
-    here = Path.cwd()
     for path, content in files:
         if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(here, path):
             raise UsageError(
@@ -329,5 +345,6 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: boo
             write_atomically(path, content)
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-        remember_file(here, path, content)
+        if noted:
+            remember_file(here, path, content)
         click.echo(f"wrote {path}", err=quiet)

@@ -31,8 +31,16 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--overwrite", is_flag=True, help="Make everything anew and replace files that are in the way.")
     @click.option("--prune", is_flag=True, help="Delete outputs whose source is gone.")
     @click.option("--verify", is_flag=True, help="Hash every file instead of trusting size and time of change.")
+    @click.option(
+        "--strict",
+        is_flag=True,
+        help="All or nothing: write only if no picture is refused and none fails, else exit with 1. All are made first "
+        "and then moved into place, which only a failing disk or a kill can still cut short.",
+    )
     @functools.wraps(command)
-    def wrapped(*, jobs: int | None, timeout: float, overwrite: bool, prune: bool, verify: bool, **options: Any) -> Any:
+    def wrapped(
+        *, jobs: int | None, timeout: float, overwrite: bool, prune: bool, verify: bool, strict: bool, **options: Any
+    ) -> Any:
         from datakit.stage import Execution
 
         execution = Execution(
@@ -41,6 +49,7 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
             overwrite=overwrite,
             prune=prune,
             verify=verify,
+            strict=strict,
             progress=progress_bar,
         )
         return command(execution=execution, **options)
@@ -69,6 +78,8 @@ def print_json(value: Any, err: bool = False) -> None:
 
 def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool = False) -> None:
     """Print what a run did: a summary for people, or all of it as JSON."""
+    from datakit.report import counted
+
     if as_json:
         print_json(report.to_json(), err)
         return
@@ -92,7 +103,7 @@ def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool
     for name, value in report.table.items():
         say(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
     if report.faces_cut:
-        say(f"{len(report.faces_cut)} pictures whose largest face is not whole:")
+        say(f"{counted(len(report.faces_cut), 'picture')} whose largest face is not whole:")
         _list(say, [f"{source}: {kept:.0%} of the face kept" for source, kept in report.faces_cut], verbose)
     for title, problems, colour in (("refused", report.refused, "yellow"), ("failed", report.failed, "red")):
         if problems:
@@ -100,7 +111,7 @@ def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool
             _list(say, _reasons(problems), verbose)
     if report.removed:
         ending = "deleted" if report.pruned else "kept; --prune deletes them"
-        say(f"{len(report.removed)} outputs whose source is gone ({ending}):")
+        say(f"{counted(len(report.removed), 'output')} whose source is gone ({ending}):")
         _list(say, report.removed, verbose)
     for note in report.notes:
         say(f"note: {note}")
@@ -112,15 +123,19 @@ def _reasons(problems: list[Problem]) -> list[str]:
 
 
 def _warnings(say: Callable[[str], None], report: Report, verbose: bool) -> None:
+    from datakit.report import counted
+
     if not report.warnings:
         return
     if verbose:
-        say(f"{len(report.warnings)} warnings:")
+        say(f"{counted(len(report.warnings), 'warning')}:")
         for source, warning in report.warnings:
             say(f"  {source}: {warning}")
     else:
         pictures = len({source for source, _ in report.warnings})
-        say(f"{len(report.warnings)} warnings on {pictures} pictures (-v lists them; manifest.jsonl keeps them)")
+        say(
+            f"{counted(len(report.warnings), 'warning')} on {counted(pictures, 'picture')} (-v lists them; manifest.jsonl keeps them)"
+        )
 
 
 def _list(say: Callable[[str], None], lines: list[str], verbose: bool) -> None:
