@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import DatasetBusyError, UsageError
-from datakit.manifest import write_atomically
+from datakit.manifest import NOT_JSON, write_atomically
 from datakit.store import source_folders
 
 # Seconds that a run waits for another one that writes a few small files.
@@ -50,7 +50,7 @@ def last_dataset(folder: Path) -> tuple[Path, str]:
     """
     try:
         last = msgspec.json.decode((folder / STATE_FOLDER / "last.json").read_bytes(), type=_Last)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_JSON):
         raise UsageError("no dataset named, and none was written from this folder before: name the folder to use") from None
     dataset = Path(last.dataset)
     if not dataset.is_dir():
@@ -94,5 +94,5 @@ def is_ours(folder: Path, path: Path) -> bool:
 def _files(folder: Path) -> dict[str, str]:
     try:
         return msgspec.json.decode((folder / STATE_FOLDER / "files.json").read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_JSON):
         return {}

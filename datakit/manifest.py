@@ -21,8 +21,12 @@ from datakit.geometry import Area, Box, Size
 MANIFEST = "manifest.jsonl"
 METADATA = "metadata.jsonl"
 
+# What msgspec raises for bytes that are not the JSON wanted.
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # What a picture of a dataset may be called, since captions are found by the stem they share.
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+# No picture format counts further.
+_LONGEST = 2**31
 
 Anchor = Literal["face", "saliency", "center", "manual"]
 
@@ -152,7 +156,7 @@ def parse_record(line: bytes, where: str) -> Record:
     """
     try:
         record = _RECORDS.decode(line)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise PlanError(f"{where}: no record: {error}") from None
     for name in (record.output, record.caption, record.source):
         if name is not None and not is_relative(name):
@@ -162,8 +166,10 @@ def parse_record(line: bytes, where: str) -> Record:
         raise PlanError(f"{where}: output {record.output!r} is no picture that datakit writes ({' '.join(PICTURE_SUFFIXES)})")
     if record.caption not in (None, f"{stem}.txt"):
         raise PlanError(f"{where}: caption {record.caption!r} does not go with {record.output!r}: only {stem + '.txt'!r} does")
-    if min(record.bucket) < 1:
-        raise PlanError(f"{where}: bucket {Size(*record.bucket)} is no size of a picture: both sides are at least 1")
+    if not (min(record.bucket) >= 1 and max(record.bucket) < _LONGEST):
+        raise PlanError(
+            f"{where}: bucket {Size(*record.bucket)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels"
+        )
     return record
 
 
@@ -215,7 +221,7 @@ def read_plan(path: Path) -> Iterator[tuple[int, CropPlan]]:
                     continue
                 try:
                     plan = _PLANS.decode(line)
-                except msgspec.DecodeError as error:
+                except NOT_JSON as error:
                     raise PlanError(f"{path}, line {number}: no crop plan: {error}") from None
                 if not is_relative(plan.source):
                     raise PlanError(f"{path}, line {number}: source {plan.source!r} is not a path inside the source folder")

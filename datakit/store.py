@@ -26,7 +26,16 @@ from filelock import FileLock, Timeout
 from datakit.dataset import STATE_FOLDER, fold
 from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
 from datakit.links import place
-from datakit.manifest import MANIFEST, METADATA, PICTURE_SUFFIXES, Record, check_recorded_once, parse_record, write_atomically
+from datakit.manifest import (
+    MANIFEST,
+    METADATA,
+    NOT_JSON,
+    PICTURE_SUFFIXES,
+    Record,
+    check_recorded_once,
+    parse_record,
+    write_atomically,
+)
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT) WITHOUT ROWID"
 _FINGERPRINTS = "seen.sqlite"
@@ -48,7 +57,7 @@ def read_origin(dataset: Path) -> Origin | None:
     """Return where a dataset came from; None where nothing is known."""
     try:
         return msgspec.json.decode((dataset / STATE_FOLDER / _ORIGIN).read_bytes(), type=Origin)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_JSON):
         return None
 
 
@@ -437,7 +446,7 @@ class Store:
         if path.exists():
             with path.open("rb") as lines:
                 for line in lines:
-                    with suppress(msgspec.DecodeError):
+                    with suppress(*NOT_JSON):
                         before[_NAME.decode(line).file_name] = line
         for output in outputs:
             path, offset, length = self._known[output]
@@ -499,7 +508,7 @@ class Store:
                 where = f"{self._journal_path}, line {number}"
                 try:
                     record = parse_record(bytes(_ENTRY.decode(line).record), where)
-                except msgspec.DecodeError as error:
+                except NOT_JSON as error:
                     raise PlanError(f"{where}: no entry of a journal: {error}; delete the file and run again") from None
                 former.setdefault(record.output, self._known.get(record.output))
                 self._known[record.output] = (self._journal_path, offset, len(line))

@@ -14,7 +14,7 @@ import msgspec
 from datakit.captions import decode_caption
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import CaptionError, UsageError
-from datakit.manifest import MANIFEST, METADATA, Record, read_manifest, to_line, write_atomically
+from datakit.manifest import MANIFEST, METADATA, NOT_JSON, Record, read_manifest, to_line, write_atomically
 from datakit.store import Store
 
 
@@ -111,7 +111,7 @@ def _metadata(folder: Path, records: Iterable[Record], texts: dict[str, str]) ->
     before: dict[str, bytes] = {}
     if (folder / METADATA).exists():
         for line in (folder / METADATA).read_bytes().splitlines(keepends=True):
-            with suppress(msgspec.DecodeError):
+            with suppress(*NOT_JSON):
                 before[msgspec.json.decode(line, type=_Line).file_name] = line
     for record in records:
         if record.output in texts:

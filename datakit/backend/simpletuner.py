@@ -22,6 +22,7 @@ from msgspec import UNSET, UnsetType
 from datakit.backend.concept import Concept, captions_hash
 from datakit.backend.replay import RELEASES, Resizing
 from datakit.errors import UsageError
+from datakit.manifest import NOT_JSON
 
 # Families whose sizes are multiples of 64 and whose canvas is not limited below the eight sizes.
 FAMILIES = ("sd3", "sdxl", "flux")
@@ -272,7 +273,7 @@ def read_entries(path: Path) -> list[EntryOnFile]:
         entries = msgspec.json.decode(path.read_bytes(), type=list[EntryOnFile])
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise UsageError(f"{path} is no list of dataset entries: {error}") from None
     return [entry for entry in entries if entry.dataset_type == "image" and entry.type == "local" and not entry.disabled]
 
@@ -331,6 +332,6 @@ def bucketed_pictures(entry: EntryOnFile) -> tuple[set[str] | None, set[str] | N
             bucketed = {path for paths in buckets.values() for path in paths}
         if metadata.exists():
             known = set(msgspec.json.decode(metadata.read_bytes(), type=dict[str, Any]))
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise UsageError(f"the trainer's files in {folder} cannot be read ({error}): wait until it has written them") from error
     return bucketed, known

@@ -286,6 +286,7 @@ def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> Non
 
     from datakit.backend.envfile import config_to_env, env_to_config
     from datakit.errors import UsageError
+    from datakit.manifest import NOT_JSON
 
     try:
         text = file.read_text(encoding="utf-8")
@@ -295,7 +296,7 @@ def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> Non
     if file.suffix.lower() == ".json":
         try:
             options = msgspec.json.decode(text, type=dict[str, str | int | float | bool])
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise UsageError(f"{file} is no config.json of plain values: {error}") from None
         environment, notices = config_to_env(options)
         content = environment.encode()
