@@ -6,11 +6,12 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from datakit import CropOptions, Execution, crop_folder
 from datakit.augment import parse_augmentations
@@ -70,12 +71,21 @@ def run(name: str, source: Path, out: Path, *more: str, before: list[str] | None
     return finish(start([*arguments(name, source, out), *more], out.parent, before))
 
 
+def invoke(words: list[str], cwd: Path) -> Result:
+    """Run ``datakit`` in this process; an error that nobody foresaw is raised."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with contextlib.chdir(cwd):
+            return CliRunner().invoke(main, words, catch_exceptions=False)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
 def again(name: str, source: Path, out: Path, execution: Execution = Execution()) -> tuple[int, str]:
     """Run a command of the table in this process, which takes less time than to start one."""
     plain = CropOptions(upscale=3, detector="none", saliency="none")
     if name == "backend":
-        with contextlib.chdir(out.parent):
-            ended = CliRunner().invoke(main, arguments(name, source, out), catch_exceptions=False)
+        ended = invoke(arguments(name, source, out), out.parent)
         return ended.exit_code, ended.output
     if name == "crop":
         report = crop_folder(source, out, plain, execution=execution)

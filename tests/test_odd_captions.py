@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
-from tests.commands import finish, start
+from tests.commands import finish, invoke, start
 
 LONG = "word, " * 170_000  # a megabyte
 
@@ -85,12 +86,6 @@ def test_what_shuffle_writes_has_nothing_left_for_check_to_mend(chain):
 
 @pytest.mark.parametrize("oddity", ODD)
 def test_the_same_put_into_a_dataset_by_hand_is_found_and_mended_or_left(corpus, tmp_path, oddity):
-    import shutil
-
-    from click.testing import CliRunner
-
-    from datakit.cli import main
-
     data, caption = ODD[oddity]
     dataset = tmp_path / "dataset"
     dataset.mkdir()
@@ -100,8 +95,8 @@ def test_the_same_put_into_a_dataset_by_hand_is_found_and_mended_or_left(corpus,
     (dataset / "manifest.jsonl").write_text(next(line for line in lines if '"fig0.jpg"' in line) + "\n")
     (dataset / "fig0.txt").write_bytes(data)
     backend = ["backend", str(dataset), "--cache-root=/cache", f"--output={tmp_path / 'b.json'}"]
-    assert CliRunner().invoke(main, backend, catch_exceptions=False).exit_code == 1
+    assert invoke(backend, tmp_path).exit_code == 1
     assert not (tmp_path / "b.json").exists()
-    ended = CliRunner().invoke(main, [*backend, "--fix"], catch_exceptions=False)
+    ended = invoke([*backend, "--fix"], tmp_path)
     assert ended.exit_code == (0 if caption is not None else 1), ended.output
     assert (dataset / "fig0.txt").read_bytes() == (data if caption is None else caption.encode())
