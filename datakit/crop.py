@@ -18,7 +18,7 @@ from datakit.buckets import BUCKETS, choose_bucket, enlargement, in_order, large
 from datakit.captions import Caption, decode_caption, read_caption
 from datakit.dataset import Found, Sample, find_source, output_stems, shared_stems
 from datakit.detect import check_available, face_detector, saliency_map
-from datakit.errors import CaptionError, PlanError, SampleError, TooSmallError, UsageError
+from datakit.errors import CaptionError, PlanError, SampleError, TooLargeError, TooSmallError, UsageError
 from datakit.execute import processes, serial
 from datakit.framing import FRAMINGS, Framing, cut_warnings, frame, kept_faces, slack
 from datakit.geometry import Box, Size
@@ -38,7 +38,7 @@ from datakit.images import (
 )
 from datakit.last import remember_report
 from datakit.manifest import CropPlan, Face, Record, read_plan
-from datakit.report import Problem, Report
+from datakit.report import Problem, Report, counted
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.store import Origin, Store
 
@@ -182,6 +182,8 @@ def crop_folder(
     """
     if plan is not None and apply_overrides:
         raise UsageError("a plan and the overrides of the review both decide the windows: apply one of them")
+    if apply_overrides and execution.strict:
+        raise UsageError("a strict run refuses or writes all, the review is applied picture by picture: apply it first")
     folder, target = Path(source), Path(output)
     found = find_source(folder, target)
     report = Report("crop", str(folder), str(target))
@@ -201,7 +203,6 @@ def crop_folder(
     _check_detectors(options, plan is None)
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
         amendments = Amendments(store, apply_overrides, execution.overwrite, options.key, report)
-        store.remember_origin(Origin("crop", str(folder.resolve()), options.background))
         wanted, settled = amendments.follow(tasks)
         if plans is None and not execution.overwrite:
             wanted = [task if task.source in settled else _honouring_hand(store, task, report) for task in wanted]
@@ -211,12 +212,14 @@ def crop_folder(
             wanted,
             {sample.id for sample in found.samples},
             make,
+            origin=Origin("crop", str(folder.resolve()), options.background),
             execution=execution,
             report=report,
             unseen=[path for path, _ in found.refused],
         )
-        amendments.finish(tasks)
-        remember_report(target, report, asdict(options))
+        if not report.withheld:
+            amendments.finish(tasks)
+            remember_report(target, report, asdict(options))
     return report
 
 
@@ -298,7 +301,7 @@ def _read_plans(path: Path, found: Found, report: Report) -> dict[str, tuple[int
             report.refused.append(Problem(plan.source, f"plan line {number}: no such picture in {report.source}"))
     left_out = len(samples - plans.keys())
     if left_out:
-        report.notes.append(f"{left_out} pictures are not in the plan: left alone")
+        report.notes.append(f"{counted(left_out, 'picture')} not in the plan: left alone")
     return plans
 
 
@@ -368,7 +371,7 @@ def _make(task: Task, options: CropOptions, temporary: Path) -> Made | NotMade:
 
 
 def _not_made(error: SampleError) -> NotMade:
-    refused = isinstance(error, (TooSmallError, CaptionError)) or "--max-pixels" in str(error)
+    refused = isinstance(error, (TooSmallError, TooLargeError, CaptionError))
     return NotMade(str(error), refused, error.factor if isinstance(error, TooSmallError) else None)
 
 

@@ -7,7 +7,8 @@ DatakitError
     WeightsError (RuntimeError)     a detector's weights are missing or altered
     PlanError (ValueError)          a line of a plan or a manifest cannot be used
     SampleError (ValueError)        one sample cannot be used; the run goes on
-        PictureError                its picture cannot be read or is not allowed
+        PictureError                its picture cannot be read
+            TooLargeError           or has more pixels than are allowed
         TooSmallError               its picture would have to be enlarged beyond the limit
         CaptionError                its caption cannot be read or is required and missing
 """
@@ -45,6 +46,10 @@ class SampleError(DatakitError, ValueError):
 
 class PictureError(SampleError):
     """A picture cannot be read, or is larger than allowed."""
+
+
+class TooLargeError(PictureError):
+    """A picture has more pixels than are allowed; it was not decoded."""
 
 
 class TooSmallError(SampleError):

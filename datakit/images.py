@@ -21,7 +21,7 @@ import numpy as np
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
 
-from datakit.errors import PictureError, UsageError
+from datakit.errors import PictureError, TooLargeError, UsageError
 from datakit.geometry import Box, Size
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def _open(data: bytes, formats: tuple[str, ...], max_pixels: int | None) -> Imag
     finally:
         Image.MAX_IMAGE_PIXELS = before
     if max_pixels is not None and image.width * image.height > max_pixels:
-        raise PictureError(f"{image.width}x{image.height} is more than {max_pixels} pixels (--max-pixels raises the limit)")
+        raise TooLargeError(f"{image.width}x{image.height} is more than {max_pixels} pixels (--max-pixels raises the limit)")
     return image
 
 

@@ -6,18 +6,23 @@ All of it is kept in the ``.datakit`` of that folder.
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from filelock import FileLock, Timeout
 
 from datakit.dataset import STATE_FOLDER
-from datakit.errors import UsageError
-from datakit.manifest import write_atomically
+from datakit.errors import DatasetBusyError, UsageError
+from datakit.manifest import NOT_JSON, write_atomically
 from datakit.report import Problem, Report
+from datakit.store import source_folders
 
 _REPORT = "report.json"
+# Seconds that a run waits for another one that writes a few small files.
+_PATIENCE = 10
 
 
 class _Last(msgspec.Struct):
@@ -44,12 +49,20 @@ def last_report(dataset: Path) -> LastReport | None:
     """Return what the last run on a dataset reported; None where nothing is known."""
     try:
         return msgspec.json.decode((dataset / STATE_FOLDER / _REPORT).read_bytes(), type=LastReport)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_JSON):
         return None
 
 
+def source_around(path: Path, datasets: Iterable[Path]) -> Path | None:
+    """Return the source folder of these datasets in which a path lies: nothing is ever written there."""
+    place = path.resolve()
+    return next((folder for dataset in datasets for folder in source_folders(dataset) if place.is_relative_to(folder)), None)
+
+
 def remember(folder: Path, stage: str, dataset: Path) -> None:
-    """Note that a stage run from a folder wrote a dataset; a folder that cannot be written to is no error."""
+    """Note that a stage run from a folder wrote a dataset; a source, or a folder that cannot be written to, is left alone."""
+    if source_around(folder, [dataset]):
+        return
     try:
         write_atomically(folder / STATE_FOLDER / "last.json", msgspec.json.encode(_Last(stage, str(dataset.resolve()))))
     except OSError:
@@ -66,12 +79,33 @@ def last_dataset(folder: Path) -> tuple[Path, str]:
     """
     try:
         last = msgspec.json.decode((folder / STATE_FOLDER / "last.json").read_bytes(), type=_Last)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_JSON):
         raise UsageError("no dataset named, and none was written from this folder before: name the folder to use") from None
     dataset = Path(last.dataset)
     if not dataset.is_dir():
         raise UsageError(f"{dataset}, which the last {last.stage} wrote, is gone: name the folder to use")
     return dataset, last.stage
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other run that was started in a folder is writing files and taking note of them.
+
+    Raises
+    ------
+    DatasetBusyError
+        Another run does not end.
+    """
+    lock = FileLock(folder / STATE_FOLDER / "files.lock", timeout=_PATIENCE)
+    with ExitStack() as held:
+        try:
+            (folder / STATE_FOLDER).mkdir(exist_ok=True)
+            held.enter_context(lock)
+        except Timeout:
+            raise DatasetBusyError(f"another run of datakit is writing files from {folder}: wait until it has ended") from None
+        except OSError:
+            pass  # nothing can be noted here, so there is nothing to guard
+        yield
 
 
 def remember_file(folder: Path, path: Path, content: bytes) -> None:
@@ -89,5 +123,5 @@ def is_ours(folder: Path, path: Path) -> bool:
 def _files(folder: Path) -> dict[str, str]:
     try:
         return msgspec.json.decode((folder / STATE_FOLDER / "files.json").read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_JSON):
         return {}

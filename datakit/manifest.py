@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -20,6 +20,13 @@ from datakit.geometry import Area, Box, Size
 
 MANIFEST = "manifest.jsonl"
 METADATA = "metadata.jsonl"
+
+# What msgspec raises for bytes that are not the JSON wanted.
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# What a picture of a dataset may be called, since captions are found by the stem they share.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+# No picture format counts further.
+_LONGEST = 2**31
 
 Anchor = Literal["face", "saliency", "center", "manual"]
 
@@ -121,8 +128,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     saliency_kept: float | None = None
     area_kept: float | None = None
     scale: float | None = None
-    copy: int | None = None
-    captions: int = 1
+    copy: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    captions: Annotated[int, msgspec.Meta(ge=0)] = 1
     caption_edited: bool = False
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
     warnings: tuple[str, ...] = ()
@@ -144,15 +151,24 @@ def parse_record(line: bytes, where: str) -> Record:
     Raises
     ------
     PlanError
-        The line is no record, or names a file outside the dataset.
+        The line is no record, or names a file that is none of the dataset's pictures and captions.
     """
     try:
         record = _RECORDS.decode(line)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise PlanError(f"{where}: no record: {error}") from None
     for name in (record.output, record.caption, record.source):
         if name is not None and not is_relative(name):
             raise PlanError(f"{where}: {name!r} is not a path inside the folder")
+    stem, suffix = os.path.splitext(record.output)
+    if suffix not in PICTURE_SUFFIXES or "/." in f"/{stem}":
+        raise PlanError(f"{where}: output {record.output!r} is no picture that datakit writes ({' '.join(PICTURE_SUFFIXES)})")
+    if record.caption not in (None, f"{stem}.txt"):
+        raise PlanError(f"{where}: caption {record.caption!r} does not go with {record.output!r}: only {stem + '.txt'!r} does")
+    if not (min(record.bucket) >= 1 and max(record.bucket) < _LONGEST):
+        raise PlanError(
+            f"{where}: bucket {Size(*record.bucket)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels"
+        )
     return record
 
 
@@ -165,12 +181,28 @@ def read_manifest(folder: Path) -> Iterator[Record]:
         The folder has no manifest, or a line of it cannot be used.
     """
     path = folder / MANIFEST
+    seen: set[str] = set()
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                yield parse_record(line, f"{path}, line {number}")
+                record = parse_record(line, f"{path}, line {number}")
+                check_recorded_once(record, seen, f"{path}, line {number}")
+                seen.add(record.output)
+                yield record
     except OSError as error:
         raise PlanError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def check_recorded_once(record: Record, before: Container[str], where: str) -> None:
+    """Make sure that a manifest names an output once; ``before`` are those of the lines above.
+
+    Raises
+    ------
+    PlanError
+        It was named before.
+    """
+    if record.output in before:
+        raise PlanError(f"{where}: {record.output!r} has a record already: leave only the right one of the two lines")
 
 
 def read_plan(path: Path) -> Iterator[tuple[int, CropPlan]]:
@@ -188,7 +220,7 @@ def read_plan(path: Path) -> Iterator[tuple[int, CropPlan]]:
                     continue
                 try:
                     plan = _PLANS.decode(line)
-                except msgspec.DecodeError as error:
+                except NOT_JSON as error:
                     raise PlanError(f"{path}, line {number}: no crop plan: {error}") from None
                 if not is_relative(plan.source):
                     raise PlanError(f"{path}, line {number}: source {plan.source!r} is not a path inside the source folder")

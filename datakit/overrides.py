@@ -17,7 +17,7 @@ from datakit.captions import decode_caption
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import CaptionError, PlanError
 from datakit.geometry import Box, Size
-from datakit.manifest import Record, is_relative, to_line, write_atomically
+from datakit.manifest import NOT_JSON, Record, is_relative, to_line, write_atomically
 
 OVERRIDES = "overrides.jsonl"
 # The overrides as crop last applied them, in the dataset's state: what differs is still to be applied or taken back.
@@ -171,7 +171,7 @@ def _read(path: Path) -> dict[str, Override]:
 def _parsed(line: bytes, where: str) -> Override:
     try:
         override = _DECODER.decode(line)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise PlanError(f"{where}: no override: {error}") from None
     if not is_relative(override.source):
         raise PlanError(f"{where}: source {override.source!r} is not a path inside the source folder")

@@ -44,6 +44,8 @@ class Report:
         (sample, share kept) of pictures whose largest face is not whole.
     table
         Figures of one stage only, by what they count.
+    withheld
+        Whether a strict run wrote nothing because of what was refused or failed.
     """
 
     stage: str
@@ -60,6 +62,7 @@ class Report:
     buckets: Counter[Size] = field(default_factory=Counter)
     faces_cut: list[tuple[str, float]] = field(default_factory=list)
     table: dict[str, int | float | str] = field(default_factory=dict)
+    withheld: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -94,8 +97,14 @@ class Report:
             },
             "faces_cut": [{"source": source, "kept": kept} for source, kept in self.faces_cut],
             "table": self.table,
+            "withheld": self.withheld,
             "exit_code": self.exit_code,
         }
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: ``1 output``, ``2 outputs``; ``many`` is the plural where it takes more than an s."""
+    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

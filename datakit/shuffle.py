@@ -19,10 +19,10 @@ from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems
 from datakit.errors import CaptionError, PictureError, SampleError
 from datakit.geometry import Box, Size
 from datakit.images import Format, Picture, encode, open_picture
-from datakit.manifest import MANIFEST, Record, read_manifest
-from datakit.report import Problem, Report
+from datakit.manifest import MANIFEST, PICTURE_SUFFIXES, Record, read_manifest
+from datakit.report import Problem, Report, counted
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
-from datakit.store import PICTURE_SUFFIXES, Origin, Store, read_origin
+from datakit.store import Origin, Store, read_origin
 from datakit.tokens import count_orders
 from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
 
@@ -73,7 +73,6 @@ def shuffle_folder(
         for variant in variants
     ]
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
-        store.remember_origin(Origin("shuffle", str(folder.resolve())))
         store.fingerprints.trust(folder)
         augmented = partial(
             _augmented, options=options, temporary=store.temporary, background=origin.background if origin else "white"
@@ -85,6 +84,7 @@ def shuffle_folder(
             tasks,
             present,
             augmented,
+            origin=Origin("shuffle", str(folder.resolve())),
             execution=execution,
             report=report,
             make_light=linked,
@@ -123,7 +123,7 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
     if moved:
         names = ", ".join(f"{starts[sample]}1" for sample in moved[:3])
         report.notes.append(
-            f"{len(moved)} pictures have copies whose name another picture has: they are called {names} and so on"
+            f"{counted(len(moved), 'picture')} with copies whose name another picture has: they are called {names} and so on"
         )
     planned: list[tuple[Sample, Caption, list[Variant]]] = []
     movable: list[tuple[str, ...]] = []
@@ -142,7 +142,7 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
     unflipped = [f"{variant.output} ({variant.unflipped})" for variant in variants if variant.unflipped]
     if unflipped:
         report.notes.append(
-            f"{len(unflipped)} copies not flipped, as their captions speak of writing (--flip-anyway): {_few(unflipped)}"
+            f"{counted(len(unflipped), 'copy', 'copies')} not flipped, as their captions speak of writing (--flip-anyway): {_few(unflipped)}"
         )
     report.table = {
         "seed": options.seed,
@@ -247,7 +247,7 @@ def _augmented(task: Task, options: ShuffleOptions, temporary: Path, background:
         base, box, warnings = picture, Box(0, 0, *picture.size), picture.warnings
         if crop and crop.box:
             original = _original(crop, material.uncropped)
-            if original:
+            if original and crop.box.inside(original.size):
                 base, box = original, crop.box
             else:
                 warnings = (*warnings, "augmented from the cropped picture: the one it was cropped from is gone or changed")

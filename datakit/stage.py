@@ -20,8 +20,8 @@ from datakit.captions import Caption, read_caption
 from datakit.errors import CaptionError, SampleError
 from datakit.execute import Crash, processes, serial
 from datakit.manifest import MANIFEST, Record
-from datakit.report import Problem, Report
-from datakit.store import Store
+from datakit.report import Problem, Report, counted
+from datakit.store import Origin, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,9 @@ class Execution:
         Delete outputs whose source is gone.
     verify
         Hash every file instead of trusting its size and time of change.
+    strict
+        Write all or nothing: everything is made in the dataset's own working folder first, and moved into place only
+        if no sample was refused and none failed. Takes no longer, but room for all new files at once.
     progress
         Shows how far the run is.
     """
@@ -114,6 +117,7 @@ class Execution:
     overwrite: bool = False
     prune: bool = False
     verify: bool = False
+    strict: bool = False
     progress: Progress = silent
 
 
@@ -123,6 +127,7 @@ def run_stage(
     present: set[str],
     make: Callable[[Task], Made | NotMade],
     *,
+    origin: Origin,
     execution: Execution,
     report: Report,
     unseen: Sequence[str] = (),
@@ -140,6 +145,8 @@ def run_stage(
         Ids of all samples in the source, those without a task included.
     make
         Makes one output; picklable when there are workers.
+    origin
+        Where the dataset comes from.
     execution
         Workers, limits, what may be replaced.
     report
@@ -150,21 +157,54 @@ def run_stage(
         Makes the outputs of light tasks, always in the calling process; without it there are none.
     """
     pending = list(_pending(store, execution.progress(tasks, len(tasks), "checking"), execution.overwrite, report))
-    if pending:
-        run = processes if execution.jobs else serial
-        heavy = run(make, [task for task in pending if not task.light], execution.jobs, execution.timeout)
-        light = serial(make_light, (task for task in pending if task.light)) if make_light else ()
-        for task, result in execution.progress(chain(light, heavy), len(pending), report.stage):
-            if isinstance(result, Made):
-                _commit(store, task, result if execution.overwrite else _keeping_caption(store, result, report), report)
-            else:
+    results = _results(pending, make, make_light, execution, report.stage)
+    if execution.strict:
+        results = list(results)
+        for task, result in results:
+            if not isinstance(result, Made):
                 _note(task, result, report)
-    _tidy(store, tasks, present, unseen, execution.prune, report)
+        if report.exit_code:
+            _withhold(store, report)
+            return
+    store.remember_origin(origin)
+    for task, result in results:
+        if not isinstance(result, Made):
+            _note(task, result, report)
+        elif not (execution.strict and report.failed):
+            _commit(store, task, result if execution.overwrite else _keeping_caption(store, result, report), report)
+    if execution.strict and report.failed:
+        report.notes.append("stopped there, as --strict asks: what was moved into place before is kept")
+    else:
+        _tidy(store, tasks, present, unseen, execution.prune, report)
     try:
         store.finish()
     except OSError as error:
         reason = f"cannot be written: {error.strerror or error}; nothing is lost, run again when it can be"
         report.failed.append(Problem(MANIFEST, reason))
+    report.sort()
+
+
+def _results(
+    pending: Sequence[Task],
+    make: Callable[[Task], Made | NotMade],
+    make_light: Callable[[Task], Made | NotMade] | None,
+    execution: Execution,
+    label: str,
+) -> Iterable[tuple[Task, Made | NotMade | Crash]]:
+    """Return what becomes of each task, as it is made."""
+    if not pending:
+        return ()
+    run = processes if execution.jobs else serial
+    heavy = run(make, [task for task in pending if not task.light], execution.jobs, execution.timeout)
+    light = serial(make_light, (task for task in pending if task.light)) if make_light else ()
+    return execution.progress(chain(light, heavy), len(pending), label)
+
+
+def _withhold(store: Store, report: Report) -> None:
+    """Leave the dataset as it was found."""
+    store.withdraw()
+    report.withheld = True
+    report.notes.append("nothing was written, as --strict asks")
     report.sort()
 
 
@@ -261,7 +301,7 @@ def _tidy(store: Store, tasks: Sequence[Task], present: set[str], unseen: Sequen
     left = sorted(task.output for task in tasks if task.source in stale and store.record(task.output))
     if left:
         report.notes.append(
-            f"{len(left)} outputs of an earlier run stay, though their pictures were not used now: {', '.join(left[:3])}"
+            f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {', '.join(left[:3])}"
             + (", ..." if len(left) > 3 else "")
         )
     wanted = {task.output for task in tasks}
@@ -282,4 +322,4 @@ def _tidy(store: Store, tasks: Sequence[Task], present: set[str], unseen: Sequen
             dropped += not gone
             report.notes += [f"{name} is no longer wanted, but was edited: left as it is" for name in store.forget(record)]
     if dropped:
-        report.notes.append(f"{dropped} outputs of earlier options, which nothing wants any more, are deleted")
+        report.notes.append(f"deleted {counted(dropped, 'output')} of earlier options, which nothing wants any more")

@@ -12,8 +12,10 @@ import hashlib
 import os
 import shutil
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,13 +23,19 @@ from typing import Self
 import msgspec
 from filelock import FileLock, Timeout
 
-from datakit.dataset import STATE_FOLDER
+from datakit.dataset import STATE_FOLDER, fold
 from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
 from datakit.links import place
-from datakit.manifest import MANIFEST, METADATA, Record, parse_record, write_atomically
-
-# What a picture of a dataset may be called, since captions are found by the stem they share.
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+from datakit.manifest import (
+    MANIFEST,
+    METADATA,
+    NOT_JSON,
+    PICTURE_SUFFIXES,
+    Record,
+    check_recorded_once,
+    parse_record,
+    write_atomically,
+)
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT) WITHOUT ROWID"
 _FINGERPRINTS = "seen.sqlite"
@@ -49,7 +57,7 @@ def read_origin(dataset: Path) -> Origin | None:
     """Return where a dataset came from; None where nothing is known."""
     try:
         return msgspec.json.decode((dataset / STATE_FOLDER / _ORIGIN).read_bytes(), type=Origin)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *NOT_JSON):
         return None
 
 
@@ -62,6 +70,16 @@ def is_interrupted(dataset: Path) -> bool:
     with suppress(OSError):
         return bool(os.listdir(state / "tmp"))
     return False
+
+
+def source_folders(dataset: Path) -> list[Path]:
+    """Return the folders that a dataset was made from, stage by stage, as far as is known."""
+    folders: list[Path] = []
+    origin = read_origin(dataset)
+    while origin and Path(origin.source) not in folders:
+        folders.append(Path(origin.source))
+        origin = read_origin(folders[-1])
+    return folders
 
 
 class Fingerprints:
@@ -193,11 +211,16 @@ class Store:
         self._temporary = str(self.temporary)
         self._overwrite = overwrite
         self._open = ExitStack()
+        # What `withdraw` takes away again.
+        self._made = [each for each in (self.state, folder, *folder.absolute().parents) if not each.exists()]
+        self._withdrawn = False
         try:
+            self._refuse_links()
             self.temporary.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.state / "lock", timeout=0)
             lock.acquire()
             self._open.callback(lock.release)
+            self._open.callback(self._remove_traces)
         except Timeout:
             raise DatasetBusyError(f"{folder} is being written by another run of datakit: wait until it has ended") from None
         except OSError as error:
@@ -242,6 +265,31 @@ class Store:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def withdraw(self) -> None:
+        """Leave the folder, at the end, as it was found: for a run that commits nothing."""
+        self._withdrawn = True
+
+    def _remove_traces(self) -> None:
+        """Remove the unfinished files of a run that was withdrawn, and the folders that it made; the lock is still held."""
+        if not self._withdrawn:
+            return
+        shutil.rmtree(self.state if self.state in self._made else self.temporary, ignore_errors=True)
+        with suppress(OSError):  # somebody put a file there meanwhile
+            for made in self._made[1:]:
+                made.rmdir()
+
+    def _refuse_links(self) -> None:
+        """Make sure that the working folder is no way out of the dataset: files there are cut short and deleted."""
+        places = [self.state, *(self.state.iterdir() if self.state.is_dir() else ())]
+        for each in places:
+            if each.is_symlink():
+                raise UsageError(f"{each} is a link, which datakit never makes there: delete it and run again")
+
+    def leads_out(self, name: str) -> bool:
+        """Tell whether a file of the dataset would lie elsewhere, behind a link in place of a folder."""
+        place = os.path.dirname(f"{self._root}/{name}")
+        return os.path.realpath(place) != os.path.normpath(os.path.join(os.path.realpath(self._root), os.path.dirname(name)))
 
     def remember_origin(self, origin: Origin) -> None:
         """Note where the dataset comes from, for a later stage that goes back to it."""
@@ -302,8 +350,7 @@ class Store:
         if self._empty:
             return
         for each in filter(None, names):
-            place = os.path.dirname(f"{self._root}/{each}")
-            if os.path.realpath(place) != os.path.normpath(os.path.join(os.path.realpath(self._root), os.path.dirname(each))):
+            if self.leads_out(each):
                 raise SampleError(
                     f"{each} would be written through a link that leads out of the dataset: replace the link by a folder"
                 )
@@ -376,10 +423,26 @@ class Store:
         if record.caption_edited and record.caption and record.caption not in edited:
             edited.append(record.caption)
         self._known.pop(record.output, None)
+        if self.leads_out(record.output):
+            return edited
+        twins = self._stems[fold(os.path.splitext(record.output)[0])] - {record.output}
         for name in (record.output, record.caption):
-            if name and name not in edited and self._caption_owner(name) is None:
+            if name and name not in edited and self._caption_owner(name) is None and not (twins and self._is_alias(name)):
                 (self.folder / name).unlink(missing_ok=True)
         return edited
+
+    @cached_property
+    def _stems(self) -> dict[str, set[str]]:
+        """All outputs by their stems, those together that some disks take for one name."""
+        stems: dict[str, set[str]] = defaultdict(set)
+        for output in self._known:
+            stems[fold(os.path.splitext(output)[0])].add(output)
+        return stems
+
+    def _is_alias(self, name: str) -> bool:
+        """Tell whether a name, on some disks, finds a file that is listed under another case or Unicode form."""
+        path = self.folder / name
+        return path.exists() and path.name not in os.listdir(path.parent)
 
     def finish(self) -> None:
         """Write the manifest and the metadata, each in the order of the outputs, and end the journal."""
@@ -408,7 +471,7 @@ class Store:
         if path.exists():
             with path.open("rb") as lines:
                 for line in lines:
-                    with suppress(msgspec.DecodeError):
+                    with suppress(*NOT_JSON):
                         before[_NAME.decode(line).file_name] = line
         for output in outputs:
             path, offset, length = self._known[output]
@@ -453,6 +516,7 @@ class Store:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 record = parse_record(line, f"{path}, line {number}")
+                check_recorded_once(record, self._known, f"{path}, line {number}")
                 self._known[record.output] = (path, offset, len(line))
                 offset += len(line)
 
@@ -469,7 +533,7 @@ class Store:
                 where = f"{self._journal_path}, line {number}"
                 try:
                     record = parse_record(bytes(_ENTRY.decode(line).record), where)
-                except msgspec.DecodeError as error:
+                except NOT_JSON as error:
                     raise PlanError(f"{where}: no entry of a journal: {error}; delete the file and run again") from None
                 former.setdefault(record.output, self._known.get(record.output))
                 self._known[record.output] = (self._journal_path, offset, len(line))

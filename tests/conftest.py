@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +68,21 @@ def datakit(tmp_path: Path) -> Datakit:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def corpus(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dozen small samples in ``src``, and in ``dataset`` the same cropped; never written to."""
+    from datakit import CropOptions, crop_folder
+
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "src").mkdir()
+    for copy in range(2):
+        for stem in ("astronaut", "flower", "fig", "djembe", "rocket", "temple"):
+            shutil.copy(pictures / f"{stem}.jpg", folder / "src" / f"{stem}{copy}.jpg")
+            shutil.copy(pictures / f"{stem}.txt", folder / "src" / f"{stem}{copy}.txt")
+    crop_folder(folder / "src", folder / "dataset", CropOptions(upscale=3, detector="none", saliency="none"))
+    return folder
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Interruptions and failures: a second run ends where an undisturbed one does."""
+"""Interruptions and failures, for every command: a second run ends where an undisturbed one does."""
 
 from __future__ import annotations
 
@@ -9,38 +9,234 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from datakit import CropOptions, Execution, crop_folder
+from datakit import Execution
 from datakit.execute import Crash, processes
-from tests.conftest import tree
+from tests.commands import COMMANDS, again, arguments, finish, ordinary_user, permissions_count, run, start, visible
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
-
-@pytest.fixture(scope="module")
-def source(pictures, tmp_path_factory):
-    """Two dozen small samples."""
-    folder = tmp_path_factory.mktemp("faults") / "src"
-    folder.mkdir()
-    for copy in range(4):
-        for stem in ("astronaut", "flower", "fig", "djembe", "rocket", "temple"):
-            shutil.copy(pictures / f"{stem}.jpg", folder / f"{stem}{copy}.jpg")
-            shutil.copy(pictures / f"{stem}.txt", folder / f"{stem}{copy}.txt")
-    return folder
+each_command = pytest.mark.parametrize("command", COMMANDS)
+where_permissions_count = pytest.mark.skipif(
+    not permissions_count(), reason="root may read and write anywhere, and setpriv is missing"
+)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(source, tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    crop_folder(source, out, CropOptions(upscale=3))
-    return tree(out)
+def undisturbed(corpus, tmp_path_factory):
+    """What each command writes when nothing happens, and the seconds that it takes."""
+    written = {}
+    for command, (source, _) in COMMANDS.items():
+        out = tmp_path_factory.mktemp("undisturbed") / "out"
+        began = time.monotonic()
+        assert run(command, corpus / source, out)[0] == 0
+        written[command] = visible(out), time.monotonic() - began
+    return written
 
 
-def start(source, out, jobs=2):
-    command = [sys.executable, "-m", "datakit", "crop", str(source), str(out), "--upscale", "3", "--jobs", str(jobs)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+@pytest.fixture
+def copied(corpus, tmp_path):
+    """Return a function that copies what a command reads, to be damaged."""
+
+    def copy(command):
+        return Path(shutil.copytree(corpus / COMMANDS[command][0], tmp_path / "in", symlinks=True))
+
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("number", "seed"),
+    [*((signal.SIGKILL, seed) for seed in range(3)), *((signal.SIGINT, seed) for seed in range(2)), (signal.SIGTERM, 0)],
+)
+@each_command
+def test_interrupted_at_any_moment_a_second_run_gives_the_same_folder(corpus, undisturbed, tmp_path, command, number, seed):
+    source, out = corpus / COMMANDS[command][0], tmp_path / "out"
+    expected, seconds = undisturbed[command]
+    process = start(arguments(command, source, out), tmp_path)
+    # The first half second or so goes into imports.
+    time.sleep(seconds * (0.3 + 0.7 * random.Random(f"{command} {number} {seed}").random()))
+    process.send_signal(number)
+    status, _ = finish(process)
+    # Python itself answers a signal that comes before datakit has been imported.
+    assert status in ({-number, 0} if number == signal.SIGKILL else {-number, 128 + number, 0, 1}), status
+    assert all(content == expected[name] for name, content in visible(out).items() if not name.endswith(".jsonl"))
+    status, said = again(command, source, out)
+    assert status == 0, said
+    assert visible(out) == expected
+
+
+@each_command
+def test_two_runs_at_once_the_second_waits_or_refuses_by_name(corpus, undisturbed, tmp_path, command):
+    source, out = corpus / COMMANDS[command][0], tmp_path / "out"
+    both = [start(arguments(command, source, out), tmp_path) for _ in range(2)]
+    ended = [finish(process) for process in both]
+    assert 0 in {status for status, _ in ended}
+    for status, said in ended:
+        assert status == 0 or (status == 2 and "out is being written by another run" in said), said
+    assert visible(out) == undisturbed[command][0]
+
+
+def test_of_two_backends_that_write_one_file_each_writes_all_of_it(corpus, undisturbed, tmp_path):
+    words = arguments("backend", corpus / "dataset", tmp_path / "out")
+    for _ in range(3):
+        both = [start([*words, f"--model-family={family}"], tmp_path) for family in ("sd3", "flux")]
+        assert [finish(process)[0] for process in both] == [0, 0]
+        written = (tmp_path / "out" / "multidatabackend.json").read_bytes()
+        assert written.replace(b"flux", b"sd3") == undisturbed["backend"][0]["multidatabackend.json"]
+        # What was written last is what is remembered, so that it may be replaced.
+        assert finish(start(words, tmp_path))[0] == 0
+
+
+@each_command
+def test_a_full_disk_costs_nothing_that_was_written_and_a_second_run_completes(corpus, undisturbed, small_disk, command):
+    source, out = corpus / COMMANDS[command][0], small_disk / "out"
+    room = 0 if command == "backend" else 1 << 20
+    fill(small_disk, room)
+    status, said = run(command, source, out)
+    assert status in (1, 2)
+    assert "No space left" in said
+    expected = undisturbed[command][0]
+    assert all(content == expected[name] for name, content in visible(out).items() if not name.endswith(".jsonl"))
+    (small_disk / "filling").unlink()
+    status, said = again(command, source, out)
+    assert status == 0, said
+    assert visible(out) == expected
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this machine may not mount a tmpfs")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def fill(disk, room):
+    """Leave this many bytes free."""
+    free = os.statvfs(disk)
+    with open(disk / "filling", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - room)
+
+
+@where_permissions_count
+@each_command
+def test_an_output_that_may_not_be_written_to_is_named(corpus, tmp_path, command):
+    source, locked = corpus / COMMANDS[command][0], tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    for out in (locked, locked / "out"):
+        status, said = finish(start(arguments(command, source, out), tmp_path, ordinary_user()))
+        assert status == 2
+        assert str(out) in said
+        assert "Permission denied" in said
+    assert list(locked.iterdir()) == []
+
+
+@where_permissions_count
+@each_command
+def test_what_may_not_be_read_is_named_and_costs_no_other(copied, undisturbed, tmp_path, command):
+    source, out = copied(command), tmp_path / "out"
+    (source / "sub").mkdir()
+    locked = [source / "fig0.jpg", source / "temple1.txt", source / "sub"]
+    for path in locked:
+        path.chmod(0)
+    status, said = finish(start(arguments(command, source, out), tmp_path, ordinary_user()))
+    assert status == 1
+    assert all(path.name in said for path in locked[:2])
+    if command != "backend":
+        assert "sub: folder cannot be read" in said
+        expected = undisturbed[command][0]
+        left_out = ("fig0", "temple1", "manifest", "metadata")
+        usable = {name: content for name, content in expected.items() if not name.startswith(left_out)}
+        assert {name: content for name, content in visible(out).items() if not name.startswith(left_out)} == usable
+    for path in locked:
+        path.chmod(0o700)
+    assert again(command, source, out)[0] == 0
+    assert same_but_for_paths(visible(out), undisturbed[command][0])
+
+
+def same_but_for_paths(one, other):
+    """Tell whether two outputs are the same; a dataset config names its dataset, which lies elsewhere."""
+    return one == other or [name for name in one if name != "multidatabackend.json"] == [] == [*set(one) ^ set(other)]
+
+
+@pytest.mark.parametrize("command", ["crop", "shuffle", "augment"])
+@pytest.mark.parametrize("fate", ["gone", "changed", "empty", "folder"])
+def test_a_picture_that_vanishes_or_changes_during_a_run_costs_no_other(copied, undisturbed, tmp_path, command, fate):
+    """The folder is listed and compared first; the change comes between that and the work."""
+    source, out = copied(command), tmp_path / "out"
+    victim, other = source / "fig1.jpg", source / "rocket1.jpg"
+
+    def disturbing(items, total, label):
+        if label != "checking":
+            content = other.read_bytes()
+            victim.unlink()
+            if fate == "folder":
+                victim.mkdir()
+            elif fate != "gone":
+                victim.write_bytes(content if fate == "changed" else b"")
+        return items
+
+    _, said = again(command, source, out, Execution(progress=disturbing))
+    expected = undisturbed[command][0]
+    assert {line.split(":")[0] for line in said.splitlines()} == (set() if fate == "changed" else {"fig1.jpg"})
+    if fate == "folder":
+        victim.rmdir()
+    shutil.copy(source / "fig0.jpg", victim)  # the same picture
+    written = visible(out)
+    assert all(written[name] == content for name, content in expected.items() if name.endswith("jpg") and "fig1" not in name)
+    assert again(command, source, out)[0] == 0
+    assert visible(out) == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_dataset_that_changes_under_backend_is_proved_or_refused(copied, tmp_path, seed):
+    source, out = copied("backend"), tmp_path / "out"
+    process = start(arguments("backend", source, out), tmp_path)
+    time.sleep(0.6 + 0.2 * seed)
+    for path in (source / "fig1.jpg", source / "temple1.txt"):
+        path.unlink()
+    status, said = finish(process)
+    assert status in (0, 1)
+    assert status == 0 or ("fig1.jpg" in said or "temple1.txt" in said)
+    assert (out / "multidatabackend.json").exists() == (status == 0)
+    status, said = again("backend", source, out)
+    assert status == 1
+    assert "fig1.jpg" in said
+    assert "temple1" in said
+
+
+@pytest.mark.parametrize("fate", ["gone", "other", "smaller"])
+def test_a_picture_that_changes_between_plan_and_apply_is_named(copied, tmp_path, fate, pictures):
+    source, out = copied("crop"), tmp_path / "out"
+    plan = [
+        "crop",
+        str(source),
+        "--upscale=3",
+        "--jobs=1",
+        "--detector=none",
+        "--saliency=none",
+        f"--plan={tmp_path / 'plan.jsonl'}",
+    ]
+    assert finish(start(plan, tmp_path))[0] == 0
+    (source / "fig1.jpg").unlink()
+    if fate != "gone":
+        shutil.copy(pictures / ("rocket.jpg" if fate == "other" else "flower.jpg"), source / "fig1.jpg")
+    status, said = finish(
+        start(["crop", str(source), str(out), "--upscale=3", "--jobs=1", f"--apply={tmp_path / 'plan.jsonl'}"], tmp_path)
+    )
+    assert status == 1
+    assert "fig1.jpg: plan line" in said
+    assert ("no such picture" if fate == "gone" else "plan again") in said
+    assert len(list(out.glob("*.jpg"))) == 11
 
 
 def wait_for_outputs(out, count):
@@ -49,80 +245,26 @@ def wait_for_outputs(out, count):
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_interrupted_at_any_moment_a_second_run_gives_the_same_folder(source, undisturbed, tmp_path, number, seed):
-    out = tmp_path / "out"
-    moment = random.Random(f"{number} {seed}")
-    process = start(source, out)
-    wait_for_outputs(out, moment.randrange(0, 20))
-    time.sleep(moment.random() * 0.05)
-    process.send_signal(number)
-    process.wait(60)
-    assert all(content == undisturbed[name] for name, content in tree(out).items() if name.endswith((".jpg", ".txt")))
-    report = crop_folder(source, out, CropOptions(upscale=3))
-    assert report.exit_code == 0
-    assert tree(out) == undisturbed
-
-
-def test_a_script_without_a_guard_can_use_workers(source, tmp_path):
+def test_a_script_without_a_guard_can_use_workers(corpus, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from datakit import CropOptions, Execution, crop_folder\n"
-        f"print(crop_folder({str(source)!r}, 'out', CropOptions(upscale=3), execution=Execution(jobs=2)).done)\n"
+        f"print(crop_folder({str(corpus / 'src')!r}, 'out', CropOptions(upscale=3), execution=Execution(jobs=2)).done)\n"
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("24\n", "")
+    assert (done.stdout, done.stderr) == ("12\n", "")
 
 
-def test_an_interrupt_leaves_no_worker_behind(source, tmp_path):
-    process = start(source, tmp_path / "out")
+def test_an_interrupt_leaves_no_worker_behind(corpus, tmp_path):
+    process = start([*arguments("crop", corpus / "src", tmp_path / "out"), "--jobs=2"], tmp_path)
     wait_for_outputs(tmp_path / "out", 1)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert finish(process)[0] == 130
     time.sleep(0.5)
     left = subprocess.run(["ps", "-e", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
     ours = [line.split(maxsplit=2) for line in left.splitlines()]
     # A dead one that nobody has waited for yet is no worker.
     assert [row for row in ours if row[0] == str(process.pid) and not row[1].startswith("Z")] == []
-
-
-def test_two_runs_on_one_folder_the_second_refuses_by_name(source, tmp_path, datakit):
-    process = start(source, tmp_path / "out", jobs=1)
-    try:
-        wait_for_outputs(tmp_path / "out", 1)
-        second = datakit("crop", source, tmp_path / "out")
-        assert second.returncode == 2
-        assert "out is being written by another run" in second.stderr
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.skipif(os.geteuid() != 0 if hasattr(os, "geteuid") else True, reason="mounting needs root")
-def test_a_full_disk_costs_nothing_that_was_written_and_a_second_run_completes(source, undisturbed, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("this machine may not mount a tmpfs")
-    try:
-        report = crop_folder(source, disk / "out", CropOptions(upscale=3), execution=Execution(jobs=2))
-        assert report.exit_code == 1
-        assert report.failed
-        assert all("No space left" in problem.reason for problem in report.failed)
-        subprocess.run(["mount", "-o", "remount,size=300m", disk], check=True)
-        assert crop_folder(source, disk / "out", CropOptions(upscale=3)).exit_code == 0
-        assert tree(disk / "out") == undisturbed
-    finally:
-        subprocess.run(["umount", disk], check=True)
-
-
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write and read anywhere")
-def test_folders_without_permission_are_reported(source, tmp_path, datakit):
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    assert "cannot be written to" in datakit("crop", source, locked / "out").stderr
 
 
 def square_or_worse(number: int) -> int:

@@ -149,48 +149,6 @@ def test_more_pixels_than_allowed_are_refused_before_they_are_decoded(tmp_path):
     assert plan_crop(tmp_path / "a.png", CropOptions(max_pixels=3_000_000, detector="none")).bucket
 
 
-NAMES = [
-    "-rf.jpg", "--help.jpg", "new\nline.jpg", "tab\t.jpg", 'quo"te.jpg', "a'b.jpg", "%s%n{0}.jpg", "$(touch x).jpg", "a:b?c*d|e.jpg",
-    "con.jpg", "trailing .jpg", "dots..jpg", "ümlaut é.jpg", "e\u0301.jpg", "\u202egnp.jpg", "💾.jpg", "x" * 251 + ".jpg",
-]  # fmt: skip
-
-
-def test_any_name_a_file_can_have_is_kept(tmp_path):
-    source = tmp_path / "src"
-    source.mkdir()
-    for name in NAMES:
-        (source / name).write_bytes(SEEDS["jpg"])
-        (source / f"{name[:-4]}.txt").write_text(name, "utf-8")
-    report = crop_folder(source, tmp_path / "out", OPTIONS, execution=LIMITED)
-    assert (report.done, report.exit_code) == (len(NAMES), 0), report.failed
-    assert {record.output for record in read_manifest(tmp_path / "out")} == set(NAMES)
-    for name in NAMES:
-        assert (tmp_path / "out" / f"{name[:-4]}.txt").read_text("utf-8") == name
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "src"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "../../etc/passwd",
-        "%s %d {0} {x!r}",
-        "/absolute/path.txt",
-        "C:\\windows",
-        "file_name",
-        "a\u2028split\u2029b",
-        "a\x0bb\x0cc",
-        "=1+1",
-    ],
-)
-def test_a_caption_is_just_text(tmp_path, text):
-    source = tmp_path / "src"
-    source.mkdir()
-    (source / "a.jpg").write_bytes(SEEDS["jpg"])
-    (source / "a.txt").write_text(text, "utf-8")
-    crop_folder(source, tmp_path / "out", OPTIONS)
-    assert (tmp_path / "out" / "a.txt").read_bytes() == text.encode()
-
-
 def test_ten_thousand_small_files_are_all_accounted_for(tmp_path):
     source = tmp_path / "src"
     source.mkdir()

@@ -109,7 +109,7 @@ def test_outputs_of_pictures_that_are_refused_now_are_named(source, tmp_path, pi
     shutil.copy(pictures / "coffee.png", source)
     crop_folder(source, tmp_path / "out", CropOptions(upscale=3))
     report = crop_folder(source, tmp_path / "out")
-    assert report.notes == ["1 outputs of an earlier run stay, though their pictures were not used now: coffee.png"]
+    assert report.notes == ["1 output of an earlier run kept, made from pictures not used now: coffee.png"]
 
 
 def test_captions_can_be_required_of_a_dataset_that_is_there(source, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from datakit.backend.checks import caption_fault
 from datakit.backend.concept import untitled
 from datakit.captions import decode_caption
 from datakit.errors import CaptionError, UsageError
-from datakit.manifest import MANIFEST, METADATA, Record, read_manifest, to_line, write_atomically
+from datakit.manifest import MANIFEST, METADATA, NOT_JSON, Record, read_manifest, to_line, write_atomically
 from datakit.store import Store, is_interrupted
+
+
+class _Line(msgspec.Struct):
+    file_name: str
 
 
 @dataclass(slots=True)
@@ -53,11 +58,15 @@ def mend_captions(folder: Path) -> Mended:
     mended = Mended()
     if not (folder / MANIFEST).is_file():
         raise UsageError(f"{folder} has no {MANIFEST}: only a dataset that datakit wrote is mended, never a source")
-    with Store(folder):  # its lock keeps other runs away, and it clears unfinished files away
+    with Store(folder) as store:  # its lock keeps other runs away, and it clears unfinished files away
         if is_interrupted(folder):
             raise UsageError(f"{folder} holds the rest of an interrupted run: run the stage that wrote it again first")
         records, texts = [], {}
         for record in read_manifest(folder):
+            if store.leads_out(record.output):
+                mended.left.append((record.output, "lies behind a link that leads out of the dataset"))
+                records.append(record)
+                continue
             changed, text = _mend(folder, record, mended)
             records.append(changed)
             if changed is not record and text is not None:
@@ -105,7 +114,8 @@ def _metadata(folder: Path, records: Iterable[Record], texts: dict[str, str]) ->
     before: dict[str, bytes] = {}
     if (folder / METADATA).exists():
         for line in (folder / METADATA).read_bytes().splitlines(keepends=True):
-            before[msgspec.json.decode(line)["file_name"]] = line
+            with suppress(*NOT_JSON):
+                before[msgspec.json.decode(line, type=_Line).file_name] = line
     for record in records:
         if record.output in texts:
             yield msgspec.json.encode({"file_name": record.output, "text": texts[record.output]}) + b"\n"

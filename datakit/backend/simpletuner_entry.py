@@ -19,6 +19,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from datakit.backend.replay import Resizing
 from datakit.errors import UsageError
+from datakit.manifest import NOT_JSON
 
 Positive = Annotated[int, Meta(ge=1)]
 # An aspect, width / height, or 0 for no limit.
@@ -253,5 +254,5 @@ def read_entries(path: Path) -> list[EntryOnFile]:
         return msgspec.json.decode(path.read_bytes(), type=list[EntryOnFile])
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise UsageError(f"{path} is no list of dataset entries: {error}") from None

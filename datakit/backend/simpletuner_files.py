@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from datakit.errors import UsageError
+from datakit.manifest import NOT_JSON
 
 # Listed beside the pictures and then opened as videos.
 _VIDEOS = frozenset({".mp4", ".avi", ".gif", ".mov", ".webm"})
@@ -73,7 +74,7 @@ def bucketed_pictures(folder: Path, name: str) -> tuple[set[str] | None, set[str
             bucketed = {path for paths in buckets.values() for path in paths}
         if metadata.exists():
             known = set(msgspec.json.decode(metadata.read_bytes(), type=dict[str, Any]))
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise UsageError(f"the trainer's files in {folder} cannot be read ({error}): wait until it has written them") from error
     return bucketed, known
 

@@ -145,7 +145,7 @@ def backend(
     if output == "-":
         click.echo(content, nl=False)
     else:
-        write_files([(Path(output), content)], overwrite, quiet=as_json)
+        write_files([(Path(output), content)], overwrite, folders, quiet=as_json)
     written = [(entry.id, concept) for entry, concept in zip(entries, concepts, strict=False)]
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in written]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,8 @@ def config() -> None:
 @overwrite_option
 @click.option("-v", "--verbose", is_flag=True, help="Name the recipe's options that are left out, and what took their place.")
 def write(
-    training: Training, batching: Batching, preset: str, learning_rate: float | None, validation_prompt: str, backend_config: str,
+    training: Training, batching: Batching, folders: Sequence[Path], preset: str, learning_rate: float | None,
+    validation_prompt: str, backend_config: str,
     output_dir: str, output: str, env_file: Path | None, yaml_file: Path | None, deepspeed: bool, overwrite: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Write config.json for SimpleTuner 3.1.6 or later, with the steps of these datasets.
@@ -115,7 +117,7 @@ def write(
         files.append((env_file, launcher_env(batching, None if yaml_file is None else str(yaml_file))))
     if yaml_file is not None:
         files.append((yaml_file, accelerate_yaml(batching, "deepspeed2" if deepspeed else "plain")))
-    write_files(files, overwrite, quiet=output == "-")
+    write_files(files, overwrite, folders, quiet=output == "-")
     if verbose:
         for option, instead in REMOVED.items():
             click.echo(f"left out {option}: {instead}", err=True)

@@ -146,19 +146,20 @@ def crop(
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")
         plans, report = plan_folder(source, options, execution=execution)
         to_stdout = plan_file is None or str(plan_file) == "-"
-        _write_plan(plans, None if to_stdout else plan_file, execution.overwrite)
+        if not (execution.strict and report.exit_code):
+            _write_plan(plans, None if to_stdout else plan_file, source, execution.overwrite)
         print_report(report, as_json, verbose, err=to_stdout)
     else:
         if output is None:
             raise click.UsageError("missing argument OUT: the folder to write to (--plan and --dry-run need none)")
         report = crop_folder(source, output, options, plan=apply_file, apply_overrides=apply_overrides, execution=execution)
-        if not Path.cwd().resolve().is_relative_to(source.resolve()):  # a source is never written to
+        if not report.withheld:
             remember(Path.cwd(), "crop", output)
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 
 
-def _write_plan(plans: list[CropPlan], path: Path | None, overwrite: bool) -> None:
+def _write_plan(plans: list[CropPlan], path: Path | None, source: Path, overwrite: bool) -> None:
     from datakit.errors import UsageError
     from datakit.manifest import to_line, write_atomically
 
@@ -166,6 +167,8 @@ def _write_plan(plans: list[CropPlan], path: Path | None, overwrite: bool) -> No
         for plan in plans:
             click.echo(to_line(plan), nl=False)
         return
+    if path.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"{path} would lie in the source folder {source}, where nothing is ever changed: write it elsewhere")
     content = b"".join(map(to_line, plans))
     if path.exists() and not overwrite and path.read_bytes() != content:
         raise UsageError(f"{path} is there already and differs: it may have been edited, use --overwrite to replace it")

@@ -56,8 +56,16 @@ def execution_options(command: Command) -> Command:
     @click.option("--overwrite", is_flag=True, help="Make everything anew and replace files that are in the way.")
     @click.option("--prune", is_flag=True, help="Delete outputs whose source is gone.")
     @click.option("--verify", is_flag=True, help="Hash every file instead of trusting size and time of change.")
+    @click.option(
+        "--strict",
+        is_flag=True,
+        help="All or nothing: write only if no picture is refused and none fails, else exit with 1. All are made first "
+        "and then moved into place, which only a failing disk or a kill can still cut short.",
+    )
     @functools.wraps(command)
-    def wrapped(*, jobs: int | None, timeout: float, overwrite: bool, prune: bool, verify: bool, **options: Any) -> Any:
+    def wrapped(
+        *, jobs: int | None, timeout: float, overwrite: bool, prune: bool, verify: bool, strict: bool, **options: Any
+    ) -> Any:
         from datakit.stage import Execution
 
         execution = Execution(
@@ -66,6 +74,7 @@ def execution_options(command: Command) -> Command:
             overwrite=overwrite,
             prune=prune,
             verify=verify,
+            strict=strict,
             progress=progress_bar,
         )
         return command(execution=execution, **options)
@@ -94,6 +103,8 @@ def print_json(value: Any, err: bool = False) -> None:
 
 def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool = False) -> None:
     """Print what a run did: a summary for people, or all of it as JSON."""
+    from datakit.report import counted
+
     if as_json:
         print_json(report.to_json(), err)
         return
@@ -117,7 +128,7 @@ def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool
     for name, value in report.table.items():
         say(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
     if report.faces_cut:
-        say(f"{len(report.faces_cut)} pictures whose largest face is not whole:")
+        say(f"{counted(len(report.faces_cut), 'picture')} whose largest face is not whole:")
         _list(say, [f"{source}: {kept:.0%} of the face kept" for source, kept in report.faces_cut], verbose)
     for title, problems, colour in (("refused", report.refused, "yellow"), ("failed", report.failed, "red")):
         if problems:
@@ -125,7 +136,7 @@ def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool
             _list(say, _reasons(problems), verbose)
     if report.removed:
         ending = "deleted" if report.pruned else "kept; --prune deletes them"
-        say(f"{len(report.removed)} outputs whose source is gone ({ending}):")
+        say(f"{counted(len(report.removed), 'output')} whose source is gone ({ending}):")
         _list(say, report.removed, verbose)
     for note in report.notes:
         say(f"note: {note}")
@@ -137,15 +148,19 @@ def _reasons(problems: list[Problem]) -> list[str]:
 
 
 def _warnings(say: Callable[[str], None], report: Report, verbose: bool) -> None:
+    from datakit.report import counted
+
     if not report.warnings:
         return
     if verbose:
-        say(f"{len(report.warnings)} warnings:")
+        say(f"{counted(len(report.warnings), 'warning')}:")
         for source, warning in report.warnings:
             say(f"  {source}: {warning}")
     else:
         pictures = len({source for source, _ in report.warnings})
-        say(f"{len(report.warnings)} warnings on {pictures} pictures (-v lists them; manifest.jsonl keeps them)")
+        say(
+            f"{counted(len(report.warnings), 'warning')} on {counted(pictures, 'picture')} (-v lists them; manifest.jsonl keeps them)"
+        )
 
 
 def _list(say: Callable[[str], None], lines: list[str], verbose: bool) -> None:
@@ -172,24 +187,39 @@ def chosen(datasets: Sequence[Path]) -> list[Path]:
     return [say_using(*last_dataset(Path.cwd()))]
 
 
-def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: bool = False) -> None:
-    """Write files all at once or none: a file that is not as datakit wrote it stops it before anything is written.
+def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: Sequence[Path] = (), quiet: bool = False) -> None:
+    """Write files all at once or none; no file that is not as datakit wrote it is replaced, none is written into a source.
 
     Raises
     ------
     UsageError
-        Two are the same file, one was not written by datakit or edited since, or one cannot be written.
+        Two are the same file, one was not written by datakit or edited since, would lie in the source of one of the
+        datasets, or cannot be written.
     """
-    from datakit.errors import UsageError
-    from datakit.last import is_ours, remember_file
-    from datakit.manifest import write_atomically
+    from contextlib import nullcontext
 
-    here = Path.cwd()
+    from datakit.errors import UsageError
+    from datakit.last import one_at_a_time, source_around
+
     for number, (path, _) in enumerate(files):
         if os.path.realpath(path) in {os.path.realpath(other) for other, _ in files[:number]}:
             raise UsageError(f"{path} is named for two of the files to write: give each its own name")
         if path.is_dir():
             raise UsageError(f"{path} is a folder: name a file to write")
+        if source := source_around(path, datasets):
+            raise UsageError(f"{path} would lie in {source}, a source, where nothing is ever changed: write elsewhere")
+    noted = source_around(Path.cwd(), datasets) is None
+    with one_at_a_time(Path.cwd()) if noted else nullcontext():
+        _write_free(files, overwrite, noted, quiet)
+
+
+def _write_free(files: Sequence[tuple[Path, bytes]], overwrite: bool, noted: bool, quiet: bool) -> None:
+    """Write files over nothing but what datakit wrote, and take note of them."""
+    from datakit.errors import UsageError
+    from datakit.last import is_ours, remember_file
+    from datakit.manifest import write_atomically
+
+    here = Path.cwd()
     for path, content in files:
         if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(here, path):
             raise UsageError(
@@ -200,5 +230,6 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: boo
             write_atomically(path, content)
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-        remember_file(here, path, content)
+        if noted:
+            remember_file(here, path, content)
         click.echo(f"wrote {path}", err=quiet)

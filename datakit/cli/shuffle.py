@@ -146,13 +146,14 @@ def shuffle(
     dataset = source or _last()
     if dry_run:
         variants, report = plan_shuffle(dataset, options)
-        for variant in variants:
+        for variant in () if execution.strict and report.exit_code else variants:
             click.echo(to_line(variant), nl=False)
         print_report(report, as_json, verbose, err=True)
     else:
         target = output or dataset.with_name(f"{dataset.resolve().name}_shuffled")
         report = shuffle_folder(dataset, target, options, execution=execution)
-        remember(Path.cwd(), "shuffle", target)
+        if not report.withheld:
+            remember(Path.cwd(), "shuffle", target)
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def training_options(command: Command) -> Command:
     """Add the datasets and the options that say how long and in what batches to train.
 
-    The command is called with the ``training`` that follows from them, and its ``batching``. Where there are too
+    The command is called with the ``training`` that follows from them, its ``batching``, and the ``folders`` used. Where there are too
     few pictures for one optimizer step, that is said behind it, and the exit code is 1.
     """
 
@@ -47,8 +47,10 @@ def training_options(command: Command) -> Command:
         from datakit.backend.training import Batching
 
         batching = Batching(batch_size, gpus, accumulate)
-        training, loads = _work_out(datasets, repeats, _parse_counts(counts), batching, epochs, steps)
-        command(training=training, batching=batching, **options)
+        plain = _parse_counts(counts)
+        folders = chosen(datasets) if datasets or not plain else []
+        training, loads = _work_out(folders, repeats, plain, batching, epochs, steps)
+        command(training=training, batching=batching, folders=folders, **options)
         if too_few := _too_few(training, loads, batching):
             click.echo(too_few, err=True)
             click.get_current_context().exit(1)
@@ -59,7 +61,7 @@ def training_options(command: Command) -> Command:
 @click.command()
 @training_options
 @json_option
-def steps(training: Training, batching: Batching, as_json: bool) -> None:
+def steps(training: Training, batching: Batching, folders: Sequence[Path], as_json: bool) -> None:
     """Tell training steps from epochs, or epochs from steps.
 
     The recipe's formula is the sum over all concepts of pictures x repeats / batch x epochs. Beside it stands
@@ -134,13 +136,13 @@ def _parse_counts(counts: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _work_out(
-    datasets: Sequence[Path], repeats: Sequence[int], plain: list[tuple[int, int]], batching: Batching, epochs: float | None, steps: int | None,
+    folders: Sequence[Path], repeats: Sequence[int], plain: list[tuple[int, int]], batching: Batching, epochs: float | None, steps: int | None,
 ) -> tuple[Training, list[BucketLoad]]:  # fmt: skip
     """Work out a training from datasets, from counts, or from both; return what each bucket of the datasets gives, too."""
     from datakit.backend.concept import read_concepts
     from datakit.backend.training import concept_loads, plan_training
 
-    concepts = read_concepts(chosen(datasets), repeats=repeats) if datasets or not plain else []
+    concepts = read_concepts(folders, repeats=repeats) if folders else []
     for concept in concepts:
         for note in concept.notes:
             click.echo(f"{concept.name}: {note}", err=True)

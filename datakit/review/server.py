@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datakit.backend.training import Batching
 from datakit.errors import DatakitError, SampleError, UsageError
+from datakit.manifest import NOT_JSON
 from datakit.overrides import ChangedMeanwhileError
 from datakit.review.desk import Change, Desk
 from datakit.review.gallery import Files
@@ -200,7 +201,7 @@ class _Api:
         files = self._files(request)
         try:
             change = msgspec.json.decode(await request.body(), type=Change)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             return _json({"error": f"no change: {error}"}, 422)
         try:
             return _json(await run_in_threadpool(self._desk.change, files, change))

@@ -20,7 +20,7 @@ from datakit.geometry import Box, Size
 from datakit.manifest import MANIFEST, Record
 from datakit.report import Report
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
-from datakit.store import Store
+from datakit.store import Origin, Store
 from tests.bench.measure import Cost, run, table
 
 _FOLDER_SIZE = 1000
@@ -50,7 +50,9 @@ def run_synthetic(root: Path) -> None:
     tasks = list_samples(root)
     with Store(root / "out") as store:
         make = partial(_make, temporary=store.temporary)
-        run_stage(store, tasks, {task.source for task in tasks}, make, execution=Execution(), report=Report("crop", "in", "out"))
+        present = {task.source for task in tasks}
+        origin, report = Origin("crop", str(root / "in")), Report("crop", "in", "out")
+        run_stage(store, tasks, present, make, origin=origin, execution=Execution(), report=report)
 
 
 def _make(task: Task, temporary: Path) -> Made | NotMade:
