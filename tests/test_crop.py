@@ -184,7 +184,7 @@ def test_an_edited_caption_that_was_taken_into_the_manifest_survives_too(source,
     mend_captions(out)
     for options in (CropOptions(quality=80), CropOptions(format="png"), CropOptions()):
         assert crop_folder(source, out, options).done == 2
-        assert (out / "fig.txt").read_text() == "my own words"
+        assert (out / "fig.txt").read_text() == "my own words\n"
     (source / "fig.jpg").unlink()
     crop_folder(source, out, execution=Execution(prune=True))
     assert ((out / "fig.jpg").exists(), (out / "fig.txt").exists()) == (False, True)
