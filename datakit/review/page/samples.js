@@ -90,7 +90,7 @@ function compose(sample) {
     accepted: override.accepted,
     changed: Boolean(byHand || override.bucket || override.caption !== null),
     faceCut: faces.some((face) => face.kept < 0.9995),
-    refused: sample.refused !== null && sample.refused !== undefined,
+    refused: Boolean(sample.refused) && !override.rejected,
     low: sample.confidence === "low",
     waits: !sample.applied,
   };
