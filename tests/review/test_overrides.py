@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datakit import CropOptions, Execution, crop_folder
+from datakit.backend.mend import mend_captions
 from datakit.buckets import BUCKETS
 from datakit.errors import PlanError, UsageError
 from datakit.geometry import Box
@@ -172,6 +173,15 @@ def test_files_of_a_rejected_picture_that_somebody_edited_are_left_and_named(sou
     assert not (out / "dogs.jpg").exists()
     assert (out / "dogs.txt").read_text() == "my own words"
     assert any("dogs.txt was rejected in review, but edited" in note for note in report.notes)
+
+
+def test_of_a_rejected_picture_only_the_review_s_own_caption_is_deleted(source, out):
+    (out / "dogs.txt").write_text("my own words")
+    mend_captions(out)  # takes the edit into the manifest
+    apply(source, out, fig={"caption": "from the review"})
+    apply(source, out, fig={"caption": "from the review", "rejected": True}, dogs={"rejected": True})
+    assert (out / "dogs.txt").read_text() == "my own words"
+    assert not (out / "fig.txt").exists()
 
 
 def test_a_rejected_picture_goes_whatever_format_it_was_written_in(source, out):

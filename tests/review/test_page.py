@@ -183,8 +183,9 @@ def test_a_box_never_leaves_the_picture_nor_its_aspect(out: Path, serve: Serve, 
             exact = box.size.height * bucket.aspect, box.size.width / bucket.aspect
             assert min(abs(box.size.width - exact[0]), abs(box.size.height - exact[1])) <= 0.5, (bucket, where, box)
             assert bucket.width / box.size.width <= 1.5 + 0.01
-        drag(page, ".box", -60, -40)
-        drag(page, ".handle.se", 3000, 3000)
+        # A small box near the lower right corner, which there is room to enlarge a little.
+        for where, dx, dy in ((".box", 3000, 3000), (".handle.nw", 3000, 3000), (".box", -60, -40), (".handle.se", 3000, 3000)):
+            drag(page, where, dx, dy)
         box = box_shown(page)
         assert box.inside(size)
         assert box.right == size.width or box.bottom == size.height, "a corner can be dragged to the edge"

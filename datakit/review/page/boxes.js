@@ -95,17 +95,8 @@ export function dragged(box, corner, [x, y], size, bucket, upscale) {
   const wide = bucket[0] >= bucket[1];
   const aspect = bucket[0] / bucket[1];
   const long = wide ? Math.max(asked[0], asked[1] * aspect) : Math.max(asked[1], asked[0] / aspect);
-  const limit = longSide(
-    [
-      0,
-      0,
-      ...largestWindow(
-        room.map((side) => Math.max(1, side)),
-        bucket,
-      ),
-    ],
-    bucket,
-  );
+  const reach = largestWindow([Math.max(1, room[0]), Math.max(1, room[1])], bucket);
+  const limit = longSide([0, 0, ...reach], bucket);
   let window = windowOf(Math.min(long, limit), size, bucket, upscale);
   // Where the least size does not fit between the fixed corner and the edge, the box keeps its size.
   if (window[0] > room[0] || window[1] > room[1]) window = [widthOf(box), heightOf(box)];

@@ -24,8 +24,7 @@ const EMPTY = { text: "", bucket: "", warning: "", anchor: "", sort: "attention"
 
 export const query = { ...EMPTY, flags: new Set() };
 
-const names = new Intl.Collator(undefined, { numeric: true });
-const byName = (a, b) => names.compare(a.id, b.id);
+const byName = (a, b) => a.place - b.place;
 const ORDERS = {
   attention: (a, b) => b.attention - a.attention || byName(a, b),
   name: byName,

@@ -205,7 +205,7 @@ export function badgesOf(sample, look) {
   if (look.rejected) badges.push(["bad", "✕ rejected"]);
   if (look.accepted) badges.push(["good", "✓ accepted"]);
   if (look.changed) badges.push(["note", "✎ changed"]);
-  if (look.refused && !look.rejected) badges.push(["bad", "refused"]);
+  if (look.refused) badges.push(["bad", "refused"]);
   if (look.faceCut) badges.push(["warn", "face cut"]);
   if (look.low) badges.push(["warn", "low confidence"]);
   if (sample.copies.length) badges.push(["", `${sample.copies.length} copies`]);

@@ -33,7 +33,7 @@ export function makeState() {
   return {
     nodes: [badges, warnings],
     show(look, sample) {
-      const refusal = look.refused && !look.rejected ? [`Not in the dataset: ${sample.refused}`] : [];
+      const refusal = look.refused ? [`Not in the dataset: ${sample.refused}`] : [];
       const lines = [...refusal, ...look.warnings];
       const words = badgesOf(sample, look).map(([tone, text]) => element("span", { class: `badge ${tone}` }, text));
       badges.replaceChildren(...words);
