@@ -219,7 +219,7 @@ def render(picture: Picture, pixels: Pixels, box: Box, bucket: Size) -> Image.Im
 
 
 def encode(image: Image.Image, file_format: Format, quality: int) -> bytes:
-    """Return the bytes of an RGB picture in a format; ``quality`` (1 to 100) is for jpg and webp."""
+    """Return the bytes of an RGB (as png, also RGBA) picture; ``quality`` (1 to 100) is for jpg and webp."""
     target = io.BytesIO()
     bare = image if not image.info else Image.frombytes("RGB", image.size, image.tobytes())
     if file_format == "jpg":
@@ -236,7 +236,8 @@ def _encode_png(image: Image.Image) -> bytes:
     import cv2  # most runs write no PNG
 
     options = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-    return cv2.imencode(".png", cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR), options)[1].tobytes()
+    turn = cv2.COLOR_RGBA2BGRA if image.mode == "RGBA" else cv2.COLOR_RGB2BGR
+    return cv2.imencode(".png", cv2.cvtColor(np.asarray(image), turn), options)[1].tobytes()
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:
