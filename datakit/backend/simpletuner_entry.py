@@ -130,6 +130,7 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     resolution_type: str | None = None
     crop: bool = False
     crop_aspect: str = "square"
+    crop_style: str = "random"
     minimum_image_size: float | None = None
     maximum_image_size: float | None = None
     target_downsample_size: float | None = None
@@ -201,6 +202,10 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.disable_vae_cache:
             found.append("disable_vae_cache leaves 3.1.6 without latents: it stops at the first batch")
+        if self.crop and self.crop_style == "face":
+            found.append(
+                "crop_style face needs a face model that SimpleTuner's wheels do not bring, and drops every picture: use center"
+            )
         skipped = [step for step in ("aspect", "text", "vae") if step in self.skip_file_discovery]
         if skipped:
             found.append(

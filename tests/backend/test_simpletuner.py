@@ -146,6 +146,7 @@ def test_caches_inside_a_dataset_are_refused(make_dataset, tmp_path, inside):
         ("skip_file_discovery=aspect", "stops without that step"),
         ("skip_file_discovery=text,vae", "skip_file_discovery text vae: on a dataset"),
         ("only_instance_prompt=true", "need an instance_prompt"),
+        ("crop_style=face", "drops every picture"),
         ("crop_aspect=random", "crops every picture anew"),
         ("resolution_type=pixel_area", "use area"),
     ],
