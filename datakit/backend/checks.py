@@ -88,10 +88,17 @@ def check_dataset(concept: Concept, stale: Iterable[Path] = (), advance: Callabl
 
 
 def list_files(folder: Path) -> list[str]:
-    """Return all files of a dataset, relative and with forward slashes, hidden files and folders left out."""
+    """Return all files of a dataset, relative and with forward slashes, hidden files and folders left out.
+
+    Links are followed, but for those back to a folder that encloses them.
+    """
     found = []
+    enclosing: dict[str, tuple[str, ...]] = {os.fspath(folder): (os.path.realpath(folder),)}
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        above = enclosing.pop(place)
+        inside = {name: os.path.realpath(os.path.join(place, name)) for name in sorted(folders) if not name.startswith(".")}
+        folders[:] = [name for name, target in inside.items() if target not in above]
+        enclosing |= {os.path.join(place, name): (*above, inside[name]) for name in folders}
         relative = PurePosixPath(Path(place).relative_to(folder).as_posix())
         found += [(relative / name).as_posix() for name in names if not name.startswith(".")]
     return sorted(found)

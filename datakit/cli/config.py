@@ -316,28 +316,28 @@ def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> Non
 
 def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: Sequence[Path] = (), quiet: bool = False) -> None:
     """Write files all at once or none: one that is not as datakit wrote it, or would lie in a source, stops it before."""
-    from contextlib import nullcontext
+    from contextlib import ExitStack
 
     from datakit.errors import UsageError
     from datakit.last import one_at_a_time, source_around
 
-    here = Path.cwd()
     for path, _ in files:
         source = source_around(path, datasets)
         if source:
             raise UsageError(f"{path} would lie in {source}, a source, where nothing is ever changed: write elsewhere")
-    noted = source_around(here, datasets) is None
-    with one_at_a_time(here) if noted else nullcontext():
-        _write_files(files, overwrite, here, noted, quiet)
+    with ExitStack() as held:
+        for folder in sorted({path.resolve().parent for path, _ in files}):
+            held.enter_context(one_at_a_time(folder))
+        _write_files(files, overwrite, quiet)
 
 
-def _write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, here: Path, noted: bool, quiet: bool) -> None:
+def _write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: bool) -> None:
     from datakit.errors import UsageError
     from datakit.last import is_ours, remember_file
     from datakit.manifest import write_atomically
 
     for path, content in files:
-        if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(here, path):
+        if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(path):
             raise UsageError(
                 f"{path} was not written by datakit, or edited since: use --overwrite to replace it, or write elsewhere"
             )
@@ -346,6 +346,5 @@ def _write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, here: Pat
             write_atomically(path, content)
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-        if noted:
-            remember_file(here, path, content)
+        remember_file(path, content)
         click.echo(f"wrote {path}", err=quiet)
