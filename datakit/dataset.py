@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -109,7 +109,7 @@ def find_samples(folder: Path, leave_out: Path | None = None) -> Found:
         for entry in entries:
             name = (relative / entry.name).as_posix()
             path = place / entry.name
-            if entry.is_dir():
+            if _is(entry.is_dir):
                 if skipped is not None and path.resolve() == skipped:
                     continue
                 identity = _identity(path)
@@ -202,9 +202,17 @@ def _captions_by_stem(entries: list[os.DirEntry[str]]) -> dict[str, str]:
     for extension in CAPTION_EXTENSIONS:
         for entry in entries:
             stem, suffix = os.path.splitext(entry.name)
-            if suffix.lower() == extension and entry.is_file():
+            if suffix.lower() == extension and _is(entry.is_file):
                 found.setdefault(stem, entry.name)
     return found
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Ask an entry what it is; a link to itself is nothing."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _identity(folder: Path) -> tuple[int, int]:

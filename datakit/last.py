@@ -1,4 +1,4 @@
-"""Remember what was done: from a folder, the last stage's dataset and config files; in a dataset, crop's last run.
+"""Remember what was done: the dataset last written from a folder, the config files written to one, the last run of crop.
 
 All of it is kept in the ``.datakit`` of that folder.
 """
@@ -89,7 +89,7 @@ def last_dataset(folder: Path) -> tuple[Path, str]:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait until no other run that was started in a folder is writing files and taking note of them.
+    """Wait until no other run is writing files to a folder and taking note of them.
 
     Raises
     ------
@@ -99,25 +99,25 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / STATE_FOLDER / "files.lock", timeout=_PATIENCE)
     with ExitStack() as held:
         try:
-            (folder / STATE_FOLDER).mkdir(exist_ok=True)
+            (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
             held.enter_context(lock)
         except Timeout:
-            raise DatasetBusyError(f"another run of datakit is writing files from {folder}: wait until it has ended") from None
+            raise DatasetBusyError(f"another run of datakit is writing files to {folder}: wait until it has ended") from None
         except OSError:
             pass  # nothing can be noted here, so there is nothing to guard
         yield
 
 
-def remember_file(folder: Path, path: Path, content: bytes) -> None:
-    """Note the content that was written to a file from a folder, so that a later run may replace it."""
-    known = _files(folder) | {str(path.resolve()): hashlib.sha256(content).hexdigest()}
+def remember_file(path: Path, content: bytes) -> None:
+    """Note, beside a file, the content that was written to it, so that a later run may replace it."""
+    known = _files(path.parent) | {str(path.resolve()): hashlib.sha256(content).hexdigest()}
     with suppress(OSError):
-        write_atomically(folder / STATE_FOLDER / "files.json", msgspec.json.encode(known))
+        write_atomically(path.parent / STATE_FOLDER / "files.json", msgspec.json.encode(known))
 
 
-def is_ours(folder: Path, path: Path) -> bool:
-    """Tell whether a file is as a run from this folder wrote it, so that replacing it loses nothing of the user's."""
-    return _files(folder).get(str(path.resolve())) == hashlib.sha256(path.read_bytes()).hexdigest()
+def is_ours(path: Path) -> bool:
+    """Tell whether a file is as datakit wrote it, so that replacing it loses nothing of the user's."""
+    return _files(path.parent).get(str(path.resolve())) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _files(folder: Path) -> dict[str, str]:

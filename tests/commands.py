@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 from click.testing import CliRunner, Result
 
 from datakit import CropOptions, Execution, crop_folder
 from datakit.augment import parse_augmentations
 from datakit.cli import main
+from datakit.execute import serial
 from datakit.shuffle import shuffle_folder
 from datakit.variants import ShuffleOptions
 from tests.conftest import tree
@@ -72,13 +74,19 @@ def run(name: str, source: Path, out: Path, *more: str, before: list[str] | None
 
 
 def invoke(words: list[str], cwd: Path) -> Result:
-    """Run ``datakit`` in this process; an error that nobody foresaw is raised."""
+    """Run ``datakit`` in this process, its workers' part too; an error that nobody foresaw is raised."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        with contextlib.chdir(cwd):
+        with contextlib.chdir(cwd), mock.patch("datakit.stage.processes", serial), mock.patch("datakit.crop.processes", serial):
             return CliRunner().invoke(main, words, catch_exceptions=False)
     finally:
         signal.signal(signal.SIGTERM, handler)
+
+
+def said(words: str, cwd: Path) -> tuple[int, str]:
+    """Do so with words as they are typed; return the exit status and all that was said."""
+    ended = invoke(words.split(), cwd)
+    return ended.exit_code, ended.output
 
 
 def again(name: str, source: Path, out: Path, execution: Execution = Execution()) -> tuple[int, str]:

@@ -196,7 +196,7 @@ FILES = {
 @pytest.mark.parametrize("file", FILES)
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
-def test_no_edit_of_a_file_of_datakits_own_ends_in_a_traceback_or_outside(made, serially, file, data):
+def test_no_edit_of_a_file_of_datakits_own_ends_in_a_traceback_or_outside(made, file, data):
     top = made.parent / "edited"  # in one place, since a path is part of what is edited
     shutil.rmtree(top, ignore_errors=True)
     work = top / "work"
@@ -231,12 +231,3 @@ def journal(work: Path) -> bytes:
     """What a run that was killed would have left of the records."""
     lines = (work / "copies" / "manifest.jsonl").read_text().splitlines()
     return b"".join(to_json({"record": json.loads(line), "text": "a, b"}) + b"\n" for line in lines)
-
-
-@pytest.fixture
-def serially(monkeypatch):
-    """Crop without worker processes, which take a second to start; the work is the same."""
-    from datakit import stage
-    from datakit.execute import serial
-
-    monkeypatch.setattr(stage, "processes", serial)

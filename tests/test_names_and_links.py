@@ -14,7 +14,7 @@ from datakit import CropOptions, crop_folder, read_manifest
 from datakit.backend.checks import list_files
 from datakit.manifest import to_line
 from datakit.store import Store
-from tests.commands import finish, invoke, start, untouched
+from tests.commands import invoke, said, untouched
 from tests.conftest import tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="names that only POSIX systems allow")
@@ -49,8 +49,8 @@ def test_any_name_a_file_can_have_goes_through_all_three_commands(tmp_path):
         "backend lines --cache-root=cache",
         "verify",
     ):
-        status, said = finish(start(line.split(), tmp_path))
-        assert status == 0, (line, said)
+        status, output = said(line, tmp_path)
+        assert status == 0, (line, output)
     assert {record.output for record in read_manifest(tmp_path / "lines")} == set(names)
     for name in names:
         assert (tmp_path / "lines" / f"{name[:-4]}.txt").read_text("utf-8").startswith("a, b, ")
@@ -62,10 +62,10 @@ def test_a_name_that_leaves_no_room_for_a_copys_number_is_named(tmp_path):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / ("x" * 251 + ".png")).write_bytes(final_picture())
     (tmp_path / "src" / ("x" * 251 + ".txt")).write_text("a, b")
-    assert finish(start(["crop", "src", "out", "--detector=none", "--saliency=none"], tmp_path))[0] == 0
-    status, said = finish(start(["shuffle", "out", "copies", "--repeats=2"], tmp_path))
+    assert said("crop src out --detector=none --saliency=none", tmp_path)[0] == 0
+    status, output = said("shuffle out copies --repeats=2", tmp_path)
     assert status == 1
-    assert "File name too long" in said
+    assert "File name too long" in output
     assert len(list(read_manifest(tmp_path / "copies"))) == 0
 
 
@@ -78,9 +78,9 @@ def test_a_name_that_is_no_utf_8_is_named_and_costs_no_other(corpus, tmp_path, c
         "shuffle": "shuffle in out --repeats=1",
         "backend": "backend in --cache-root=cache",
     }
-    status, said = finish(start(line[command].split(), tmp_path))
+    status, output = said(line[command], tmp_path)
     assert status == 1
-    assert "fig\\udcff.jpg" in said
+    assert "fig\\udcff.jpg" in output
     assert command == "backend" or len(list((tmp_path / "out").glob("*.jpg"))) == 12
 
 
@@ -101,6 +101,7 @@ def linked(corpus, tmp_path):
             (folder / f"linked{suffix}").symlink_to(outside / f"fig0{suffix}")
         (folder / "sub" / "loop").symlink_to(folder)
         (folder / "loop").symlink_to("loop")
+        (folder / "itself.txt").symlink_to("itself.txt")
         (folder / "nowhere.jpg").symlink_to("no such file.jpg")
         (folder / "away").symlink_to(outside)
         return folder, outside
@@ -113,10 +114,10 @@ def test_links_are_read_but_never_written_through(linked, tmp_path, command):
     folder, outside = linked("src" if command == "crop" else "dataset")
     before = untouched(folder), untouched(outside)
     options = "--upscale=3 --detector=none --saliency=none" if command == "crop" else "--repeats=1"
-    status, said = finish(start(f"{command} in out {options}".split(), tmp_path))
+    status, output = said(f"{command} in out {options}", tmp_path)
     assert status == 1
-    assert "sub/loop: link leads back to a folder that encloses it" in said
-    assert "nowhere.jpg: link leads nowhere" in said
+    assert "sub/loop: link leads back to a folder that encloses it" in output
+    assert "nowhere.jpg: link leads nowhere" in output
     expected = {"djembe0", "linked", "away/fig0", "away/temple0"}
     found = {name[:-4].removesuffix("_1") for name in tree(tmp_path / "out") if name.endswith(".jpg")}
     assert found == expected
@@ -132,9 +133,9 @@ def test_backend_ends_in_a_dataset_with_loops_and_names_what_is_not_its(corpus, 
     assert len(list_files(dataset)) < 100
     before = untouched(corpus / "src")
     for line in ("backend in --cache-root=cache", "backend in --cache-root=cache --fix", "check in"):
-        status, said = finish(start(line.split(), tmp_path))
+        status, output = said(line, tmp_path)
         assert status == 1
-        assert "away/fig0.jpg" in said
+        assert "away/fig0.jpg" in output
     assert untouched(corpus / "src") == before
 
 
@@ -228,7 +229,7 @@ def test_ten_thousand_small_files_go_through_all_three_commands(tmp_path):
         "shuffle out copies --repeats=2",
         "backend copies --cache-root=cache",
     ):
-        status, said = finish(start(line.split(), tmp_path))
-        assert status == 0, (line, said)
+        status, output = said(line, tmp_path)
+        assert status == 0, (line, output)
     assert sum(1 for _ in read_manifest(tmp_path / "out")) == 10_000
     assert len(list_files(tmp_path / "copies")) == 40_002

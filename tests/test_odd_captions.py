@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.commands import finish, invoke, start
+from tests.commands import invoke
 
 LONG = "word, " * 170_000  # a megabyte
 
@@ -54,7 +54,8 @@ def chain(pictures, tmp_path_factory):
         "check copies --json",
         "backend copies --cache-root=cache",
     ):
-        said[words.split()[0]] = finish(start(words.split(), folder))
+        ended = invoke(words.split(), folder)
+        said[words.split()[0]] = ended.exit_code, ended.stdout if "--json" in words else ended.output
     return folder, said
 
 

@@ -196,7 +196,7 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
         Two are the same file, one was not written by datakit or edited since, would lie in the source of one of the
         datasets, or cannot be written.
     """
-    from contextlib import nullcontext
+    from contextlib import ExitStack
 
     from datakit.errors import UsageError
     from datakit.last import one_at_a_time, source_around
@@ -208,20 +208,20 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
             raise UsageError(f"{path} is a folder: name a file to write")
         if source := source_around(path, datasets):
             raise UsageError(f"{path} would lie in {source}, a source, where nothing is ever changed: write elsewhere")
-    noted = source_around(Path.cwd(), datasets) is None
-    with one_at_a_time(Path.cwd()) if noted else nullcontext():
-        _write_free(files, overwrite, noted, quiet)
+    with ExitStack() as held:
+        for folder in sorted({path.resolve().parent for path, _ in files}):
+            held.enter_context(one_at_a_time(folder))
+        _write_free(files, overwrite, quiet)
 
 
-def _write_free(files: Sequence[tuple[Path, bytes]], overwrite: bool, noted: bool, quiet: bool) -> None:
+def _write_free(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: bool) -> None:
     """Write files over nothing but what datakit wrote, and take note of them."""
     from datakit.errors import UsageError
     from datakit.last import is_ours, remember_file
     from datakit.manifest import write_atomically
 
-    here = Path.cwd()
     for path, content in files:
-        if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(here, path):
+        if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(path):
             raise UsageError(
                 f"{path} was not written by datakit, or edited since: use --overwrite to replace it, or write elsewhere"
             )
@@ -230,6 +230,5 @@ def _write_free(files: Sequence[tuple[Path, bytes]], overwrite: bool, noted: boo
             write_atomically(path, content)
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-        if noted:
-            remember_file(here, path, content)
+        remember_file(path, content)
         click.echo(f"wrote {path}", err=quiet)
