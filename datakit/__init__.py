@@ -9,10 +9,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from datakit.buckets import BUCKETS as BUCKETS
-    from datakit.crop import CropOptions as CropOptions
     from datakit.crop import crop_folder as crop_folder
     from datakit.crop import plan_crop as plan_crop
     from datakit.crop import plan_folder as plan_folder
+    from datakit.crop_options import CropOptions as CropOptions
     from datakit.errors import DatakitError as DatakitError
     from datakit.geometry import Box as Box
     from datakit.geometry import Size as Size
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BUCKETS": "buckets",
     "Box": "geometry",
-    "CropOptions": "crop",
+    "CropOptions": "crop_options",
     "CropPlan": "manifest",
     "DatakitError": "errors",
     "Execution": "stage",

@@ -7,13 +7,13 @@ only. It goes where it keeps most: whole faces first, then saliency, then the ce
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datakit.buckets import enlargement, largest_window
 from datakit.geometry import Area, Box, Size, share_inside
-from datakit.manifest import Anchor, CropPlan, Face
+from datakit.manifest import Anchor, CropPlan, Face, Framing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-
-Framing = Literal["full", "portrait", "face"]
-FRAMINGS: tuple[Framing, ...] = ("full", "portrait", "face")
 
 # The figures below were chosen on about 2,900 annotated pictures; README.md, "How a window is chosen".
 # Smaller faces are passers-by or false alarms: share of the picture's short side, and of the widest face.

@@ -15,23 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
-from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from datakit.errors import PictureError, TooLargeError, UsageError
+from datakit.colour import CONVERTED, is_for_other_pixels, is_srgb, parse_colour, to_srgb
+from datakit.errors import PictureError, TooLargeError
+from datakit.formats import DEFAULT_MAX_PIXELS, Format
 from datakit.geometry import Box, Size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Format = Literal["jpg", "png", "webp"]
-FORMATS: tuple[Format, ...] = ("jpg", "png", "webp")
-
-# Pillow's own limit, above which it calls a file a decompression bomb (PIL/Image.py, MAX_IMAGE_PIXELS x 2).
-DEFAULT_MAX_PIXELS = 178_956_970
 
 # Only these are decoded; Pillow's other plugins include some that start external programs (EPS, for one).
 _READABLE = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF")
@@ -53,8 +49,6 @@ _TURNS = {
 _PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _SIDEWAYS = (5, 6, 7, 8)
 _DCT_SCALES = (8, 4, 2)
-# Marks pixels that are sRGB already; Pillow itself notes a PNG's chunk as "srgb".
-_CONVERTED = "datakit:converted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +133,7 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append("several frames or pages: only the first is used")
         icc = image.info.get("icc_profile") or None
-        if icc is not None and (_is_for_other_pixels(icc, image.mode, notes) or _is_srgb(icc, notes)):
+        if icc is not None and (is_for_other_pixels(icc, image.mode, notes) or is_srgb(icc, notes)):
             icc = None
         size = Size(*image.size)
         # Only what Pillow itself adds to `info` for a bare file; anything else might be interpreted.
@@ -202,7 +196,7 @@ def preview(picture: Picture, pixels: Pixels, long_side: int) -> NDArray[np.uint
     factor = long_side / max(stored)
     size = Size(max(1, round(stored[0] * factor)), max(1, round(stored[1] * factor)))
     small = _resized(pixels.image, None, size, FilterType.box if factor < 1 else FilterType.bilinear)
-    return np.asarray(_upright(_to_srgb(small, picture.icc), picture.orientation))
+    return np.asarray(_upright(to_srgb(small, picture.icc), picture.orientation))
 
 
 def render(picture: Picture, pixels: Pixels, box: Box, bucket: Size) -> Image.Image:
@@ -215,7 +209,7 @@ def render(picture: Picture, pixels: Pixels, box: Box, bucket: Size) -> Image.Im
         cropped = pixels.image
     else:
         cropped = _resized(pixels.image, CropBox(left, top, right - left, bottom - top), size, FilterType.lanczos3)
-    return _upright(_to_srgb(cropped, picture.icc), picture.orientation)
+    return _upright(to_srgb(cropped, picture.icc), picture.orientation)
 
 
 def encode(image: Image.Image, file_format: Format, quality: int) -> bytes:
@@ -238,21 +232,6 @@ def _encode_png(image: Image.Image) -> bytes:
     options = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
     turn = cv2.COLOR_RGBA2BGRA if image.mode == "RGBA" else cv2.COLOR_RGB2BGR
     return cv2.imencode(".png", cv2.cvtColor(np.asarray(image), turn), options)[1].tobytes()
-
-
-def parse_colour(text: str) -> tuple[int, int, int]:
-    """Read a CSS colour name or ``#rrggbb``.
-
-    Raises
-    ------
-    UsageError
-        The text names no colour.
-    """
-    try:
-        colour = ImageColor.getrgb(text)
-    except ValueError:
-        raise UsageError(f"background {text!r} is no colour: use a CSS name such as white or a code such as #808080") from None
-    return (colour[0], colour[1], colour[2])
 
 
 def _formats_for(path: Path) -> tuple[str, ...]:
@@ -320,10 +299,10 @@ def _plain_mode(image: Image.Image, icc: bytes | None, background: str) -> Image
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         # Colours are converted before they are mixed: the background is given in sRGB.
-        colours = _to_srgb(rgba.convert("RGB"), icc)
+        colours = to_srgb(rgba.convert("RGB"), icc)
         canvas = Image.new("RGB", image.size, parse_colour(background))
         canvas.paste(colours, mask=rgba.getchannel("A"))
-        canvas.info[_CONVERTED] = True
+        canvas.info[CONVERTED] = True
         return canvas
     return image.convert("L" if image.mode == "1" else "RGB")
 
@@ -339,7 +318,7 @@ def _from_16_bit(image: Image.Image, background: str) -> Image.Image:
     # One grey value stands for transparent (PNG, 11.3.2.1).
     canvas = Image.new("RGB", image.size, parse_colour(background))
     canvas.paste(grey.convert("RGB"), mask=Image.fromarray(values != image.info["transparency"]))
-    canvas.info[_CONVERTED] = True
+    canvas.info[CONVERTED] = True
     return canvas
 
 
@@ -357,74 +336,13 @@ def _resized(image: Image.Image, box: CropBox | None, size: Size, kernel: Filter
         )
     else:
         _resizer().resize_pil(image, target, options)
-    target.info = {key: value for key, value in image.info.items() if key == _CONVERTED}
+    target.info = {key: value for key, value in image.info.items() if key == CONVERTED}
     return target
 
 
 @lru_cache(maxsize=1)
 def _resizer() -> Resizer:
     return Resizer()
-
-
-def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """Convert L, RGB, CMYK or LAB to sRGB through the embedded profile, or as the bare mode is understood."""
-    if _CONVERTED in image.info:
-        return image
-    if image.mode == "LAB":
-        return ImageCms.applyTransform(image, _transform(None, "LAB")) or image
-    if icc is None:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    mode = _profile_mode(icc)
-    return ImageCms.applyTransform(image if image.mode == mode else image.convert(mode), _transform(icc, mode)) or image
-
-
-def _profile_mode(icc: bytes) -> str:
-    # ICC.1:2022, 7.2.8: the colour space of the data, bytes 16 to 19 of the header.
-    return {b"GRAY": "L", b"CMYK": "CMYK"}.get(icc[16:20], "RGB")
-
-
-@lru_cache(maxsize=32)
-def _transform(icc: bytes | None, mode: str) -> ImageCms.ImageCmsTransform:
-    profile = ImageCms.createProfile("LAB") if icc is None else ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    # Relative colorimetric with black point compensation, as browsers and viewers do it.
-    return ImageCms.buildTransform(
-        profile,
-        ImageCms.createProfile("sRGB"),
-        mode,
-        "RGB",
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-
-
-def _is_for_other_pixels(icc: bytes, mode: str, notes: list[str]) -> bool:
-    """Tell whether a profile cannot belong to pixels of this mode; a grey picture may carry a profile for RGB."""
-    wanted = _profile_mode(icc)
-    grey = mode in ("1", "L", "LA") or mode.startswith("I")
-    if (wanted == "CMYK") == (mode == "CMYK") and (wanted != "L" or grey):
-        return False
-    notes.append("its colour profile is for other pixels than it has: taken as sRGB")
-    return True
-
-
-def _is_srgb(icc: bytes, notes: list[str]) -> bool:
-    """Tell whether a profile changes nothing; an unusable one counts as sRGB and is noted."""
-    try:
-        return _moves_nothing(icc)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("its colour profile is broken: taken as sRGB")
-        return True
-
-
-@lru_cache(maxsize=32)
-def _moves_nothing(icc: bytes) -> bool:
-    if _profile_mode(icc) != "RGB":
-        _transform(icc, _profile_mode(icc))
-        return False
-    levels = np.linspace(0, 255, 9).astype(np.uint8)
-    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
-    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(cube), _transform(icc, "RGB")))
-    return int(np.abs(moved.astype(int) - cube).max()) <= 1
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from datakit.errors import PlanError
+from datakit.formats import PICTURE_SUFFIXES
 from datakit.geometry import Area, Box, Size
 
 MANIFEST = "manifest.jsonl"
@@ -23,12 +24,13 @@ METADATA = "metadata.jsonl"
 
 # What msgspec raises for bytes that are not the JSON wanted.
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# What a picture of a dataset may be called, since captions are found by the stem they share.
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 # No picture format counts further.
 _LONGEST = 2**31
 
 Anchor = Literal["face", "saliency", "center", "manual"]
+# What a window is drawn around: all it can hold, head and shoulders, or the face; see `datakit.framing.frame`.
+Framing = Literal["full", "portrait", "face"]
+FRAMINGS: tuple[Framing, ...] = ("full", "portrait", "face")
 
 
 class Face(msgspec.Struct, frozen=True):

@@ -17,16 +17,15 @@ from datakit.augment import augment, enlargement_of
 from datakit.captions import Caption, read_caption
 from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems, shared_stems
 from datakit.errors import CaptionError, PictureError, SampleError
+from datakit.formats import KEPT, PICTURE_SUFFIXES
 from datakit.geometry import Box, Size
-from datakit.images import Format, Picture, encode, open_picture
-from datakit.manifest import MANIFEST, PICTURE_SUFFIXES, Record, read_manifest
+from datakit.images import Picture, encode, open_picture
+from datakit.manifest import MANIFEST, Record, read_manifest
 from datakit.report import Problem, Report, counted
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.store import Origin, Store, read_origin
 from datakit.tokens import count_orders
 from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
-
-_ENCODED: dict[str, Format] = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
 
 
 def shuffle_folder(
@@ -83,7 +82,7 @@ def shuffle_folder(
             store,
             tasks,
             present,
-            augmented,
+            lambda: augmented,
             origin=Origin("shuffle", str(folder.resolve())),
             execution=execution,
             report=report,
@@ -253,7 +252,7 @@ def _augmented(task: Task, options: ShuffleOptions, temporary: Path, background:
                 warnings = (*warnings, "augmented from the cropped picture: the one it was cropped from is gone or changed")
         scale = enlargement_of(base.size, box, picture.size, drawn)
         image = augment(base, box, picture.size, drawn, background)
-        content = encode(image, _ENCODED[os.path.splitext(task.output)[1]], options.quality)
+        content = encode(image, KEPT[os.path.splitext(task.output)[1]], options.quality)
         sha256 = hashlib.sha256(content).hexdigest()
         file = write_temporary(temporary, task.output, content), sha256
         made = _made(task, options, temporary, file, crop, picture.size, picture.sha256, warnings)

@@ -125,7 +125,7 @@ def run_stage(
     store: Store,
     tasks: Sequence[Task],
     present: set[str],
-    make: Callable[[Task], Made | NotMade],
+    maker: Callable[[], Callable[[Task], Made | NotMade]],
     *,
     origin: Origin,
     execution: Execution,
@@ -143,8 +143,8 @@ def run_stage(
         Every output the dataset should have, as far as this run decides it.
     present
         Ids of all samples in the source, those without a task included.
-    make
-        Makes one output; picklable when there are workers.
+    maker
+        Returns the function that makes one output, picklable when there are workers; called only where something is to make.
     origin
         Where the dataset comes from.
     execution
@@ -157,7 +157,7 @@ def run_stage(
         Makes the outputs of light tasks, always in the calling process; without it there are none.
     """
     pending = list(_pending(store, execution.progress(tasks, len(tasks), "checking"), execution.overwrite, report))
-    results = _results(pending, make, make_light, execution, report.stage)
+    results = _results(pending, maker, make_light, execution, report.stage)
     if execution.strict:
         results = list(results)
         for task, result in results:
@@ -186,7 +186,7 @@ def run_stage(
 
 def _results(
     pending: Sequence[Task],
-    make: Callable[[Task], Made | NotMade],
+    maker: Callable[[], Callable[[Task], Made | NotMade]],
     make_light: Callable[[Task], Made | NotMade] | None,
     execution: Execution,
     label: str,
@@ -195,7 +195,7 @@ def _results(
     if not pending:
         return ()
     run = processes if execution.jobs else serial
-    heavy = run(make, [task for task in pending if not task.light], execution.jobs, execution.timeout)
+    heavy = run(maker(), [task for task in pending if not task.light], execution.jobs, execution.timeout)
     light = serial(make_light, (task for task in pending if task.light)) if make_light else ()
     return execution.progress(chain(light, heavy), len(pending), label)
 

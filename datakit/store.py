@@ -25,12 +25,12 @@ from filelock import FileLock, Timeout
 
 from datakit.dataset import STATE_FOLDER, fold
 from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
+from datakit.formats import PICTURE_SUFFIXES
 from datakit.links import place
 from datakit.manifest import (
     MANIFEST,
     METADATA,
     NOT_JSON,
-    PICTURE_SUFFIXES,
     Record,
     check_recorded_once,
     parse_record,

@@ -16,14 +16,13 @@ import msgspec
 from datakit.augment import Drawn, check_strengths, draw
 from datakit.captions import swap_sides, written_word
 from datakit.errors import UsageError
+from datakit.formats import KEPT
 from datakit.links import LINKS
 from datakit.seeds import DEFAULT_SEED, generator
 from datakit.tokens import Tokens, fill_wildcards, join, orders, parse, without
 
 # Part of every options key: raise it when the same options give other bytes than before.
 _RULES = 2
-# Formats that an augmented copy is written in; others that are linked as they are become PNG, which loses nothing.
-_REWRITTEN = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ def variants_of(sample: str, start: str, lines: Sequence[Tokens], options: Shuff
             text = swap_sides(text)
         if options.drop_caption and generator(options.seed, sample, "drop", copy).random() < options.drop_caption:
             text = ""
-        written = ".png" if drawn and suffix not in _REWRITTEN else suffix
+        written = ".png" if drawn and suffix not in KEPT else suffix
         variants.append(
             Variant(
                 source=sample, output=f"{start}{copy}{written}", copy=copy, caption=text, augmentation=drawn, unflipped=unflipped

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from datakit.buckets import BUCKETS
+from datakit.colour import parse_colour
 from datakit.errors import PictureError, UsageError
 from datakit.geometry import Box, Size
-from datakit.images import dct_scale, decode, encode, open_picture, parse_colour, preview, render
+from datakit.images import dct_scale, decode, encode, open_picture, preview, render
 
 COLOUR = (
     "srgb.png", "srgb.jpg", "display_p3.png", "display_p3.jpg", "adobe_rgb.png", "adobe_rgb.jpg", "cmyk_profile.jpg", "cmyk_plain.jpg",

@@ -121,8 +121,9 @@ def crop(
     datakit crop photos/ out/ --apply plan.jsonl
     datakit crop photos/ out/ --apply-overrides    (after datakit review out/)
     """
-    from datakit.crop import CropOptions, crop_folder, plan_folder
-    from datakit.images import DEFAULT_MAX_PIXELS
+    from datakit.crop import crop_folder, plan_folder
+    from datakit.crop_options import CropOptions
+    from datakit.formats import DEFAULT_MAX_PIXELS
     from datakit.last import remember
 
     options = CropOptions(

@@ -11,7 +11,9 @@ import msgspec
 
 from datakit.backend.training import Batching
 from datakit.buckets import BUCKETS
-from datakit.crop import CropOptions, check_window, crop_folder
+from datakit.crop import crop_folder
+from datakit.crop_options import CropOptions
+from datakit.crop_picture import check_window
 from datakit.errors import DatakitError, SampleError
 from datakit.framing import frame
 from datakit.geometry import Size

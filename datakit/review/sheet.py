@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from datakit.errors import SampleError, UsageError
+from datakit.formats import FORMATS, Format
 from datakit.geometry import Size
-from datakit.images import FORMATS, Format, encode
+from datakit.images import encode
 from datakit.manifest import write_atomically
 from datakit.review.gallery import Entry, Gallery
 from datakit.review.thumbnails import Thumbnails

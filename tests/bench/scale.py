@@ -52,7 +52,7 @@ def run_synthetic(root: Path) -> None:
         make = partial(_make, temporary=store.temporary)
         present = {task.source for task in tasks}
         origin, report = Origin("crop", str(root / "in")), Report("crop", "in", "out")
-        run_stage(store, tasks, present, make, origin=origin, execution=Execution(), report=report)
+        run_stage(store, tasks, present, lambda: make, origin=origin, execution=Execution(), report=report)
 
 
 def _make(task: Task, temporary: Path) -> Made | NotMade:

@@ -1,0 +1,93 @@
+"""What decides how pictures are cropped and written: pure data."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import msgspec
+
+from datakit.buckets import BUCKETS, in_order
+from datakit.colour import parse_colour
+from datakit.detect import DETECTORS, SALIENCY
+from datakit.errors import UsageError
+from datakit.formats import DEFAULT_MAX_PIXELS, FORMATS
+from datakit.geometry import Size
+from datakit.manifest import FRAMINGS, CropPlan, Framing
+
+# Part of every options key: raise it when the same options give other bytes than before.
+_RULES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CropOptions:
+    """What decides how pictures are cropped and written.
+
+    Attributes
+    ----------
+    buckets
+        The sizes that may be used, some or all of the eight.
+    detector, saliency
+        Names from `datakit.detect.DETECTORS` and `SALIENCY`.
+    framing
+        ``full``, ``portrait`` or ``face``; see `datakit.framing.frame`.
+    upscale
+        Largest enlargement allowed; 1 allows none.
+    format
+        ``keep`` (jpg, png and webp stay, the rest becomes png), ``jpg``, ``png`` or ``webp``.
+    quality
+        Of jpg and webp, 1 to 100.
+    background
+        CSS colour under transparent pixels.
+    captions
+        Whether a picture without a caption is refused (``required``) or used (``optional``).
+    max_pixels
+        Pictures with more pixels are refused.
+    """
+
+    buckets: tuple[Size, ...] = BUCKETS
+    detector: str = "yunet"
+    saliency: str = "objects"
+    framing: Framing = "full"
+    upscale: float = 1.0
+    format: Literal["keep", "jpg", "png", "webp"] = "keep"
+    quality: int = 95
+    background: str = "white"
+    captions: Literal["required", "optional"] = "optional"
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        unknown = [bucket for bucket in self.buckets if bucket not in BUCKETS]
+        if unknown or not self.buckets:
+            raise UsageError(f"buckets {list(map(str, unknown))} are not among the eight sizes: {' '.join(map(str, BUCKETS))}")
+        if self.framing not in FRAMINGS:
+            raise UsageError(f"framing {self.framing!r} is unknown: choose from {', '.join(FRAMINGS)}")
+        if not (math.isfinite(self.upscale) and self.upscale >= 1):
+            raise UsageError(f"upscale {self.upscale} is below 1: 1 enlarges nothing, 2 doubles each side at most")
+        for name, value, allowed in (
+            ("detector", self.detector, tuple(DETECTORS)),
+            ("saliency", self.saliency, tuple(SALIENCY)),
+            ("format", self.format, ("keep", *FORMATS)),
+            ("captions", self.captions, ("required", "optional")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{name} {value!r} is unknown: choose from {', '.join(allowed)}")
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"quality {self.quality} is not between 1 and 100")
+        parse_colour(self.background)
+
+    def key(self, plan: CropPlan | None = None) -> str:
+        """Return a short hash of everything that decides the bytes of a sample, an edited plan included."""
+        decisive = asdict(self)
+        # Options that say the same have one key, however they were written.
+        decisive |= {
+            "buckets": in_order(self.buckets),
+            "upscale": float(self.upscale),
+            "background": parse_colour(self.background),
+        }
+        if plan is not None:
+            decisive = {"plan": [plan.box, plan.bucket], **{name: decisive[name] for name in ("quality", "background")}}
+        text = msgspec.json.encode({"rules": _RULES, **decisive}, order="sorted")
+        return hashlib.sha256(text).hexdigest()[:12]

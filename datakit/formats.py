@@ -1,0 +1,15 @@
+"""The formats of pictures that datakit writes: names, suffixes, and how large a picture may be."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Format = Literal["jpg", "png", "webp"]
+FORMATS: tuple[Format, ...] = ("jpg", "png", "webp")
+# The format of a picture that is written anew as what it was, by suffix; all others become PNG, which loses nothing.
+KEPT: dict[str, Format] = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}
+# What a picture of a dataset may be called, since captions are found by the stem they share.
+PICTURE_SUFFIXES = (*KEPT, ".bmp")
+
+# Pillow's own limit, above which it calls a file a decompression bomb (PIL/Image.py, MAX_IMAGE_PIXELS x 2).
+DEFAULT_MAX_PIXELS = 178_956_970
