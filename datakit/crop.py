@@ -19,9 +19,10 @@ from datakit.formats import KEPT
 from datakit.geometry import Size
 from datakit.last import remember_report
 from datakit.manifest import CropPlan, read_plan
+from datakit.origin import Origin
 from datakit.report import Problem, Report, counted
 from datakit.stage import Execution, Made, NotMade, Task, run_stage
-from datakit.store import Origin, Store
+from datakit.store import Store
 
 
 def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOptions()) -> CropPlan:

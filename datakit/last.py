@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import DatasetBusyError, UsageError
 from datakit.manifest import NOT_JSON, write_atomically
+from datakit.origin import source_folders
 from datakit.report import Problem, Report
-from datakit.store import source_folders
 
 _REPORT = "report.json"
 # Seconds that a run waits for another one that writes a few small files.

@@ -21,9 +21,10 @@ from datakit.formats import KEPT, PICTURE_SUFFIXES
 from datakit.geometry import Box, Size
 from datakit.images import Picture, encode, open_picture
 from datakit.manifest import MANIFEST, Record, read_manifest
+from datakit.origin import Origin, read_origin
 from datakit.report import Problem, Report, counted
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
-from datakit.store import Origin, Store, read_origin
+from datakit.store import Store
 from datakit.tokens import count_orders
 from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
 

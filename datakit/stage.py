@@ -20,8 +20,9 @@ from datakit.captions import Caption, read_caption
 from datakit.errors import CaptionError, SampleError
 from datakit.execute import Crash, processes, serial
 from datakit.manifest import MANIFEST, Record
+from datakit.origin import Origin, remember_origin
 from datakit.report import Problem, Report, counted
-from datakit.store import Origin, Store
+from datakit.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def run_stage(
         if report.exit_code:
             _withhold(store, report)
             return
-    store.remember_origin(origin)
+    remember_origin(store.folder, origin)
     for task, result in results:
         if not isinstance(result, Made):
             _note(task, result, report)

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from datakit.dataset import STATE_FOLDER, fold
 from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
+from datakit.fingerprints import FINGERPRINTS, Fingerprints
 from datakit.formats import PICTURE_SUFFIXES
 from datakit.links import place
 from datakit.manifest import (
@@ -37,29 +38,6 @@ from datakit.manifest import (
     write_atomically,
 )
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT) WITHOUT ROWID"
-_FINGERPRINTS = "seen.sqlite"
-_ORIGIN = "origin.json"
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """Which stage wrote a dataset, from which folder (absolute), and the colour it laid under transparent pixels.
-
-    Kept in the dataset's state, not in its records: the same dataset may be made in another place.
-    """
-
-    stage: str
-    source: str
-    background: str = "white"
-
-
-def read_origin(dataset: Path) -> Origin | None:
-    """Return where a dataset came from; None where nothing is known."""
-    try:
-        return msgspec.json.decode((dataset / STATE_FOLDER / _ORIGIN).read_bytes(), type=Origin)
-    except (OSError, *NOT_JSON):
-        return None
-
 
 def is_interrupted(dataset: Path) -> bool:
     """Tell whether a dataset holds the rest of a run that was interrupted, or of one that is still at work."""
@@ -70,109 +48,6 @@ def is_interrupted(dataset: Path) -> bool:
     with suppress(OSError):
         return bool(os.listdir(state / "tmp"))
     return False
-
-
-def source_folders(dataset: Path) -> list[Path]:
-    """Return the folders that a dataset was made from, stage by stage, as far as is known."""
-    folders: list[Path] = []
-    origin = read_origin(dataset)
-    while origin and Path(origin.source) not in folders:
-        folders.append(Path(origin.source))
-        origin = read_origin(folders[-1])
-    return folders
-
-
-class Fingerprints:
-    """The sha256 of files, remembered by path, size and time of change.
-
-    With ``verify`` nothing remembered by an earlier run is believed.
-    """
-
-    def __init__(self, database: Path, verify: bool = False) -> None:
-        self._verify = verify
-        # Size, time and sha256 by path, learnt in this run and not yet saved: one statement for many is far faster.
-        self._fresh: dict[str, tuple[int, int, str]] = {}
-        self._trusted: sqlite3.Connection | None = None
-        try:
-            self._seen = self._connect(database)
-        except sqlite3.DatabaseError:
-            # It only saves time; a damaged one is made anew.
-            database.unlink()
-            self._seen = self._connect(database)
-
-    def _connect(self, database: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(database)
-        # Safe against a killed process; only a power cut can damage it, and then it is made anew.
-        connection.execute("PRAGMA synchronous=OFF")
-        connection.execute(_SCHEMA)
-        return connection
-
-    def trust(self, dataset: Path) -> None:
-        """Believe what another dataset remembers too; it is only read."""
-        database = (dataset / STATE_FOLDER / _FINGERPRINTS).absolute()
-        with suppress(sqlite3.DatabaseError):  # there is none, or it is being written: files are hashed instead
-            self._trusted = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
-
-    def sha256(self, path: Path) -> str | None:
-        """Return a file's sha256 as hexadecimal, or None where there is no such file."""
-        try:
-            status = path.stat()
-        except OSError:
-            return None
-        name = os.path.abspath(path)
-        digest = self._known(name, status)
-        if digest is None:
-            try:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError:
-                return None
-        self._learn(name, status, digest)
-        return digest
-
-    def remember(self, path: str, sha256: str) -> None:
-        """Take note of a file, by its absolute path, whose sha256 is known because it was just written."""
-        self._learn(path, os.stat(path), sha256)
-
-    def learn(self, path: Path, stamp: tuple[int, int], sha256: str) -> None:
-        """Take note of a file whose sha256 is known because it was read when it had this size and time of change (ns)."""
-        self._note(os.path.abspath(path), stamp, sha256)
-
-    def close(self) -> None:
-        """Save what was learnt."""
-        self._save()
-        with suppress(sqlite3.DatabaseError):  # a full disk: the next run hashes again
-            self._seen.commit()
-        self._seen.close()
-        if self._trusted:
-            self._trusted.close()
-
-    def _known(self, name: str, status: os.stat_result) -> str | None:
-        """Return the sha256 remembered of a file that still has this size and time of change."""
-        fresh = self._fresh.get(name)
-        if fresh is not None and fresh[:2] == (status.st_size, status.st_mtime_ns):
-            return fresh[2]
-        for seen in () if self._verify else filter(None, (self._seen, self._trusted)):
-            with suppress(sqlite3.DatabaseError):
-                row = seen.execute("SELECT size, mtime, sha256 FROM seen WHERE path = ?", (name,)).fetchone()
-                if row is not None and row[:2] == (status.st_size, status.st_mtime_ns):
-                    return str(row[2])
-        return None
-
-    def _learn(self, name: str, status: os.stat_result, sha256: str) -> None:
-        self._note(name, (status.st_size, status.st_mtime_ns), sha256)
-
-    def _note(self, name: str, stamp: tuple[int, int], sha256: str) -> None:
-        self._fresh[name] = (*stamp, sha256)
-        if len(self._fresh) == 10_000:
-            self._save()
-
-    def _save(self) -> None:
-        with suppress(sqlite3.DatabaseError):
-            self._seen.executemany(
-                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", ((name, *row) for name, row in self._fresh.items())
-            )
-        self._fresh.clear()
 
 
 class _Entry(msgspec.Struct):
@@ -226,7 +101,7 @@ class Store:
         except OSError as error:
             raise UsageError(f"{folder} cannot be written to: {error.strerror or error}") from error
         try:
-            self.fingerprints = Fingerprints(self.state / _FINGERPRINTS, verify)
+            self.fingerprints = Fingerprints(self.state / FINGERPRINTS, verify)
             self._open.callback(self.fingerprints.close)
             self._clear_temporary()
             # Nothing can be lost in a folder that holds nothing: the look at every file before it is written is saved.
@@ -290,11 +165,6 @@ class Store:
         """Tell whether a file of the dataset would lie elsewhere, behind a link in place of a folder."""
         place = os.path.dirname(f"{self._root}/{name}")
         return os.path.realpath(place) != os.path.normpath(os.path.join(os.path.realpath(self._root), os.path.dirname(name)))
-
-    def remember_origin(self, origin: Origin) -> None:
-        """Note where the dataset comes from, for a later stage that goes back to it."""
-        with suppress(OSError):  # a full disk: the later stage does without
-            write_atomically(self.state / _ORIGIN, msgspec.json.encode(origin))
 
     def outputs(self) -> list[str]:
         """Return the outputs of all records, sorted."""

@@ -14,7 +14,7 @@ from datakit.buckets import in_order
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.manifest import MANIFEST, Record, read_manifest
-from datakit.store import read_origin
+from datakit.origin import read_origin
 
 # 32 bits tell versions of one dataset apart; the name beside it tells datasets apart.
 _HASH_DIGITS = 8

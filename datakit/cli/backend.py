@@ -265,7 +265,7 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int 
 
 def _folders(datasets: Sequence[Path]) -> list[Path]:
     """Return the datasets to use; where none is named, say so if there are copies of it that are now older."""
-    from datakit.store import read_origin
+    from datakit.origin import read_origin
 
     folders = chosen(datasets)
     if not datasets:

@@ -164,7 +164,7 @@ def _last() -> Path:
     After a shuffle that is what was shuffled, so that the same command run again goes on where it stopped.
     """
     from datakit.last import last_dataset
-    from datakit.store import read_origin
+    from datakit.origin import read_origin
 
     dataset, stage = last_dataset(Path.cwd())
     origin = read_origin(dataset) if stage == "shuffle" else None

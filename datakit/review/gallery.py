@@ -20,8 +20,8 @@ from datakit.errors import CaptionError, UsageError
 from datakit.geometry import Box, Size
 from datakit.last import last_report
 from datakit.manifest import MANIFEST, Anchor, Face, Record, is_relative, read_manifest
+from datakit.origin import read_origin
 from datakit.overrides import OVERRIDES, Override, is_pending, read_applied, read_overrides
-from datakit.store import read_origin
 
 Side = Literal["source", "output"]
 

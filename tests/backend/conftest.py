@@ -15,7 +15,8 @@ from datakit.backend.simpletuner_files import stale_files
 from datakit.buckets import BUCKETS
 from datakit.geometry import Size
 from datakit.manifest import MANIFEST, METADATA, Record, to_line
-from datakit.store import Origin, Store
+from datakit.origin import Origin, remember_origin
+from datakit.store import Store
 
 MakeDataset = Callable[..., Path]
 
@@ -56,7 +57,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
         folder = tmp_path / name
         folder.mkdir()
         with Store(folder) as store:
-            store.remember_origin(Origin(stage, str(tmp_path / "src")))
+            remember_origin(store.folder, Origin(stage, str(tmp_path / "src")))
         records, metadata = [], []
         for number, bucket in enumerate(buckets):
             count = lines if isinstance(lines, int) else lines[number]

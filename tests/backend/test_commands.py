@@ -18,8 +18,9 @@ from datakit.cli.steps import steps
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.last import remember
+from datakit.origin import Origin, remember_origin
 from datakit.shuffle import shuffle_folder
-from datakit.store import Origin, Store
+from datakit.store import Store
 from datakit.variants import ShuffleOptions
 
 
@@ -50,7 +51,7 @@ def test_without_a_dataset_the_last_stage_s_is_taken_and_the_file_is_proved(run,
 def test_copies_older_than_the_last_crop_are_mentioned(run, make_dataset, tmp_path):
     folder, copies = make_dataset(), make_dataset("out_shuffled", copies=2)
     with Store(copies) as store:
-        store.remember_origin(Origin("shuffle", str(folder)))
+        remember_origin(store.folder, Origin("shuffle", str(folder)))
     remember(tmp_path, "crop", folder)
     assert "out_shuffled/ was shuffled before that" in run(backend, "--cache-root", "cache").stderr
     assert "out_shuffled" not in run(backend, folder, "--cache-root", "cache").stderr

@@ -21,7 +21,7 @@ from PIL import Image
 
 from datakit.geometry import Area, Box, Size
 from datakit.manifest import MANIFEST, Face, Record, to_line
-from datakit.store import Origin
+from datakit.origin import Origin
 from tests.bench.measure import table
 
 

@@ -18,9 +18,10 @@ from datakit.buckets import BUCKETS
 from datakit.dataset import find_samples, output_stems, shared_stems
 from datakit.geometry import Box, Size
 from datakit.manifest import MANIFEST, Record
+from datakit.origin import Origin
 from datakit.report import Report
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
-from datakit.store import Origin, Store
+from datakit.store import Store
 from tests.bench.measure import Cost, run, table
 
 _FOLDER_SIZE = 1000

@@ -1,0 +1,45 @@
+"""Where a dataset came from: kept in its state, not in its records, as the same dataset may be made in another place."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from datakit.dataset import STATE_FOLDER
+from datakit.manifest import NOT_JSON, write_atomically
+
+_ORIGIN = "origin.json"
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Which stage wrote a dataset, from which folder (absolute), and the colour it laid under transparent pixels."""
+
+    stage: str
+    source: str
+    background: str = "white"
+
+
+def read_origin(dataset: Path) -> Origin | None:
+    """Return where a dataset came from; None where nothing is known."""
+    try:
+        return msgspec.json.decode((dataset / STATE_FOLDER / _ORIGIN).read_bytes(), type=Origin)
+    except (OSError, *NOT_JSON):
+        return None
+
+
+def source_folders(dataset: Path) -> list[Path]:
+    """Return the folders that a dataset was made from, stage by stage, as far as is known."""
+    folders: list[Path] = []
+    origin = read_origin(dataset)
+    while origin and Path(origin.source) not in folders:
+        folders.append(Path(origin.source))
+        origin = read_origin(folders[-1])
+    return folders
+
+
+def remember_origin(dataset: Path, origin: Origin) -> None:
+    """Note where a dataset comes from, for a later stage that goes back to it."""
+    with suppress(OSError):  # a full disk: the later stage does without
+        write_atomically(dataset / STATE_FOLDER / _ORIGIN, msgspec.json.encode(origin))
