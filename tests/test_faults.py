@@ -15,6 +15,7 @@ import pytest
 
 from datakit import Execution
 from datakit.execute import Crash, processes
+from datakit.last import one_at_a_time
 from tests.commands import COMMANDS, again, arguments, finish, ordinary_user, permissions_count, run, start, visible
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -88,6 +89,16 @@ def test_of_two_backends_that_write_one_file_each_writes_all_of_it(corpus, undis
         assert written.replace(b"flux", b"sd3") == undisturbed["backend"][0]["multidatabackend.json"]
         # What was written last is what is remembered, so that it may be replaced.
         assert finish(start(words, tmp_path))[0] == 0
+
+
+def test_a_backend_waits_for_another_that_is_writing(corpus, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    with one_at_a_time(out):
+        process = start(arguments("backend", corpus / "dataset", out), tmp_path)
+        time.sleep(2 * undisturbed["backend"][1])
+        assert not (out / "multidatabackend.json").exists()
+    assert finish(process)[0] == 0
+    assert visible(out) == undisturbed["backend"][0]
 
 
 @each_command
