@@ -126,7 +126,8 @@ def find_samples(folder: Path, leave_out: Path | None = None) -> Found:
                     caption = captions.get(os.path.splitext(entry.name)[0])
                     samples.append(Sample(name, path, place / caption if caption else None))
     samples.sort(key=lambda sample: sample.id)
-    return Found(tuple(samples), tuple(sorted(refused)))
+    # Names that are no UTF-8 are written out byte by byte, as reports in JSON have to be.
+    return Found(tuple(samples), tuple(sorted((name.encode("utf-8", "backslashreplace").decode(), why) for name, why in refused)))
 
 
 def output_stems(samples: Iterable[Sample]) -> dict[str, str]:

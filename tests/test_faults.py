@@ -161,7 +161,7 @@ def test_what_may_not_be_read_is_named_and_costs_no_other(copied, undisturbed, t
         path.chmod(0)
     status, said = finish(start(arguments(command, source, out), tmp_path, ordinary_user()))
     assert status == 1
-    assert all(path.name in said for path in locked[:2])
+    assert all(path.name in said for path in locked[:2]), said
     if command != "backend":
         assert "sub: folder cannot be read" in said
         expected = undisturbed[command][0]

@@ -78,7 +78,6 @@ BAD_RECORDS = {
     "zero": {"bucket": [0, 1024]},
     "infinite": {"scale": float("inf")},
     "not a number": {"area_kept": float("nan")},
-    "copies of none": {"copies": 0},
     "negative captions": {"captions": -3},
     "null": {"output_sha256": None},
 }

@@ -81,6 +81,8 @@ def test_a_name_that_is_no_utf_8_is_named_and_costs_no_other(corpus, tmp_path, c
     status, output = said(line[command], tmp_path)
     assert status == 1
     assert "fig\\udcff.jpg" in output
+    if command != "backend":
+        assert "fig\\\\udcff.jpg" in said(f"{line[command]} --json", tmp_path)[1]
     assert command == "backend" or len(list((tmp_path / "out").glob("*.jpg"))) == 12
 
 
@@ -212,14 +214,14 @@ def renamed_in_case(corpus, tmp_path):
     return held()
 
 
-def test_ten_thousand_small_files_go_through_all_three_commands(tmp_path):
+def test_three_thousand_small_files_go_through_all_three_commands(tmp_path):
     source = tmp_path / "src"
     target = io.BytesIO()
     Image.new("RGB", (1024, 1024), (200, 120, 40)).save(target, "JPEG", quality=30)
     for folder in range(10):
         (source / f"{folder}").mkdir(parents=True)
     (source / "0" / "00000.jpg").write_bytes(target.getvalue())
-    for number in range(10_000):
+    for number in range(3_000):
         path = source / f"{number % 10}" / f"{number:05}.jpg"
         if number:
             os.link(source / "0" / "00000.jpg", path)
@@ -231,5 +233,5 @@ def test_ten_thousand_small_files_go_through_all_three_commands(tmp_path):
     ):
         status, output = said(line, tmp_path)
         assert status == 0, (line, output)
-    assert sum(1 for _ in read_manifest(tmp_path / "out")) == 10_000
-    assert len(list_files(tmp_path / "copies")) == 40_002
+    assert sum(1 for _ in read_manifest(tmp_path / "out")) == 3_000
+    assert sum(not name.startswith(".") for name in list_files(tmp_path / "copies")) == 12_002

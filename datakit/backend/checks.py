@@ -191,6 +191,8 @@ def _check_caption(folder: Path, picture: str, record: Record | None) -> list[Fi
     name = (record.caption if record else None) or f"{os.path.splitext(picture)[0]}.txt"
     try:
         data = (folder / name).read_bytes()
+    except (PermissionError, IsADirectoryError) as error:
+        return [Finding("caption-unreadable", name, f"cannot be read: {error.strerror}", "make it a file that you may read")]
     except OSError:
         remedy = f"write one into a .txt of its name and {_FIX}, or crop again with the caption beside the source"
         return [Finding("caption-missing", picture, "no caption", remedy)]
