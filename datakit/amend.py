@@ -17,7 +17,7 @@ from datakit.captions import Caption, read_caption
 from datakit.errors import CaptionError, SampleError
 from datakit.manifest import CropPlan, Record, read_manifest
 from datakit.overrides import Override, clean_caption, is_pending, read_applied, read_overrides, write_applied
-from datakit.report import Problem, Report
+from datakit.report import Problem, Report, few
 from datakit.stage import Task, write_temporary
 from datakit.store import Store
 
@@ -115,7 +115,7 @@ class Amendments:
         gone = self._overrides.keys() - {task.source for task in tasks}
         if gone:
             self._report.notes.append(
-                f"{len(gone)} decisions of the review are about pictures that are gone: {_few(sorted(gone))}"
+                f"{len(gone)} decisions of the review are about pictures that are gone: {few(sorted(gone))}"
             )
 
     def _taken_back(self, override: Override) -> bool:
@@ -218,7 +218,3 @@ class Amendments:
 def without_caption_warnings(warnings: tuple[str, ...]) -> tuple[str, ...]:
     """Leave out that there is no caption."""
     return tuple(warning for warning in warnings if warning not in (CAPTION_EMPTY, CAPTION_MISSING))
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

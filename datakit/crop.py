@@ -20,7 +20,7 @@ from datakit.geometry import Size
 from datakit.last import remember_report
 from datakit.manifest import CropPlan, read_plan
 from datakit.origin import Origin
-from datakit.report import Problem, Report, counted
+from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage
 from datakit.store import Store
 
@@ -89,7 +89,7 @@ def crop_folder(
     renamed = shared_stems(found.samples, stems)
     if renamed:
         report.notes.append(
-            f"{len(renamed)} pictures share a name but for extension or case; their outputs carry the extension: {_few(renamed)}"
+            f"{len(renamed)} pictures share a name but for extension or case; their outputs carry the extension: {few(renamed)}"
         )
     plans = None if plan is None else _read_plans(Path(plan), found, report)
     tasks = [
@@ -203,7 +203,3 @@ def _read_plans(path: Path, found: Found, report: Report) -> dict[str, tuple[int
     if left_out:
         report.notes.append(f"{counted(left_out, 'picture')} not in the plan: left alone")
     return plans
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

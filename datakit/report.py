@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +106,11 @@ class Report:
 def counted(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun: ``1 output``, ``2 outputs``; ``many`` is the plural where it takes more than an s."""
     return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first three of some names."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

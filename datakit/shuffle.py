@@ -22,7 +22,7 @@ from datakit.geometry import Box, Size
 from datakit.images import Picture, encode, open_picture
 from datakit.manifest import MANIFEST, Record, read_manifest
 from datakit.origin import Origin, read_origin
-from datakit.report import Problem, Report, counted
+from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.store import Store
 from datakit.tokens import count_orders
@@ -116,7 +116,7 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
     shared = shared_stems(found.samples, stems)
     if shared:
         report.notes.append(
-            f"{len(shared)} pictures share a name but for extension or case: their copies carry it: {_few(shared)}"
+            f"{len(shared)} pictures share a name but for extension or case: their copies carry it: {few(shared)}"
         )
     starts = dict(stems) if options.captions_only else copy_stems(stems, options.repeats)
     moved = [sample.id for sample in found.samples if not options.captions_only and starts[sample.id] != f"{stems[sample.id]}_"]
@@ -142,7 +142,7 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
     unflipped = [f"{variant.output} ({variant.unflipped})" for variant in variants if variant.unflipped]
     if unflipped:
         report.notes.append(
-            f"{counted(len(unflipped), 'copy', 'copies')} not flipped, as their captions speak of writing (--flip-anyway): {_few(unflipped)}"
+            f"{counted(len(unflipped), 'copy', 'copies')} not flipped, as their captions speak of writing (--flip-anyway): {few(unflipped)}"
         )
     report.table = {
         "seed": options.seed,
@@ -154,7 +154,7 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
         "captions whose orders ran out": len(ran_out),
     }
     if ran_out:
-        report.notes.append(f"fewer than {options.repeats} orders of their tokens exist, so some come twice: {_few(ran_out)}")
+        report.notes.append(f"fewer than {options.repeats} orders of their tokens exist, so some come twice: {few(ran_out)}")
     return planned
 
 
@@ -313,7 +313,3 @@ def _made(
 
 
 _CARRIED = ("source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale")
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

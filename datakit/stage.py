@@ -21,7 +21,7 @@ from datakit.errors import CaptionError, SampleError
 from datakit.execute import Crash, processes, serial
 from datakit.manifest import MANIFEST, Record
 from datakit.origin import Origin, remember_origin
-from datakit.report import Problem, Report, counted
+from datakit.report import Problem, Report, counted, few
 from datakit.store import Store
 
 
@@ -302,8 +302,7 @@ def _tidy(store: Store, tasks: Sequence[Task], present: set[str], unseen: Sequen
     left = sorted(task.output for task in tasks if task.source in stale and store.record(task.output))
     if left:
         report.notes.append(
-            f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {', '.join(left[:3])}"
-            + (", ..." if len(left) > 3 else "")
+            f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {few(left)}"
         )
     wanted = {task.output for task in tasks}
     decided = {task.source for task in tasks}
