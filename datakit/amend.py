@@ -16,12 +16,20 @@ import msgspec
 from datakit.captions import Caption, read_caption
 from datakit.errors import CaptionError, SampleError
 from datakit.manifest import CropPlan, Record, read_manifest
-from datakit.overrides import Override, clean_caption, is_pending, read_applied, read_overrides, write_applied
-from datakit.report import Problem, Report, few
+from datakit.overrides import (
+    Override,
+    clean_caption,
+    is_pending,
+    read_applied,
+    read_applying,
+    read_overrides,
+    write_applied,
+    write_applying,
+)
+from datakit.report import Report, few
 from datakit.stage import Task, write_temporary
 from datakit.store import Store
 
-REJECTED = "rejected in review"
 # What crop says of a picture without a caption; no longer true where the review gave it one.
 CAPTION_EMPTY, CAPTION_MISSING = "the caption is empty", "no caption (.txt or .caption) beside it"
 
@@ -65,6 +73,7 @@ class Amendments:
         self._report = report
         self._overrides = read_overrides(store.folder)
         self._applied = read_applied(store.folder) if self._overrides else {}
+        self._applying_before = read_applying(store.folder) if self._overrides else {}
         self._left: set[str] = set()
         self._records: dict[str, list[Record]] = defaultdict(list)
         for output in store.outputs() if self._overrides else ():
@@ -77,6 +86,8 @@ class Amendments:
         followed: list[Task] = []
         settled: set[str] = set()
         pending = 0
+        if self._apply and self._overrides:
+            write_applying(self._store.folder, (self._applying_before | self._overrides_with_effect()).values())
         for task in tasks:
             override = self._overrides.get(task.source)
             records = self._records[task.source] if override else []
@@ -84,7 +95,7 @@ class Amendments:
                 followed.append(task)
             elif override.rejected and (self._apply or not records):
                 self._take_out(override, records)
-            elif self._apply:
+            elif self._apply or self._follows(override):
                 followed.append(self._applying(task, override))
                 if override.box is not None or self._taken_back(override):
                     settled.add(task.source)
@@ -101,11 +112,7 @@ class Amendments:
         if not (self._apply and self._overrides):
             return
         records = {record.source: record for record in read_manifest(self._store.folder)}
-        left = self._left | {
-            problem.source
-            for problem in (*self._report.failed, *self._report.refused)
-            if not self._overrides.get(problem.source, Override(source="")).rejected
-        }
+        left = self._left | {problem.source for problem in (*self._report.failed, *self._report.refused)}
         done = {
             source: override
             for source, override in self._overrides.items()
@@ -118,21 +125,31 @@ class Amendments:
                 f"{len(gone)} decisions of the review are about pictures that are gone: {few(sorted(gone))}"
             )
 
+    def _follows(self, override: Override) -> bool:
+        """Tell whether the dataset follows an override already: a later run keeps to it, under whatever name it writes."""
+        record = next(iter(self._records[override.source]), None)
+        return not (self._overwrite or override.rejected or is_pending(override, self._applied.get(override.source), record))
+
+    def _overrides_with_effect(self) -> dict[str, Override]:
+        return {source: each for source, each in self._overrides.items() if each.box is not None or each.caption is not None}
+
+    def _earlier(self, source: str) -> list[Override]:
+        """Return what an earlier run applied to a picture, or was applying when it was killed."""
+        return [known[source] for known in (self._applied, self._applying_before) if source in known]
+
     def _taken_back(self, override: Override) -> bool:
         """Tell whether a window that an earlier run applied is no longer wanted."""
-        before = self._applied.get(override.source)
-        return override.box is None and before is not None and before.box is not None
+        return override.box is None and any(before.box is not None for before in self._earlier(override.source))
 
     def _take_out(self, override: Override, records: list[Record]) -> None:
         """Delete what datakit wrote of a rejected picture; what somebody edited stays and is named."""
         for record in records:
-            before = self._before(override.source)
-            ours = before is not None and self._text(record) == before
+            ours = self._text(record) in self._captions_before(override.source)
             left = self._store.forget(msgspec.structs.replace(record, caption_edited=False) if ours else record)
             self._report.notes += [
                 f"{name} was rejected in review, but edited since datakit wrote it: left there" for name in left
             ]
-        self._report.refused.append(Problem(override.source, REJECTED))
+        self._report.rejected.append(override.source)
 
     def _applying(self, task: Task, override: Override) -> Task:
         """Return a task that draws the window and writes the caption of an override."""
@@ -166,24 +183,24 @@ class Amendments:
         SampleError
             The caption was edited in the dataset after the review, or cannot be written there.
         """
-        before = self._before(task.source)
+        before = self._captions_before(task.source)
         now = self._text(record)
         if override.caption is None:
-            if before is not None and now == before:
+            if now in before:
                 self._write_caption(task, record, read_caption(task.caption) if task.caption else Caption((), None), False)
             return
         text = clean_caption(override.caption)
         by_hand = record.caption_edited or record.caption in self._store.edited(record)
-        if by_hand and text in (now, before):
+        applied = self._applied.get(task.source)
+        if by_hand and (text == now or (applied and applied.caption and text == clean_caption(applied.caption))):
             return  # applied already; what was edited since then stays
-        if by_hand and now not in (override.caption_before, before):
+        if by_hand and now != override.caption_before and now not in before:
             raise CaptionError(f"{record.caption} was edited after it: left as it is")
         self._write_caption(task, record, Caption(tuple(text.split("\n")), record.source_caption_sha256), True)
 
-    def _before(self, source: str) -> str | None:
-        """Return the caption that an earlier run applied."""
-        applied = self._applied.get(source)
-        return None if applied is None or applied.caption is None else clean_caption(applied.caption)
+    def _captions_before(self, source: str) -> set[str | None]:
+        """Return the captions that an earlier run applied to a picture."""
+        return {clean_caption(before.caption) for before in self._earlier(source) if before.caption is not None}
 
     def _write_caption(self, task: Task, record: Record, caption: Caption, edited: bool) -> None:
         name = record.caption or f"{os.path.splitext(record.output)[0]}.txt"

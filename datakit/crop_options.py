@@ -65,7 +65,9 @@ class CropOptions:
         if self.framing not in FRAMINGS:
             raise UsageError(f"framing {self.framing!r} is unknown: choose from {', '.join(FRAMINGS)}")
         if not (math.isfinite(self.upscale) and self.upscale >= 1):
-            raise UsageError(f"upscale {self.upscale} is below 1: 1 enlarges nothing, 2 doubles each side at most")
+            raise UsageError(
+                f"upscale {self.upscale} is no factor of at least 1: 1 enlarges nothing, 2 doubles each side at most"
+            )
         for name, value, allowed in (
             ("detector", self.detector, tuple(DETECTORS)),
             ("saliency", self.saliency, tuple(SALIENCY)),

@@ -150,7 +150,8 @@ def check_window(picture: Picture, where: str, plan: CropPlan, options: CropOpti
         raise SampleError(
             f"{where}: box of {window} would be stretched to {plan.bucket}: make it {Size(exact.width, window.height)}"
         )
-    _check_enlargement(window, window, plan.bucket, options.upscale)
+    # A plan carries the enlargement that was allowed when it was made.
+    _check_enlargement(window, window, plan.bucket, max(options.upscale, plan.scale or 1))
     faces = kept_faces(plan.faces, plan.box)
     by_hand = plan.anchor == "manual"
     return msgspec.structs.replace(

@@ -80,7 +80,9 @@ def last_dataset(folder: Path) -> tuple[Path, str]:
     try:
         last = msgspec.json.decode((folder / STATE_FOLDER / "last.json").read_bytes(), type=_Last)
     except (OSError, *NOT_JSON):
-        raise UsageError("no dataset named, and none was written from this folder before: name the folder to use") from None
+        raise UsageError(
+            "no dataset named, and none is remembered for this folder (in a source folder none ever is): name the one to use"
+        ) from None
     dataset = Path(last.dataset)
     if not dataset.is_dir():
         raise UsageError(f"{dataset}, which the last {last.stage} wrote, is gone: name the folder to use")

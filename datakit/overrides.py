@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from filelock import FileLock
@@ -22,9 +23,11 @@ from datakit.manifest import NOT_JSON, Record, is_relative, to_line, write_atomi
 OVERRIDES = "overrides.jsonl"
 # The overrides as crop last applied them, in the dataset's state: what differs is still to be applied or taken back.
 _APPLIED = "applied.jsonl"
+# Those that a run of crop is applying, left there by one that was killed: some of them may be followed already.
+_APPLYING = "applying.jsonl"
 
 
-class Override(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Override(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What was decided about one picture; what is not set stays as crop decided.
 
     Attributes
@@ -55,7 +58,7 @@ class Override(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     accepted: bool = False
     caption: str | None = None
     caption_before: str | None = None
-    revision: int = 0
+    revision: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     @property
     def decision(self) -> tuple[Box | None, Size | None, bool, str | None]:
@@ -132,6 +135,20 @@ def read_applied(dataset: Path) -> dict[str, Override]:
 def write_applied(dataset: Path, applied: Iterable[Override]) -> None:
     """Note which overrides the dataset now follows."""
     _write(dataset / STATE_FOLDER / _APPLIED, applied)
+    (dataset / STATE_FOLDER / _APPLYING).unlink(missing_ok=True)
+
+
+def read_applying(dataset: Path) -> dict[str, Override]:
+    """Return the overrides that a killed run was applying; none where no run was."""
+    try:
+        return _read(dataset / STATE_FOLDER / _APPLYING)
+    except PlanError:
+        return {}
+
+
+def write_applying(dataset: Path, overrides: Iterable[Override]) -> None:
+    """Note which overrides a run is about to follow."""
+    _write(dataset / STATE_FOLDER / _APPLYING, overrides)
 
 
 def is_pending(override: Override, applied: Override | None, record: Record | None) -> bool:
@@ -177,6 +194,8 @@ def _parsed(line: bytes, where: str) -> Override:
         raise PlanError(f"{where}: source {override.source!r} is not a path inside the source folder")
     if (override.box is None) != (override.bucket is None):
         raise PlanError(f"{where}: box and bucket belong together: give both, or neither")
+    if override.accepted and override.rejected:
+        raise PlanError(f"{where}: {override.source} is both accepted and rejected: leave one of the two")
     if override.bucket is not None and override.bucket not in BUCKETS:
         raise PlanError(f"{where}: bucket {Size(*override.bucket)} is not one of the eight sizes: {' '.join(map(str, BUCKETS))}")
     if override.caption is not None:

@@ -45,6 +45,8 @@ class Report:
         (sample, share kept) of pictures whose largest face is not whole.
     table
         Figures of one stage only, by what they count.
+    rejected
+        Samples left out because a person rejected them in the review.
     withheld
         Whether a strict run wrote nothing because of what was refused or failed.
     """
@@ -63,6 +65,7 @@ class Report:
     buckets: Counter[Size] = field(default_factory=Counter)
     faces_cut: list[tuple[str, float]] = field(default_factory=list)
     table: dict[str, int | float | str] = field(default_factory=dict)
+    rejected: list[str] = field(default_factory=list)
     withheld: bool = False
 
     @property
@@ -98,6 +101,7 @@ class Report:
             },
             "faces_cut": [{"source": source, "kept": kept} for source, kept in self.faces_cut],
             "table": self.table,
+            "rejected": self.rejected,
             "withheld": self.withheld,
             "exit_code": self.exit_code,
         }

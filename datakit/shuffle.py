@@ -19,7 +19,7 @@ from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems
 from datakit.errors import CaptionError, PictureError, SampleError
 from datakit.formats import KEPT, PICTURE_SUFFIXES
 from datakit.geometry import Box, Size
-from datakit.images import Picture, encode, open_picture
+from datakit.images import Picture, decode, encode, open_picture
 from datakit.manifest import MANIFEST, Record, read_manifest
 from datakit.origin import Origin, read_origin
 from datakit.report import Problem, Report, counted, few
@@ -220,6 +220,7 @@ def _originals(store: Store, records: Mapping[str, Record]) -> Callable[[Task], 
         if crop and crop.output_sha256 == sha256:
             return _Original(path, sha256, crop.bucket, (), crop)
         opened = open_picture(picture)
+        decode(opened, opened.size, opened.size)  # what no crop has decoded may be damaged behind its header
         return _Original(path, sha256, opened.size, opened.warnings, None)
 
     return lambda task: original(task.source, task.picture)

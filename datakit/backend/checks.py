@@ -27,7 +27,9 @@ Kind = Literal[
     "near-duplicate", "blurred", "upscaled",
 ]  # fmt: skip
 _AGAIN = "run the stage that wrote the dataset again"
-_FIX = "run `datakit check --fix`"
+# Stands in a remedy for the folder, which whoever prints it knows.
+DATASET = "DATASET"
+_FIX = f"run `datakit check {DATASET} --fix`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def check_dataset(concept: Concept, files: Sequence[str], looks: Mapping[str, Lo
     present = set(files)
     for record in concept.records:
         findings += _check_record(concept.folder, record, looks.get(record.output) if record.output in present else None)
-    return _in_order(findings + _unknown(files, concept.records) + _names(files))
+    return _in_order(findings + _unknown(files, concept.records) + _names(concept.folder, files))
 
 
 def check_folder(folder: Path, files: Sequence[str], looks: Mapping[str, Look], captions: bool = True) -> list[Finding]:
@@ -110,7 +112,7 @@ def check_folder(folder: Path, files: Sequence[str], looks: Mapping[str, Look], 
             findings += _pixels(name, looks[name], "replace it")
             if captions:
                 findings += _check_caption(folder, name, None)
-    return _in_order(findings + _names(files))
+    return _in_order(findings + _names(folder, files))
 
 
 def list_files(folder: Path) -> list[str]:
@@ -252,8 +254,13 @@ def _unknown(files: Iterable[str], records: Iterable[Record]) -> list[Finding]:
     return findings
 
 
-def _names(files: Iterable[str]) -> list[Finding]:
-    """Find names that a trainer does not see or takes for one another."""
+def _names(folder: Path, files: Iterable[str]) -> list[Finding]:
+    """Find names that a trainer does not see or takes for one another.
+
+    SimpleTuner names a cache file by the picture's path without its extension and without the folder's path, which it
+    takes out wherever it occurs (3.1.6, helpers/caching/vae.py): in a folder /a, /a/b.jpg and /a/a/b.jpg share one.
+    """
+    root = os.path.abspath(folder)
     findings = []
     by_stem: dict[str, list[str]] = defaultdict(list)
     for name in files:
@@ -266,7 +273,7 @@ def _names(files: Iterable[str]) -> list[Finding]:
             remedy = "crop again with --format png"
             findings.append(Finding("extension", name, "an extension that the trainer does not see", remedy, extension))
         if pictured:
-            by_stem[fold(stem)].append(name)
+            by_stem[fold(f"{root}/{stem}".replace(root, ""))].append(name)
     for names in by_stem.values():
         if len(names) > 1:
             problem = "shares its stem with others: the trainer keeps one cache file for them"

@@ -47,12 +47,18 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            command = error.ctx.command_path.split(maxsplit=1)[-1] if error.ctx and error.ctx.parent else ""
-            click.echo(f"datakit: {error.format_message()} (see datakit {command} --help)".replace("  ", " "), err=True)
+            names: list[str | None] = []
+            at = error.ctx
+            while at is not None and at.parent is not None:  # the name of the first may be "python -m datakit"
+                names.insert(0, at.info_name)
+                at = at.parent
+            click.echo(f"datakit: {error.format_message()} (see {' '.join(('datakit', *map(str, names)))} --help)", err=True)
             ctx.exit(2)
         except DatakitError as error:
             click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)
+        except BrokenPipeError:
+            raise  # whoever read the output has seen enough: click ends quietly
         except OSError as error:
             click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)

@@ -27,6 +27,7 @@ from datakit.cli.shared import (
     overwrite_option,
     print_json,
     progress_bar,
+    refuse_in_source,
     repeats_option,
     write_files,
 )
@@ -131,6 +132,7 @@ def backend(
         raise UsageError(f"trainer {trainer!r} is not known: use one of {' '.join(BACKENDS)}")
     emit, to_json = BACKENDS[trainer]
     folders = _folders(datasets)
+    refuse_in_source(cache_root, folders)
     if fix:
         _mend(folders, verbose)
     concepts = read_concepts(folders, names, repeats)
@@ -194,6 +196,7 @@ def check(
     from datakit.backend.training import Batching, concept_loads, plan_training, ways_out
     from datakit.backend.wording import check_wording, tokenizer_counter
     from datakit.errors import UsageError
+    from datakit.report import counted
 
     if family not in FAMILIES:
         raise UsageError(f"model family {family!r} is not known: use one of {' '.join(FAMILIES)}")
@@ -219,7 +222,7 @@ def check(
     else:
         print_findings(findings, verbose)
         print_epoch(concepts, training.real_steps_per_epoch, loads, ways)
-        click.echo(f"{len(findings)} findings, {small} buckets too small" if findings or small else "clean")
+        click.echo(f"{counted(len(findings), 'finding')}, {counted(small, 'bucket')} too small" if findings or small else "clean")
     ctx.exit(1 if findings or small else 0)
 
 
@@ -264,7 +267,8 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int 
 
 
 def _folders(datasets: Sequence[Path]) -> list[Path]:
-    """Return the datasets to use; where none is named, say so if there are copies of it that are now older."""
+    """Return the datasets to use, and say on stderr what they do not show yet."""
+    from datakit.backend.freshness import behind
     from datakit.origin import read_origin
 
     folders = chosen(datasets)
@@ -273,6 +277,9 @@ def _folders(datasets: Sequence[Path]) -> list[Path]:
         origin = read_origin(copies)
         if origin is not None and origin.source == str(folders[0].resolve()):
             click.echo(f"{copies}/ was shuffled before that: run datakit shuffle again, or name it to use it", err=True)
+    for folder in folders:
+        for sentence in behind(folder) if folder.is_dir() else ():
+            click.echo(sentence, err=True)
     return folders
 
 

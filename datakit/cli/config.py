@@ -35,7 +35,7 @@ def config() -> None:
 
     \b
     datakit config out_shuffled/ --preset sd3-lora --epochs 10 --batch-size 6
-    datakit config convert config.env --output config.json
+    datakit config convert old.env --output converted.json
     """
 
 
@@ -143,8 +143,8 @@ def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> Non
     reported but names that belong to the launcher, else 1.
 
     \b
-    datakit config convert config.env --output config.json
-    datakit config convert config.json --output config.env
+    datakit config convert old.env --output converted.json
+    datakit config convert config.json --output converted.env
     """
     from datakit.errors import UsageError
 
@@ -159,10 +159,14 @@ def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> Non
         raise UsageError(f"{file} is not in UTF-8: {error}") from error
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from error
+    target = Path(output)
     if output == "-":
         click.echo(content, nl=False)
+    elif target.exists() and not overwrite and target.read_bytes() != content.encode():
+        # It may be what `config write` wrote, with far more in it.
+        raise UsageError(f"{target} is there already: name another --output, or use --overwrite to replace it")
     else:
-        write_files([(Path(output), content.encode())], overwrite)
+        write_files([(target, content.encode())], overwrite)
     for notice in notices:
         click.echo(f"{file}:{notice.line or ''}{': ' if notice.line else ' '}{notice.message}", err=True)
     ctx.exit(1 if any(notice.kind != "launcher" for notice in notices) else 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from datakit.cli.shared import print_json
+from datakit.report import counted
 
 if TYPE_CHECKING:
     from datakit.backend.checks import Finding
@@ -26,12 +27,12 @@ def print_verdict(verdict: Verdict, verbose: bool) -> None:
     """Print what `datakit verify` found, and whether everything is proved."""
     for name, count in verdict.pictures.items():
         buckets = ", ".join(f"{bucket}: {number}" for bucket, number in sorted(verdict.buckets[name].items()))
-        click.echo(f"{name}: {count} pictures ({buckets})")
+        click.echo(f"{name}: {counted(count, 'picture')} ({buckets})")
     for note in verdict.notes:
         click.echo(f"  {note}")
     rows = [(f"{fault.entry}: {fault.problem}", _subject(fault), fault.remedy) for fault in verdict.faults]
     print_grouped(rows, verbose, err=False)
-    click.echo(f"not proved: {len(rows)} faults" if rows else _PROVED)
+    click.echo(f"not proved: {counted(len(rows), 'fault')}" if rows else _PROVED)
 
 
 def print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence[str], as_json: bool, verbose: bool) -> None:
@@ -42,7 +43,7 @@ def print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence
     print_findings(findings, verbose, err=True)
     for sentence in changed:
         click.echo(sentence, err=True)
-    click.echo(f"nothing written: {len(findings) + len(changed)} findings", err=True)
+    click.echo(f"nothing written: {counted(len(findings) + len(changed), 'finding')}", err=True)
 
 
 def print_written(written: Sequence[tuple[str, Concept]], shuffled: bool, err: bool) -> None:
@@ -51,7 +52,7 @@ def print_written(written: Sequence[tuple[str, Concept]], shuffled: bool, err: b
 
     for name, concept in written:
         often = "once" if concept.passes == 1 else f"{concept.passes} times"
-        size = f"{len(concept.records)} pictures in {len(concept.buckets)} buckets"
+        size = f"{counted(len(concept.records), 'picture')} in {counted(len(concept.buckets), 'bucket')}"
         click.echo(f"{name}: {size}, each file seen {often} an epoch", err=err)
         for note in concept.notes:
             click.echo(f"  {note}", err=err)
@@ -63,7 +64,7 @@ def print_written(written: Sequence[tuple[str, Concept]], shuffled: bool, err: b
 
 def print_findings(findings: Sequence[tuple[Concept, Finding]], verbose: bool, err: bool = False) -> None:
     """Print findings, each with its dataset."""
-    rows = [(f"{concept.name}: {finding.problem}", _subject(finding), finding.remedy) for concept, finding in findings]
+    rows = [(f"{concept.name}: {finding.problem}", _subject(finding), _remedy(concept, finding)) for concept, finding in findings]
     print_grouped(rows, verbose, err)
 
 
@@ -109,4 +110,10 @@ def print_epoch(concepts: Sequence[Concept], steps_an_epoch: int, loads: Sequenc
 
 def plain(concept: Concept, finding: Finding) -> dict[str, Any]:
     """Return a finding as plain data for ``--json``."""
-    return {"dataset": str(concept.folder), **asdict(finding)}
+    return {"dataset": str(concept.folder), **asdict(finding), "remedy": _remedy(concept, finding)}
+
+
+def _remedy(concept: Concept, finding: Finding) -> str:
+    from datakit.backend.checks import DATASET
+
+    return finding.remedy.replace(DATASET, str(concept.folder))

@@ -8,7 +8,7 @@ from threading import Thread
 
 import click
 
-from datakit.cli.shared import cores, say_using
+from datakit.cli.shared import cores, refuse_in_source, say_using
 
 
 @click.command()
@@ -45,6 +45,7 @@ def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path 
     if static_file:
         from datakit.review.static import write_static
 
+        refuse_in_source(static_file, [folder])
         count = write_static(folder, static_file, overwrite=overwrite)
         click.echo(f"wrote {static_file}: {count} pictures")
         return

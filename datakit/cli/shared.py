@@ -134,6 +134,9 @@ def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool
         if problems:
             say(click.style(f"{len(problems)} {title}:", fg=colour))
             _list(say, _reasons(problems), verbose)
+    if report.rejected:
+        say(f"{len(report.rejected)} rejected in review, left out:")
+        _list(say, report.rejected, verbose)
     if report.removed:
         ending = "deleted" if report.pruned else "kept; --prune deletes them"
         say(f"{counted(len(report.removed), 'output')} whose source is gone ({ending}):")
@@ -187,6 +190,15 @@ def chosen(datasets: Sequence[Path]) -> list[Path]:
     return [say_using(*last_dataset(Path.cwd()))]
 
 
+def refuse_in_source(path: Path, datasets: Sequence[Path]) -> None:
+    """Raise UsageError where a file would lie in the source of one of the datasets: nothing is ever written there."""
+    from datakit.errors import UsageError
+    from datakit.last import source_around
+
+    if source := source_around(path, datasets):
+        raise UsageError(f"{path} would lie in {source}, a source, where nothing is ever changed: write elsewhere")
+
+
 def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: Sequence[Path] = (), quiet: bool = False) -> None:
     """Write files all at once or none; no file that is not as datakit wrote it is replaced, none is written into a source.
 
@@ -199,15 +211,14 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
     from contextlib import ExitStack
 
     from datakit.errors import UsageError
-    from datakit.last import one_at_a_time, source_around
+    from datakit.last import one_at_a_time
 
     for number, (path, _) in enumerate(files):
         if os.path.realpath(path) in {os.path.realpath(other) for other, _ in files[:number]}:
             raise UsageError(f"{path} is named for two of the files to write: give each its own name")
         if path.is_dir():
             raise UsageError(f"{path} is a folder: name a file to write")
-        if source := source_around(path, datasets):
-            raise UsageError(f"{path} would lie in {source}, a source, where nothing is ever changed: write elsewhere")
+        refuse_in_source(path, datasets)
     with ExitStack() as held:
         for folder in sorted({path.resolve().parent for path, _ in files}):
             held.enter_context(one_at_a_time(folder))

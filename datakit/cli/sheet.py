@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from datakit.cli.shared import say_using
+from datakit.cli.shared import refuse_in_source, say_using
 
 
 @click.command()
@@ -34,5 +34,6 @@ def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bo
             "name the picture to write, such as sheet.jpg, and before it the dataset if it is not the last one"
         )
     folder = arguments[0] if len(arguments) == 2 else say_using(*last_dataset(Path.cwd()))
+    refuse_in_source(arguments[-1], [folder])
     for path in write_sheets(folder, arguments[-1], columns=columns, rows=rows, overwrite=overwrite):
         click.echo(f"wrote {path}")

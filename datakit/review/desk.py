@@ -14,12 +14,12 @@ from datakit.buckets import BUCKETS
 from datakit.crop import crop_folder
 from datakit.crop_options import CropOptions
 from datakit.crop_picture import check_window
-from datakit.errors import DatakitError, SampleError
+from datakit.errors import DatakitError, SampleError, UsageError
 from datakit.framing import frame
 from datakit.geometry import Size
 from datakit.images import open_picture
 from datakit.last import last_report
-from datakit.manifest import CropPlan
+from datakit.manifest import MANIFEST, CropPlan
 from datakit.overrides import Override, change_override, clean_caption, is_pending, read_applied, read_overrides
 from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown
 from datakit.review.thumbnails import Thumbnails
@@ -93,11 +93,14 @@ class Desk:
     @property
     def options(self) -> CropOptions:
         """The options of the last run of crop, so that applying decides nothing else anew."""
+        return self._last_options() or CropOptions()
+
+    def _last_options(self) -> CropOptions | None:
         last = last_report(self.gallery.folder)
         try:
-            return msgspec.convert(last.options, CropOptions) if last else CropOptions()
-        except msgspec.ValidationError:
-            return CropOptions()
+            return msgspec.convert(last.options, CropOptions) if last else None
+        except (msgspec.ValidationError, UsageError):
+            return None
 
     def dataset(self, batching: Batching, samples: bool = True) -> Dataset:
         """Return everything that the page starts from, on request without the samples."""
@@ -170,6 +173,10 @@ class Desk:
         """
         if not self.gallery.editable:
             raise SampleError("only a dataset that crop wrote, whose source is still there, can be mended")
+        if not (self.gallery.folder / MANIFEST).is_file() or self._last_options() is None:
+            raise SampleError(
+                f"{self.gallery.folder} no longer says what it was made with: run datakit crop SRC OUT --apply-overrides yourself"
+            )
         with self._lock:
             if self.applying.running:
                 return

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -137,7 +137,11 @@ class _Guard:
         if scope["method"] in ("PUT", "POST"):
             if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
                 return Response("send application/json", 415)
-            if not headers.get("content-length", "").isdecimal() or int(headers["content-length"]) > _MAX_BODY:
+            if (
+                "transfer-encoding" in headers
+                or not headers.get("content-length", "").isdecimal()
+                or int(headers["content-length"]) > _MAX_BODY
+            ):
                 return Response("send a short body and its length", 413)
         return None
 
@@ -158,7 +162,7 @@ def _routes(desk: Desk, token: str) -> Starlette:
     ]
     return Starlette(
         routes=[Route(f"/{token}", _to_page), Mount(f"/{token}", routes=routes)],
-        exception_handlers={DatakitError: _unusable, OSError: _unusable},
+        exception_handlers={DatakitError: _unusable, OSError: _unusable, ClientDisconnect: _unheard},
     )
 
 
@@ -169,6 +173,11 @@ def _to_page(request: Request) -> Response:
 async def _unusable(request: Request, error: Exception) -> Response:
     """Say what is wrong where a picture or the dataset cannot be read."""
     return _json({"error": str(error)}, 422)
+
+
+async def _unheard(request: Request, error: Exception) -> Response:
+    """Answer nobody: who asked is gone."""
+    return Response(status_code=400)
 
 
 class _Api:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -30,7 +31,7 @@ def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int
     Parameters
     ----------
     folder
-        A dataset that crop or shuffle wrote; of several copies of a picture the first is shown.
+        A dataset that crop or shuffle wrote.
     path
         A .jpg, .png or .webp file.
     columns, rows
@@ -47,7 +48,7 @@ def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int
     if written not in FORMATS:
         raise UsageError(f"{path} has no format that can be written: name it .jpg, .png or .webp")
     gallery = Gallery(folder)
-    entries = sorted((entry for entry in gallery.entries() if entry.output), key=lambda entry: entry.id)
+    entries = sorted(entry for whole in gallery.entries() if whole.output for entry in _shown(whole))
     if not entries:
         raise UsageError(f"{folder} holds no pictures: nothing to show")
     each = columns * rows
@@ -63,11 +64,29 @@ def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int
     return sheets
 
 
+class _Shown(NamedTuple):
+    """One picture of a sheet."""
+
+    name: str
+    key: str
+    bucket: str
+    caption: str | None
+
+
+def _shown(entry: Entry) -> Iterator[_Shown]:
+    """Yield each copy of an entry, or the one picture that it has."""
+    bucket = str(Size(*entry.bucket)) if entry.bucket else ""
+    for copy in entry.copies:
+        yield _Shown(copy.output, copy.key, bucket, copy.caption)
+    if not entry.copies:
+        yield _Shown(entry.id, entry.key, bucket, entry.caption)
+
+
 def _format(name: str) -> Format:
     return next(known for known in FORMATS if known == name)
 
 
-def _drawn(gallery: Gallery, thumbnails: Thumbnails, entries: list[Entry], columns: int) -> Image.Image:
+def _drawn(gallery: Gallery, thumbnails: Thumbnails, entries: list[_Shown], columns: int) -> Image.Image:
     """Draw one sheet."""
     rows = math.ceil(len(entries) / columns)
     step = Size(_CELL + _GAP, _CELL + _TEXT + _GAP)
@@ -83,17 +102,16 @@ def _drawn(gallery: Gallery, thumbnails: Thumbnails, entries: list[Entry], colum
             pen.text((left + _CELL / 2, top + _CELL / 2), "no picture", fill=_MUTED, font=font, anchor="mm")
         else:
             sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
-        bucket = str(Size(*entry.bucket)) if entry.bucket else ""
-        room = _CELL - pen.textlength(bucket, font) - 10
+        room = _CELL - pen.textlength(entry.bucket, font) - 10
         below = top + _CELL + 6
-        pen.text((left, below), next(_lines(entry.id, room, font, 1), ""), fill=_INK, font=font)
-        pen.text((left + _CELL, below), bucket, fill=_MUTED, font=font, anchor="ra")
+        pen.text((left, below), next(_lines(entry.name, room, font, 1), ""), fill=_INK, font=font)
+        pen.text((left + _CELL, below), entry.bucket, fill=_MUTED, font=font, anchor="ra")
         for number, line in enumerate(_lines(entry.caption or "no caption", _CELL, font, _CAPTION_LINES)):
             pen.text((left, below + (number + 1) * _LINE), line, fill=_MUTED, font=font)
     return sheet
 
 
-def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: Entry) -> Image.Image | None:
+def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: _Shown) -> Image.Image | None:
     """Return what was written of an entry, as large as a cell takes it; None where it cannot be read."""
     found = gallery.files(entry.key)
     if found is None or found.output is None:

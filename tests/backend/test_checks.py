@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from PIL import Image
 
-from datakit.backend.checks import caption_fault, list_files
+from datakit.backend.checks import caption_fault, check_folder, list_files
 from datakit.backend.concept import read_concept
 from datakit.backend.looks import look_at_all
 from datakit.buckets import BUCKETS
@@ -43,6 +43,17 @@ def save(folder, image, name="p00.jpg", **options):
 def test_a_dataset_as_written_is_clean(make_dataset):
     assert kinds(make_dataset()) == []
     assert kinds(make_dataset("copies", BUCKETS[:2], copies=3)) == []
+
+
+def test_pictures_whose_cache_files_the_trainer_takes_for_one_another(tmp_path):
+    folder = tmp_path / "d"
+    inner = folder / str(folder).lstrip("/")
+    inner.mkdir(parents=True)
+    for place in (folder, inner):
+        Image.new("RGB", (1024, 1024)).save(place / "dogs.jpg")
+        (place / "dogs.txt").write_text("two dogs")
+    files = list_files(folder)
+    assert [finding.kind for finding in check_folder(folder, files, look_at_all(folder, files))] == ["stem"]
 
 
 def test_pictures_that_are_gone_changed_or_damaged(make_dataset):

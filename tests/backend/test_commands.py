@@ -65,7 +65,7 @@ def test_ways_out_that_cut_a_quarter_off_are_left_out(run, make_dataset):
 
 
 def test_without_any_dataset_the_user_is_told_to_name_one(run):
-    with pytest.raises(UsageError, match="name the folder"):
+    with pytest.raises(UsageError, match="name the one"):
         run(backend, "--cache-root", "cache")
 
 
@@ -90,7 +90,7 @@ def test_a_faulty_dataset_is_refused_until_it_is_fixed(run, make_dataset, tmp_pa
     folder = make_dataset(buckets=BUCKETS[:2])
     (folder / "p00.txt").write_bytes(b"\xef\xbb\xbfa, b\r\n")
     result = run(backend, folder, "--cache-root", "cache", exit_code=1)
-    assert "out: a byte order mark and carriage returns: p00.txt\n  run `datakit check --fix`" in result.stderr
+    assert f"out: a byte order mark and carriage returns: p00.txt\n  run `datakit check {folder} --fix`" in result.stderr
     assert result.stdout == ""
     assert not (tmp_path / "multidatabackend.json").exists()
     plain = json.loads(run(backend, folder, "--cache-root", "cache", "--json", exit_code=1).stdout)

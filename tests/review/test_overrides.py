@@ -76,10 +76,9 @@ names = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/\
     lambda name: name not in (".", "..")
 )
 made = st.builds(
-    Override,
+    lambda decided, **rest: Override(rejected=decided is False, accepted=decided is True, **rest),
+    decided=st.none() | st.booleans(),
     source=names,
-    rejected=st.booleans(),
-    accepted=st.booleans(),
     caption=st.none() | st.just("one, two\nthree"),
     box=st.just(Box(0, 0, 9, 9)),
     bucket=st.sampled_from(BUCKETS),
@@ -139,7 +138,7 @@ def test_a_plain_run_keeps_what_was_applied_and_counts_what_was_not(source, out)
     before = tree(out)
     report = crop_folder(source, out, UPSCALE)
     assert tree(out) == before
-    assert [problem.reason for problem in report.refused] == ["rejected in review"]
+    assert (report.rejected, report.refused) == (["dogs.jpg"], [])
     assert not any("not applied yet" in note for note in report.notes)
     write(out, dandelion={"rejected": True}, mountains={"caption": "another"}, fig={"accepted": True, **WINDOW})
     report = crop_folder(source, out, UPSCALE)
@@ -157,7 +156,7 @@ def test_a_run_without_overrides_writes_the_same_bytes_whoever_reviewed(source, 
 def test_a_rejected_picture_leaves_the_dataset_and_can_come_back(source, out):
     before = tree(out)
     report = apply(source, out, dogs={"rejected": True})
-    assert [(problem.source, problem.reason) for problem in report.refused] == [("dogs.jpg", "rejected in review")]
+    assert (report.rejected, report.refused, report.exit_code) == (["dogs.jpg"], [], 0)
     assert not (out / "dogs.jpg").exists()
     assert not (out / "dogs.txt").exists()
     assert "dogs.jpg" not in records(out)
@@ -319,11 +318,46 @@ def test_a_plan_and_overrides_are_not_applied_together(source, out, tmp_path):
 def test_the_command_applies_and_says_so(datakit, source, out):
     write(out, fig=WINDOW, dogs={"rejected": True})
     done = datakit("crop", source, out, "--upscale", "1.5", "--apply-overrides")
-    assert done.returncode == 1
-    assert "1 done, 2 up to date, 1 refused" in done.stdout
-    assert "dogs.jpg: rejected in review" in done.stdout
+    assert done.returncode == 0
+    assert "1 done, 2 up to date" in done.stdout
+    assert "1 rejected in review, left out:\n  dogs.jpg" in done.stdout
     wrong = datakit("crop", source, out, "--apply-overrides", "--dry-run")
     assert (wrong.returncode, "--apply-overrides crops as the review says" in wrong.stderr) == (2, True)
     write_atomically(out / OVERRIDES, b"nonsense\n")
     wrong = datakit("crop", source, out)
     assert (wrong.returncode, f"{OVERRIDES}, line 1: no override" in wrong.stderr) == (2, True)
+
+
+def test_what_was_applied_is_kept_under_another_name_and_format(source, out):
+    apply(source, out, fig=WINDOW | {"caption": "mine"})
+    drawn = next(record for record in read_manifest(out) if record.source == "fig.jpg")
+    (source / "fig.jpeg").write_bytes((source / "mountains.jpg").read_bytes())
+    crop_folder(source, out, CropOptions(upscale=1.5, format="png"))
+    now = next(record for record in read_manifest(out) if record.source == "fig.jpg")
+    assert (now.output, now.box, now.bucket, now.anchor) == ("fig_jpg.png", drawn.box, drawn.bucket, "manual")
+    assert (out / "fig_jpg.txt").read_text() == "mine"
+
+
+def test_what_a_killed_run_applied_can_be_taken_back(source, out, monkeypatch):
+    plain = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    write(out, fig=WINDOW, mountains={"caption": "a new one"})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datakit.amend.write_applied", killed)
+        with pytest.raises(KeyboardInterrupt):
+            crop_folder(source, out, UPSCALE, apply_overrides=True)
+    assert (out / "mountains.txt").read_text() == "a new one"
+    write(out, fig={"revision": 2}, mountains={"revision": 2})
+    crop_folder(source, out, UPSCALE, apply_overrides=True)
+    (out / OVERRIDES).unlink()
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == plain
+
+
+@pytest.mark.parametrize("line", [b'{"source":"a.jpg","reject":true}', b'{"source":"a.jpg","accepted":true,"rejected":true}', b'{"source":"a.jpg","revision":-1}'])  # fmt: skip
+def test_a_line_that_says_nothing_known_is_refused(tmp_path, line):
+    (tmp_path / OVERRIDES).write_bytes(line + b"\n")
+    with pytest.raises(PlanError, match="line 1"):
+        read_overrides(tmp_path)

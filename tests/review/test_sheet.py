@@ -61,11 +61,12 @@ def test_size_and_caption_stand_under_a_picture(out, tmp_path):
     assert columns.max() < third + 240
 
 
-def test_of_several_copies_the_first_is_shown(out, tmp_path):
-    shuffle_folder(out, tmp_path / "copies", ShuffleOptions(repeats=3))
+def test_every_copy_is_shown(out, tmp_path):
+    shuffle_folder(out, tmp_path / "copies", ShuffleOptions(repeats=3, augment={"flip": 1}))
     (sheet,) = write_sheets(tmp_path / "copies", tmp_path / "sheet.png")
     with Image.open(sheet) as drawn:
-        assert drawn.size == (2 * 28 + 4 * 260 - 20, 2 * 28 + 240 + 54)
+        assert drawn.size == (2 * 28 + 6 * 260 - 20, 2 * 28 + 2 * (240 + 54) + 20)
+    assert found(sheet, fitted(tmp_path / "copies" / "fig_2.jpg"))
 
 
 def test_a_damaged_picture_leaves_a_gap(out, tmp_path):

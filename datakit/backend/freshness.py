@@ -1,0 +1,59 @@
+"""Tell what was changed or decided since a dataset was made, so that it does not show it yet."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+from datakit.manifest import MANIFEST, Record, read_manifest
+from datakit.origin import read_origin
+from datakit.overrides import is_pending, read_applied, read_overrides
+from datakit.report import counted, few
+
+
+def behind(dataset: Path) -> list[str]:
+    """Return a sentence for each way in which a dataset is older than what it was made from or what a person decided.
+
+    Raises
+    ------
+    PlanError
+        A line of a manifest or of the overrides cannot be used.
+    """
+    said = _undecided(dataset)
+    origin = read_origin(dataset)
+    if origin is None or origin.stage != "shuffle" or not (Path(origin.source) / MANIFEST).is_file():
+        return said
+    source = Path(origin.source)
+    now = {record.output: record for record in read_manifest(source)}
+    made = {record.source: record for record in read_manifest(dataset)}
+    gone = sorted(name for name in made if name not in now and not (source / name).exists())
+    changed = sorted(name for name, record in made.items() if name in now and _changed(source, now[name], record))
+    for names, what, remedy in (
+        (gone, f"no longer in {source} still with copies here", "`datakit shuffle --prune` deletes them"),
+        (changed, f"changed in {source} since the copies were made", "run `datakit shuffle` again"),
+    ):
+        if names:
+            said.append(f"{dataset}: {counted(len(names), 'picture')} {what}: {few(names)}: {remedy}")
+    return said + _undecided(source)
+
+
+def _undecided(dataset: Path) -> list[str]:
+    overrides = read_overrides(dataset)
+    if not overrides:
+        return []
+    applied = read_applied(dataset)
+    records = {record.source: record for record in read_manifest(dataset)}
+    pending = sorted(name for name, each in overrides.items() if is_pending(each, applied.get(name), records.get(name)))
+    if not pending:
+        return []
+    what = f"{counted(len(pending), 'decision')} of the review not applied yet: {few(pending)}"
+    return [f"{dataset}: {what}: `datakit crop SRC {dataset} --apply-overrides`"]
+
+
+def _changed(source: Path, now: Record, made: Record) -> bool:
+    """Tell whether a picture of the source dataset, or its caption, is another than the one that was copied."""
+    caption = None
+    with suppress(OSError):
+        caption = hashlib.sha256((source / now.caption).read_bytes()).hexdigest() if now.caption else None
+    return (now.output_sha256, caption) != (made.source_sha256, made.source_caption_sha256)
