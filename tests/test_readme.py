@@ -67,7 +67,8 @@ def test_the_python_runs(folder, code):
 def test_every_option_named_exists():
     from datakit.cli import main
 
-    known = {"--cov", "--check", "--quiet"}
+    # Of other programs: pytest, ruff, pip, the benchmarks, vipsthumbnail.
+    known = {"--cov", "--check", "--quiet", "--cache", "--smartcrop"}
     for name in main.list_commands(None):
         command = main.get_command(None, name)
         known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
