@@ -72,7 +72,7 @@ def test_a_plan_can_be_edited_and_applied(datakit, pictures, tmp_path):
         (("nowhere", "out"), "datakit: nowhere does not exist"),
         (("src", "src/out"), "datakit: src/out lies inside the source folder src"),
         (("src", "out", "--bucket", "1x1"), "datakit: bucket '1x1' is not one of the eight sizes"),
-        (("src", "out", "--upscale", "0.5"), "datakit: upscale 0.5 is below 1"),
+        (("src", "out", "--upscale", "0.5"), "datakit: upscale 0.5 is no factor of at least 1"),
         (("src", "out", "--background", "blurple"), "datakit: background 'blurple' is no colour"),
         (("src", "out", "--detector", "magic"), "'yunet', 'mediapipe', 'none'"),
         (("src",), "missing argument OUT"),

@@ -50,7 +50,7 @@ def test_explicit_folders_win(datakit, folder):
 def test_it_says_when_there_is_no_last_dataset(datakit, tmp_path):
     done = datakit("shuffle")
     assert done.returncode == 2
-    assert "no dataset named, and none was written from this folder before" in done.stderr
+    assert "no dataset named, and none is remembered for this folder" in done.stderr
 
 
 def test_a_dry_run_prints_every_copy_and_writes_nothing(datakit, folder):
