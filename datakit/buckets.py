@@ -53,6 +53,10 @@ def area_kept(size: Size, bucket: Size) -> float:
     return min(ratio, 1 / ratio)
 
 
+# Above, a scale is an enlargement that shows; below, it comes of rounding a window to whole pixels.
+ENLARGED = 1.01
+
+
 def enlargement(window: Size, bucket: Size) -> float:
     """Return the factor by which a window must be enlarged to fill a bucket; 1 or less shrinks it."""
     return max(bucket.width / window.width, bucket.height / window.height)

@@ -9,14 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from datakit.amend import Amendments, Decision
-from datakit.buckets import BUCKETS
 from datakit.crop_options import CropOptions
 from datakit.dataset import Found, Sample, find_source, output_stems, shared_stems
 from datakit.detect import check_available
 from datakit.errors import PlanError, UsageError
 from datakit.execute import processes, serial
 from datakit.formats import KEPT
-from datakit.geometry import Size
 from datakit.last import remember_report
 from datakit.manifest import CropPlan, read_plan
 from datakit.origin import Origin
@@ -189,10 +187,6 @@ def _read_plans(path: Path, found: Found, report: Report) -> dict[str, tuple[int
     samples = {sample.id for sample in found.samples}
     plans: dict[str, tuple[int, CropPlan]] = {}
     for number, plan in read_plan(path):
-        if plan.bucket not in BUCKETS:
-            raise PlanError(
-                f"{path}, line {number}: bucket {Size(*plan.bucket)} is not one of the eight sizes: {' '.join(map(str, BUCKETS))}"
-            )
         if plan.source in plans:
             raise PlanError(f"{path}, line {number}: {plan.source} was planned in line {plans[plan.source][0]} already")
         if plan.source in samples:

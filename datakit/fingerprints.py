@@ -14,6 +14,12 @@ FINGERPRINTS = "seen.sqlite"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT) WITHOUT ROWID"
 
 
+def hash_file(path: Path) -> str:
+    """Return a file's sha256 as hexadecimal, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class Fingerprints:
     """The sha256 of files, remembered by path, size and time of change.
 
@@ -51,20 +57,20 @@ class Fingerprints:
             status = path.stat()
         except OSError:
             return None
-        name = os.path.abspath(path)
-        digest = self._known(name, status)
+        name, stamp = os.path.abspath(path), (status.st_size, status.st_mtime_ns)
+        digest = self._known(name, stamp)
         if digest is None:
             try:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hash_file(path)
             except OSError:
                 return None
-        self._learn(name, status, digest)
+        self._note(name, stamp, digest)
         return digest
 
     def remember(self, path: str, sha256: str) -> None:
         """Take note of a file, by its absolute path, whose sha256 is known because it was just written."""
-        self._learn(path, os.stat(path), sha256)
+        status = os.stat(path)
+        self._note(path, (status.st_size, status.st_mtime_ns), sha256)
 
     def learn(self, path: Path, stamp: tuple[int, int], sha256: str) -> None:
         """Take note of a file whose sha256 is known because it was read when it had this size and time of change (ns)."""
@@ -79,20 +85,17 @@ class Fingerprints:
         if self._trusted:
             self._trusted.close()
 
-    def _known(self, name: str, status: os.stat_result) -> str | None:
+    def _known(self, name: str, stamp: tuple[int, int]) -> str | None:
         """Return the sha256 remembered of a file that still has this size and time of change."""
         fresh = self._fresh.get(name)
-        if fresh is not None and fresh[:2] == (status.st_size, status.st_mtime_ns):
+        if fresh is not None and fresh[:2] == stamp:
             return fresh[2]
         for seen in () if self._verify else filter(None, (self._seen, self._trusted)):
             with suppress(sqlite3.DatabaseError):
                 row = seen.execute("SELECT size, mtime, sha256 FROM seen WHERE path = ?", (name,)).fetchone()
-                if row is not None and row[:2] == (status.st_size, status.st_mtime_ns):
+                if row is not None and row[:2] == stamp:
                     return str(row[2])
         return None
-
-    def _learn(self, name: str, status: os.stat_result, sha256: str) -> None:
-        self._note(name, (status.st_size, status.st_mtime_ns), sha256)
 
     def _note(self, name: str, stamp: tuple[int, int], sha256: str) -> None:
         self._fresh[name] = (*stamp, sha256)

@@ -10,11 +10,13 @@ import os
 import re
 import tempfile
 from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from datakit.buckets import BUCKETS
 from datakit.errors import PlanError
 from datakit.formats import PICTURE_SUFFIXES
 from datakit.geometry import Area, Box, Size
@@ -137,9 +139,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warnings: tuple[str, ...] = ()
 
 
+class _Metadata(msgspec.Struct):
+    file_name: str
+
+
 _ENCODER = msgspec.json.Encoder()
 _RECORDS = msgspec.json.Decoder(Record)
 _PLANS = msgspec.json.Decoder(CropPlan)
+_METADATA_LINES = msgspec.json.Decoder(_Metadata)
 
 
 def to_line(entry: msgspec.Struct) -> bytes:
@@ -182,17 +189,12 @@ def read_manifest(folder: Path) -> Iterator[Record]:
     PlanError
         The folder has no manifest, or a line of it cannot be used.
     """
-    path = folder / MANIFEST
     seen: set[str] = set()
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                record = parse_record(line, f"{path}, line {number}")
-                check_recorded_once(record, seen, f"{path}, line {number}")
-                seen.add(record.output)
-                yield record
-    except OSError as error:
-        raise PlanError(f"{path} cannot be read: {error.strerror or error}") from error
+    for _, where, line in lines_of(folder / MANIFEST):
+        record = parse_record(line, where)
+        check_recorded_once(record, seen, where)
+        seen.add(record.output)
+        yield record
 
 
 def check_recorded_once(record: Record, before: Container[str], where: str) -> None:
@@ -213,22 +215,64 @@ def read_plan(path: Path) -> Iterator[tuple[int, CropPlan]]:
     Raises
     ------
     PlanError
-        The file cannot be read, or a line is no plan or names a file outside the source folder.
+        The file cannot be read, or a line is no plan, names a file outside the source folder or a size not of the eight.
+    """
+    for number, where, line in lines_of(path):
+        if not line.strip():
+            continue
+        try:
+            plan = _PLANS.decode(line)
+        except NOT_JSON as error:
+            raise PlanError(f"{where}: no crop plan: {error}") from None
+        check_decided(plan.source, plan.bucket, where)
+        yield number, plan
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str, bytes]]:
+    """Yield (line number from 1, file and number for messages, line) of a file of JSON lines.
+
+    Raises
+    ------
+    PlanError
+        The file cannot be read.
     """
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    plan = _PLANS.decode(line)
-                except NOT_JSON as error:
-                    raise PlanError(f"{path}, line {number}: no crop plan: {error}") from None
-                if not is_relative(plan.source):
-                    raise PlanError(f"{path}, line {number}: source {plan.source!r} is not a path inside the source folder")
-                yield number, plan
+                yield number, f"{path}, line {number}", line
     except OSError as error:
         raise PlanError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def check_decided(source: str, bucket: Size | None, where: str) -> None:
+    """Make sure that a line written by a person is about a picture of the source folder and one of the eight sizes.
+
+    Raises
+    ------
+    PlanError
+        It is not.
+    """
+    if not is_relative(source):
+        raise PlanError(f"{where}: source {source!r} is not a path inside the source folder")
+    if bucket is not None and bucket not in BUCKETS:
+        raise PlanError(f"{where}: bucket {Size(*bucket)} is not one of the eight sizes: {' '.join(map(str, BUCKETS))}")
+
+
+def read_metadata(folder: Path) -> dict[str, bytes]:
+    """Return the lines of a dataset's metadata by file name; what is no such line is passed over."""
+    found: dict[str, bytes] = {}
+    path = folder / METADATA
+    if path.exists():
+        with path.open("rb") as lines:
+            for line in lines:
+                with suppress(*NOT_JSON):
+                    found[_METADATA_LINES.decode(line).file_name] = line
+    return found
+
+
+def metadata_line(output: str, text: str | None) -> bytes:
+    """Return what `datasets`' imagefolder wants of a picture: a line with ``file_name`` and ``text``."""
+    return _ENCODER.encode({"file_name": output, "text": text}) + b"\n"
 
 
 def is_relative(name: str) -> bool:

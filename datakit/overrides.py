@@ -13,12 +13,11 @@ from typing import Annotated
 import msgspec
 from filelock import FileLock
 
-from datakit.buckets import BUCKETS
 from datakit.captions import decode_caption
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import CaptionError, PlanError
 from datakit.geometry import Box, Size
-from datakit.manifest import NOT_JSON, Record, is_relative, to_line, write_atomically
+from datakit.manifest import NOT_JSON, Record, check_decided, lines_of, to_line, write_atomically
 
 OVERRIDES = "overrides.jsonl"
 # The overrides as crop last applied them, in the dataset's state: what differs is still to be applied or taken back.
@@ -126,10 +125,7 @@ def change_override(dataset: Path, source: str, revision: int, change: Callable[
 
 def read_applied(dataset: Path) -> dict[str, Override]:
     """Return the overrides as crop last applied them; none where nothing is known."""
-    try:
-        return _read(dataset / STATE_FOLDER / _APPLIED)
-    except PlanError:
-        return {}
+    return _read_own(dataset / STATE_FOLDER / _APPLIED)
 
 
 def write_applied(dataset: Path, applied: Iterable[Override]) -> None:
@@ -140,10 +136,7 @@ def write_applied(dataset: Path, applied: Iterable[Override]) -> None:
 
 def read_applying(dataset: Path) -> dict[str, Override]:
     """Return the overrides that a killed run was applying; none where no run was."""
-    try:
-        return _read(dataset / STATE_FOLDER / _APPLYING)
-    except PlanError:
-        return {}
+    return _read_own(dataset / STATE_FOLDER / _APPLYING)
 
 
 def write_applying(dataset: Path, overrides: Iterable[Override]) -> None:
@@ -170,19 +163,21 @@ def _write(path: Path, overrides: Iterable[Override]) -> None:
 
 def _read(path: Path) -> dict[str, Override]:
     overrides: dict[str, Override] = {}
-    if not path.exists():
-        return overrides
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    override = _parsed(line, f"{path}, line {number}")
-                    if override.source in overrides:
-                        raise PlanError(f"{path}, line {number}: {override.source} has a line already: leave one of the two")
-                    overrides[override.source] = override
-    except OSError as error:
-        raise PlanError(f"{path} cannot be read: {error.strerror or error}") from error
+    for _, where, line in lines_of(path) if path.exists() else ():
+        if line.strip():
+            override = _parsed(line, where)
+            if override.source in overrides:
+                raise PlanError(f"{where}: {override.source} has a line already: leave one of the two")
+            overrides[override.source] = override
     return overrides
+
+
+def _read_own(path: Path) -> dict[str, Override]:
+    """Read what only datakit writes; a damaged file is as good as none."""
+    try:
+        return _read(path)
+    except PlanError:
+        return {}
 
 
 def _parsed(line: bytes, where: str) -> Override:
@@ -190,14 +185,11 @@ def _parsed(line: bytes, where: str) -> Override:
         override = _DECODER.decode(line)
     except NOT_JSON as error:
         raise PlanError(f"{where}: no override: {error}") from None
-    if not is_relative(override.source):
-        raise PlanError(f"{where}: source {override.source!r} is not a path inside the source folder")
+    check_decided(override.source, override.bucket, where)
     if (override.box is None) != (override.bucket is None):
         raise PlanError(f"{where}: box and bucket belong together: give both, or neither")
     if override.accepted and override.rejected:
         raise PlanError(f"{where}: {override.source} is both accepted and rejected: leave one of the two")
-    if override.bucket is not None and override.bucket not in BUCKETS:
-        raise PlanError(f"{where}: bucket {Size(*override.bucket)} is not one of the eight sizes: {' '.join(map(str, BUCKETS))}")
     if override.caption is not None:
         try:
             clean_caption(override.caption)

@@ -8,7 +8,6 @@ either known by its sha256 or not datakit's. `Store.finish` merges the journal i
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -25,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from datakit.dataset import STATE_FOLDER, fold
 from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
-from datakit.fingerprints import FINGERPRINTS, Fingerprints
+from datakit.fingerprints import FINGERPRINTS, Fingerprints, hash_file
 from datakit.formats import PICTURE_SUFFIXES
 from datakit.links import place
 from datakit.manifest import (
@@ -34,7 +33,9 @@ from datakit.manifest import (
     NOT_JSON,
     Record,
     check_recorded_once,
+    metadata_line,
     parse_record,
+    read_metadata,
     write_atomically,
 )
 
@@ -57,12 +58,7 @@ class _Entry(msgspec.Struct):
     text: str | None = None
 
 
-class _Name(msgspec.Struct):
-    file_name: str
-
-
 _ENTRY = msgspec.json.Decoder(_Entry)
-_NAME = msgspec.json.Decoder(_Name)
 
 
 class Store:
@@ -326,8 +322,7 @@ class Store:
     def _write_if_changed(self, name: str, lines: Iterator[bytes]) -> None:
         fresh = self.temporary / name
         write_atomically(fresh, lines)
-        with fresh.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hash_file(fresh)
         if self.fingerprints.sha256(self.folder / name) == digest:
             fresh.unlink()
         else:
@@ -336,22 +331,16 @@ class Store:
 
     def _metadata(self, outputs: list[str]) -> Iterator[bytes]:
         """Yield what `datasets`' imagefolder wants: a line a picture with ``file_name`` and ``text``."""
-        before: dict[str, bytes] = {}
-        path = self.folder / METADATA
-        if path.exists():
-            with path.open("rb") as lines:
-                for line in lines:
-                    with suppress(*NOT_JSON):
-                        before[_NAME.decode(line).file_name] = line
+        before = read_metadata(self.folder)
         for output in outputs:
             path, offset, length = self._known[output]
             if path == self._journal_path:
                 text = _ENTRY.decode(self._read(path, offset, length)).text
-                yield msgspec.json.encode({"file_name": output, "text": text}) + b"\n"
+                yield metadata_line(output, text)
             elif output in before:
                 yield before[output]
             else:
-                yield msgspec.json.encode({"file_name": output, "text": self._text(output)}) + b"\n"
+                yield metadata_line(output, self._text(output))
 
     def _text(self, output: str) -> str | None:
         """Read the caption of an output again, where the metadata has lost it."""

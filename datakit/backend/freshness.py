@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,21 +13,23 @@ from datakit.overrides import is_pending, read_applied, read_overrides
 from datakit.report import counted, few
 
 
-def behind(dataset: Path) -> list[str]:
+def behind(dataset: Path, records: Sequence[Record]) -> list[str]:
     """Return a sentence for each way in which a dataset is older than what it was made from or what a person decided.
+
+    ``records`` are the dataset's.
 
     Raises
     ------
     PlanError
         A line of a manifest or of the overrides cannot be used.
     """
-    said = _undecided(dataset)
+    said = _undecided(dataset, records)
     origin = read_origin(dataset)
     if origin is None or origin.stage != "shuffle" or not (Path(origin.source) / MANIFEST).is_file():
         return said
     source = Path(origin.source)
     now = {record.output: record for record in read_manifest(source)}
-    made = {record.source: record for record in read_manifest(dataset)}
+    made = {record.source: record for record in records}
     gone = sorted(name for name in made if name not in now and not (source / name).exists())
     changed = sorted(name for name, record in made.items() if name in now and _changed(source, now[name], record))
     for names, what, remedy in (
@@ -35,16 +38,15 @@ def behind(dataset: Path) -> list[str]:
     ):
         if names:
             said.append(f"{dataset}: {counted(len(names), 'picture')} {what}: {few(names)}: {remedy}")
-    return said + _undecided(source)
+    return said + _undecided(source, now.values())
 
 
-def _undecided(dataset: Path) -> list[str]:
+def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
     overrides = read_overrides(dataset)
     if not overrides:
         return []
-    applied = read_applied(dataset)
-    records = {record.source: record for record in read_manifest(dataset)}
-    pending = sorted(name for name, each in overrides.items() if is_pending(each, applied.get(name), records.get(name)))
+    applied, made = read_applied(dataset), {record.source: record for record in records}
+    pending = sorted(name for name, each in overrides.items() if is_pending(each, applied.get(name), made.get(name)))
     if not pending:
         return []
     what = f"{counted(len(pending), 'decision')} of the review not applied yet: {few(pending)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +14,8 @@ from datakit.backend.checks import caption_fault
 from datakit.backend.concept import untitled
 from datakit.captions import decode_caption
 from datakit.errors import CaptionError, UsageError
-from datakit.manifest import MANIFEST, METADATA, NOT_JSON, Record, read_manifest, to_line, write_atomically
+from datakit.manifest import MANIFEST, METADATA, Record, metadata_line, read_manifest, read_metadata, to_line, write_atomically
 from datakit.store import Store, is_interrupted
-
-
-class _Line(msgspec.Struct):
-    file_name: str
 
 
 @dataclass(slots=True)
@@ -111,13 +106,9 @@ def _mend(folder: Path, record: Record, mended: Mended) -> tuple[Record, str | N
 
 def _metadata(folder: Path, records: Iterable[Record], texts: dict[str, str]) -> Iterable[bytes]:
     """Yield the lines of the metadata with the new texts."""
-    before: dict[str, bytes] = {}
-    if (folder / METADATA).exists():
-        for line in (folder / METADATA).read_bytes().splitlines(keepends=True):
-            with suppress(*NOT_JSON):
-                before[msgspec.json.decode(line, type=_Line).file_name] = line
+    before = read_metadata(folder)
     for record in records:
         if record.output in texts:
-            yield msgspec.json.encode({"file_name": record.output, "text": texts[record.output]}) + b"\n"
+            yield metadata_line(record.output, texts[record.output])
         elif record.output in before:
             yield before[record.output]

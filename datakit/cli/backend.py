@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from datakit.cli.findings import (
-    few,
+    named,
     plain,
     print_epoch,
     print_findings,
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from datakit.backend.concept import Concept
     from datakit.backend.looks import Look
     from datakit.stage import Execution
-
-# Below, a scale above 1 only comes from rounding a window to whole pixels.
-_ENLARGED = 1.01
 
 family_option = click.option(
     "--model-family", "family", default="sd3", show_default=True, metavar="NAME", help="sd3, sdxl or flux."
@@ -136,6 +133,7 @@ def backend(
     if fix:
         _mend(folders, verbose)
     concepts = read_concepts(folders, names, repeats)
+    _say_behind(concepts)
     shuffle = None if caption_shuffle is None else CaptionShuffle(count=caption_shuffle, position_start=keep)
     entries = emit(concepts, cache_root, family, settings, shuffle)
     findings = [(concept, finding) for concept in concepts for finding in _look(concept, jobs)[0]]
@@ -206,6 +204,7 @@ def check(
     if fix:
         _mend(folders, verbose)
     concepts = read_concepts(folders, repeats=repeats)
+    _say_behind(concepts)
     looked = [_look(concept, jobs, compared=True) for concept in concepts]
     alike = find_likeness(concepts, [looks for _, looks in looked])
     findings = [
@@ -267,8 +266,7 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int 
 
 
 def _folders(datasets: Sequence[Path]) -> list[Path]:
-    """Return the datasets to use, and say on stderr what they do not show yet."""
-    from datakit.backend.freshness import behind
+    """Return the datasets to use; where none is named, say so if there are copies of it that are now older."""
     from datakit.origin import read_origin
 
     folders = chosen(datasets)
@@ -277,10 +275,16 @@ def _folders(datasets: Sequence[Path]) -> list[Path]:
         origin = read_origin(copies)
         if origin is not None and origin.source == str(folders[0].resolve()):
             click.echo(f"{copies}/ was shuffled before that: run datakit shuffle again, or name it to use it", err=True)
-    for folder in folders:
-        for sentence in behind(folder) if folder.is_dir() else ():
-            click.echo(sentence, err=True)
     return folders
+
+
+def _say_behind(concepts: Sequence[Concept]) -> None:
+    """Say on stderr what the datasets do not show yet."""
+    from datakit.backend.freshness import behind
+
+    for concept in concepts:
+        for sentence in behind(concept.folder, concept.records):
+            click.echo(sentence, err=True)
 
 
 def _execution(jobs: int | None) -> Execution:
@@ -303,12 +307,13 @@ def _look(concept: Concept, jobs: int | None, compared: bool = False) -> tuple[l
 
 def _enlarged(concept: Concept) -> list[Finding]:
     from datakit.backend.checks import Finding
+    from datakit.buckets import ENLARGED
 
     remedy = "take a larger source, or leave it out"
     return [
         Finding("upscaled", record.output, "enlarged", remedy, f"{record.scale:.2f} times", refused=False)
         for record in concept.originals
-        if record.scale is not None and record.scale > _ENLARGED
+        if record.scale is not None and record.scale > ENLARGED
     ]
 
 
@@ -319,5 +324,5 @@ def _mend(folders: Sequence[Path], verbose: bool) -> None:
         mended = mend_captions(folder)
         for words, names in (("mended", mended.cleaned), ("took into the manifest, as edited by hand,", mended.adopted)):
             if names:
-                click.echo(f"{folder}: {words} {len(names)} captions: {few(names, verbose)}", err=True)
+                click.echo(f"{folder}: {words} {len(names)} captions: {named(names, verbose)}", err=True)
         print_grouped([(f"{folder}: cannot be mended: {reason}", name, "") for name, reason in mended.left], verbose, err=True)

@@ -74,13 +74,13 @@ def print_grouped(rows: Iterable[tuple[str, str, str]], verbose: bool, err: bool
     for problem, subject, remedy in rows:
         groups[problem, remedy].append(subject)
     for (problem, remedy), subjects in groups.items():
-        named = [subject for subject in subjects if subject]
-        click.echo(f"{problem}: {few(named, verbose)}" if named else problem, err=err)
+        files = [subject for subject in subjects if subject]
+        click.echo(f"{problem}: {named(files, verbose)}" if files else problem, err=err)
         if remedy:
             click.echo(f"  {remedy}", err=err)
 
 
-def few(names: Sequence[str], verbose: bool) -> str:
+def named(names: Sequence[str], verbose: bool) -> str:
     """Return the first names, or all of them, as one line."""
     shown = names if verbose else names[:_SHOWN]
     more = len(names) - len(shown)

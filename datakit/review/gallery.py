@@ -14,7 +14,7 @@ import msgspec
 
 from datakit.backend.concept import Concept, read_concept
 from datakit.backend.training import Batching, bucket_loads
-from datakit.buckets import BUCKETS
+from datakit.buckets import BUCKETS, ENLARGED
 from datakit.captions import read_caption
 from datakit.errors import CaptionError, UsageError
 from datakit.geometry import Box, Size
@@ -25,10 +25,9 @@ from datakit.overrides import OVERRIDES, Override, is_pending, read_applied, rea
 
 Side = Literal["source", "output"]
 
-# Below this share of the saliency inside the window, or this face score, the decision is a guess.
-_SALIENCY_LOW, _FACE_LOW = 0.7, 0.75
-# Above, an enlargement shows; below, it is rounding of a window to whole pixels.
-_ENLARGED = 1.01
+# Below this share of the saliency inside the window, this face score, or, with neither, this share of the picture kept,
+# the decision is a guess.
+_SALIENCY_LOW, _FACE_LOW, _AREA_LOW = 0.7, 0.75, 0.9
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -340,7 +339,7 @@ def _is_guess(record: Record) -> bool:
         return any(face.kept < 1 for face in record.faces) or max(face.score for face in record.faces) < _FACE_LOW
     if record.anchor == "saliency":
         return record.saliency_kept is not None and record.saliency_kept < _SALIENCY_LOW
-    return record.anchor == "center" and (record.area_kept or 1) < 1 - _SALIENCY_LOW / 7
+    return record.anchor == "center" and (record.area_kept or 1) < _AREA_LOW
 
 
 def _attention(entry: Entry) -> float:
@@ -356,7 +355,7 @@ def _attention(entry: Entry) -> float:
         score += 60 * (1 - entry.faces[0].kept) + 20 * sum(1 - face.kept for face in entry.faces[1:])
     if entry.saliency_kept is not None and not entry.faces:
         score += 40 * (1 - entry.saliency_kept)
-    if entry.scale is not None and entry.scale > _ENLARGED:
+    if entry.scale is not None and entry.scale > ENLARGED:
         score += 10 * min(entry.scale - 1, 2)
     if not entry.caption:
         score += 15

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import suppress
 from functools import lru_cache
@@ -12,16 +11,16 @@ from threading import Lock, Semaphore
 import numpy as np
 from PIL import Image
 
+from datakit.crop_picture import PREVIEW_SIDE
 from datakit.dataset import STATE_FOLDER
 from datakit.detect import saliency_map
+from datakit.fingerprints import hash_file
 from datakit.geometry import Size
 from datakit.images import decode, encode, open_picture, preview
 from datakit.manifest import write_atomically
 
 THUMBNAIL_SIDE, PICTURE_SIDE = 320, 1600
 _QUALITY = 85
-# The long side that saliency is computed at, as in crop.
-_HEAT_SIDE = 640
 # What stands out is laid over the picture in this colour, at most this opaque.
 _HEAT_COLOUR, _HEAT_OPACITY = (255, 96, 0), 0.8
 _FOLDER = "thumbnails"
@@ -83,7 +82,7 @@ class Thumbnails:
         Raises as `small`.
         """
         with self._decoding:
-            pixels = self._pixels(path, _HEAT_SIDE)
+            pixels = self._pixels(path, PREVIEW_SIDE)
         with self._detecting:  # detectors are built once and not made for several threads
             find = saliency_map(saliency) or saliency_map("bms")
             assert find is not None
@@ -104,5 +103,4 @@ class Thumbnails:
 @lru_cache(maxsize=100_000)
 def _sha256(path: str, size: int, mtime: int) -> str:
     """Return a file's sha256, read once for each size and time of change."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(Path(path))

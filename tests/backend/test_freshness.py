@@ -7,8 +7,13 @@ import json
 import pytest
 
 from datakit import CropOptions, Execution, ShuffleOptions, crop_folder, shuffle_folder
-from datakit.backend.freshness import behind
+from datakit.backend import freshness
+from datakit.manifest import read_manifest
 from tests.conftest import ROOT
+
+
+def behind(folder):
+    return freshness.behind(folder, list(read_manifest(folder)))
 
 
 @pytest.fixture
