@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -59,6 +61,19 @@ def start(words: list[str], cwd: Path, before: list[str] | None = None) -> subpr
         errors="surrogateescape",
         start_new_session=True,
     )
+
+
+def wait_until_begun(process: subprocess.Popen[str]) -> None:
+    """Wait until datakit itself answers signals: before, it is Python that starts, and says so with a traceback."""
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        caught = re.search(r"SigCgt:\s*(\w+)", status.read_text()) if status.exists() else None
+        if caught is None:
+            time.sleep(0.5)  # no Linux
+            return
+        if int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.002)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:

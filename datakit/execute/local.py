@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 # Fork copies threads' locks in whatever state they are; a fresh interpreter is safe with OpenCV everywhere.
 _CONTEXT = multiprocessing.get_context("spawn")
 
@@ -53,29 +56,23 @@ def processes(
     workers: list[_Worker] = []
     try:
         for item in source:
-            workers.append(_Worker(function))
-            workers[-1].give(item)
+            _add(workers, function).give(item)
             if len(workers) == jobs:
                 break
         while workers:
             for worker in _finished(workers, timeout):
                 item, result, alive = worker.take(timeout)
                 if not alive:
-                    worker.stop()
-                    workers.remove(worker)
+                    _remove(worker, workers)
                 following = next(source, _NOTHING)
                 if following is not _NOTHING:
-                    taker = worker if alive else _Worker(function)
-                    if taker is not worker:
-                        workers.append(taker)
-                    taker.give(following)
+                    (worker if alive else _add(workers, function)).give(following)
                 elif alive:
-                    worker.stop()
-                    workers.remove(worker)
+                    _remove(worker, workers)
                 yield item, result
     finally:
-        for worker in workers:
-            worker.stop()
+        for worker in list(workers):
+            _remove(worker, workers)
 
 
 _NOTHING: Any = object()
@@ -143,6 +140,42 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         main.__dict__.update(hidden)
+
+
+def _add(workers: list[_Worker], function: Callable[[Any], Any]) -> _Worker:
+    """Start one more worker; an interrupt finds it either not begun or among those to stop."""
+    with _uninterrupted():
+        workers.append(_Worker(function))
+    return workers[-1]
+
+
+def _remove(worker: _Worker, workers: list[_Worker]) -> None:
+    """Stop a worker; an interrupt finds it either running or gone."""
+    with _uninterrupted():
+        worker.stop()
+        workers.remove(worker)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off interrupts; a process started meanwhile inherits that they are not its to handle."""
+    if current_thread() is not main_thread():  # interrupts come to the main thread alone
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _INTERRUPTS}
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # to start it lets signals through
+        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
 
 
 def _finished(workers: list[_Worker], timeout: float | None) -> list[_Worker]:
