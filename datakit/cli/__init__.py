@@ -12,6 +12,7 @@ import click
 from datakit import __version__
 from datakit.errors import DatakitError
 
+INTERRUPTED = "datakit: interrupted; what is finished is kept, the same command goes on from there"
 # Where each command lives and what the overview says of it; a command's module is imported when it is called.
 _COMMANDS = {
     "crop": ("datakit.cli.crop:crop", "Crop a folder of pictures to exactly one of eight sizes each."),
@@ -63,7 +64,7 @@ class _Commands(click.Group):
             click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
-            click.echo("datakit: interrupted; what is finished is kept, the same command goes on from there", err=True)
+            click.echo(INTERRUPTED, err=True)
             ctx.exit(128 + signal.SIGINT)
 
 

@@ -71,8 +71,8 @@ def processes(
                     _remove(worker, workers)
                 yield item, result
     finally:
-        for worker in list(workers):
-            _remove(worker, workers)
+        while workers:
+            _remove(workers[-1], workers)
 
 
 _NOTHING: Any = object()
