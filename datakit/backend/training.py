@@ -12,6 +12,7 @@ from datakit.backend.concept import Concept
 from datakit.buckets import area_kept
 from datakit.errors import UsageError
 from datakit.geometry import Size
+from datakit.report import counted
 
 # The recipe warms the learning rate up over a tenth of the training.
 WARMUP_SHARE = Fraction(1, 10)
@@ -232,11 +233,11 @@ def ways_out(loads: Sequence[BucketLoad], batching: Batching) -> list[str]:
             share = 1 - area_kept(load.bucket, nearest)
             if share <= WORTH_CUTTING:
                 ways.append(
-                    f"{load.concept} {load.bucket}: move its {load.pictures} pictures to {nearest} (crop them again; cuts {share:.0%} off)"
+                    f"{load.concept} {load.bucket}: move its {counted(load.pictures, 'picture')} to {nearest} (crop them again; cuts {share:.0%} off)"
                 )
         needed = math.ceil(batching.effective / load.pictures)
         ways.append(
-            f"{load.concept} {load.bucket}: show each picture {needed} times an epoch (now {load.passes}), or add {_short_of(load, batching)} pictures"
+            f"{load.concept} {load.bucket}: show each picture {needed} times an epoch (now {load.passes}), or add {counted(_short_of(load, batching), 'picture')}"
         )
     fits = min(load.pictures * load.passes for load in loads) // (batching.gpus * batching.accumulate)
     if fits >= 1:

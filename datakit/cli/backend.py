@@ -220,7 +220,7 @@ def check(
         print_json({"findings": [plain(*pair) for pair in findings], "training": training.to_json(), "ways_out": ways})
     else:
         print_findings(findings, verbose)
-        print_epoch(concepts, training.real_steps_per_epoch, loads, ways)
+        print_epoch(concepts, training, ways)
         click.echo(f"{counted(len(findings), 'finding')}, {counted(small, 'bucket')} too small" if findings or small else "clean")
     ctx.exit(1 if findings or small else 0)
 

@@ -15,7 +15,7 @@ from datakit.report import counted
 if TYPE_CHECKING:
     from datakit.backend.checks import Finding
     from datakit.backend.concept import Concept
-    from datakit.backend.training import BucketLoad
+    from datakit.backend.training import Training
     from datakit.backend.verify import Fault, Verdict
 
 _PROVED = "proved: every picture is trained pixel by pixel as written"
@@ -91,21 +91,32 @@ def _subject(finding: Finding | Fault) -> str:
     return f"{finding.path} ({finding.detail})" if finding.path and finding.detail else finding.path or finding.detail
 
 
-def print_epoch(concepts: Sequence[Concept], steps_an_epoch: int, loads: Sequence[BucketLoad], ways: Sequence[str]) -> None:
+def print_epoch(concepts: Sequence[Concept], training: Training, ways: Sequence[str]) -> None:
     """Print what one epoch is made of, and the ways out for buckets too small."""
     for concept in concepts:
         for note in concept.notes:
             click.echo(f"{concept.name}: {note}")
-    for load in loads:
+    for load in training.loads:
         mark = "  too small" if load.too_small else ""
         click.echo(
             f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} pictures x {load.passes}: {load.real} micro-batches, {load.padded} padded samples{mark}"
         )
-    click.echo(f"one real epoch takes {steps_an_epoch} optimizer steps")
+    click.echo(f"one real epoch takes {training.real_steps_per_epoch} optimizer steps")
+    print_miscount(training)
     if ways:
         click.echo("too small for one optimizer step; SimpleTuner stops, or drops them where a minimum size is set. Ways out:")
         for way in ways:
             click.echo(f"  {way}")
+
+
+def print_miscount(training: Training) -> None:
+    """Say so where SimpleTuner will count its epochs wrongly."""
+    planned, real = training.planned_steps_per_epoch, training.real_steps_per_epoch
+    if planned != real:
+        click.echo(
+            f"the trainer's own count of epochs will be off: it plans {planned} steps an epoch and runs {real}, "
+            "for it fills up the last batch of a bucket in every pass"
+        )
 
 
 def plain(concept: Concept, finding: Finding) -> dict[str, Any]:

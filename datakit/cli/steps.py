@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from datakit.cli.findings import print_miscount
 from datakit.cli.shared import Command, batching_options, chosen, datasets_argument, json_option, repeats_option
 
 if TYPE_CHECKING:
@@ -101,12 +102,9 @@ def print_training(training: Training) -> None:
         )
     planned, real = training.planned_steps_per_epoch, training.real_steps_per_epoch
     click.echo(
-        f"optimizer steps an epoch: {planned} planned, {real} real; {training.max_train_steps} steps are {training.real_epochs:.4g} real epochs"
+        f"optimizer steps an epoch: {planned} planned, {real} real; {training.max_train_steps} steps go {training.real_epochs:.4g} times through every bucket"
     )
-    if planned != real:
-        click.echo(
-            "the trainer's own count of epochs will be off: it fills up the last batch of a bucket in every pass, which it does not plan for"
-        )
+    print_miscount(training)
 
 
 def _too_few(training: Training, loads: Sequence[BucketLoad], batching: Batching) -> str:

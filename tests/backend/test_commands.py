@@ -137,12 +137,21 @@ def test_check_reports_files_content_and_training(run, make_dataset):
         "without the trigger word 'sks': p01.txt, p02.txt",
         "enlarged: p00.jpg (1.50 times), p01.jpg (1.50 times)",
         "1152x896      1 pictures x 1: 1 micro-batches, 5 padded samples  too small",
-        "move its 1 pictures to 1024x1024",
+        "move its 1 picture to 1024x1024",
         "one real epoch takes 2 optimizer steps",
     ):
         assert words in result.stdout
     plain = json.loads(run(check, folder, "--json", exit_code=1).stdout)
     assert {finding["kind"] for finding in plain["findings"]} == {"caption-missing", "upscaled"}
+
+
+@pytest.mark.parametrize("command", [check, steps])
+def test_epochs_that_the_trainer_will_miscount_are_told(run, make_dataset, command):
+    folder = make_dataset(buckets=[BUCKETS[0]] * 7)
+    epochs = ["--epochs", 1] if command is steps else []
+    told = "it plans 5 steps an epoch and runs 8"
+    assert told in run(command, folder, "--batch-size", 6, "--repeats", 4, *epochs).stdout
+    assert told not in run(command, folder, "--batch-size", 7, "--repeats", 4, *epochs).stdout
 
 
 def test_check_of_a_clean_dataset_exits_0_and_says_so(run, make_dataset):
@@ -165,7 +174,7 @@ def test_steps_from_epochs_and_back(run, make_dataset):
     folder = make_dataset(buckets=[BUCKETS[0]] * 4 + [BUCKETS[1]] * 3)
     plain = json.loads(run(steps, folder, "--epochs", 10, "--batch-size", 2, "--json").stdout)
     assert (plain["max_train_steps"], plain["recipe_steps_per_epoch"], plain["real_steps_per_epoch"]) == (35, 3.5, 4)
-    assert "35 steps are 8.75 real epochs" in run(steps, folder, "--epochs", 10, "--batch-size", 2).stdout
+    assert "35 steps go 8.75 times through every bucket" in run(steps, folder, "--epochs", 10, "--batch-size", 2).stdout
     assert json.loads(run(steps, "--concept", "48x5", "--concept", "60x1", "--steps", 600, "--json").stdout)["epochs"] == 2.0
     with pytest.raises(UsageError, match="such as 48x5"):
         run(steps, "--concept", "48")
