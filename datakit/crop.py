@@ -161,11 +161,9 @@ def _maker(options: CropOptions, temporary: Path, *, deciding: bool) -> Callable
 def _task(sample: Sample, stem: str, options: CropOptions, numbered: tuple[int, CropPlan] | None) -> Task:
     written = options.format if options.format != "keep" else KEPT.get(os.path.splitext(sample.id)[1].lower(), "png")
     return Task(
-        source=sample.id,
-        picture=sample.picture,
-        caption=sample.caption,
+        sample,
         output=f"{stem}.{written}",
-        caption_output=f"{stem}.txt" if sample.caption else None,
+        caption_output=f"{stem}.txt" if sample.caption_id else None,
         key=options.key(None if numbered is None else numbered[1]),
         detail=numbered and Decision(f"plan line {numbered[0]}", numbered[1]),
     )

@@ -7,7 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from datakit.errors import UsageError
 
@@ -28,15 +28,25 @@ class Sample:
     ----------
     id
         The picture's path relative to the source folder, with forward slashes.
-    picture
-        Where it lies.
-    caption
-        Where its caption lies; None where it has none.
+    caption_id
+        The caption's, likewise; None where it has none.
+    folder
+        The source folder: a million samples share it, whole paths of their own would take most of their memory.
     """
 
     id: str
-    picture: Path
-    caption: Path | None
+    caption_id: str | None
+    folder: Path
+
+    @property
+    def picture(self) -> Path:
+        """Where the picture lies."""
+        return self.folder / self.id
+
+    @property
+    def caption(self) -> Path | None:
+        """Where its caption lies; None where it has none."""
+        return None if self.caption_id is None else self.folder / self.caption_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +85,11 @@ def find_source(folder: Path, output: Path | None) -> Found:
     return found
 
 
-def find_samples(folder: Path, leave_out: Path | None = None) -> Found:
+def find_samples(folder: Path) -> Found:
     """Walk a folder recursively and pair each picture with its caption.
 
-    Hidden files and folders are left out, and so is the folder ``leave_out``. Links are followed; a link
-    back to a folder that encloses it is refused. The caption of ``a.jpg`` is ``a.txt``, else ``a.caption``,
-    in any case.
+    Hidden files and folders are left out. Links are followed; a link back to a folder that encloses it is
+    refused. The caption of ``a.jpg`` is ``a.txt``, else ``a.caption``, in any case.
 
     Raises
     ------
@@ -93,38 +102,34 @@ def find_samples(folder: Path, leave_out: Path | None = None) -> Found:
         raise UsageError(f"{folder} is not a folder")
     samples: list[Sample] = []
     refused: list[tuple[str, str]] = []
-    skipped = leave_out.resolve() if leave_out else None
-    stack: list[tuple[Path, PurePosixPath, tuple[tuple[int, int], ...]]] = [(folder, PurePosixPath(), (_identity(folder),))]
+    stack: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", (_identity(folder),))]
     while stack:
-        place, relative, above = stack.pop()
+        inside, above = stack.pop()
         try:
-            with os.scandir(place) as listing:
+            with os.scandir(folder / inside) as listing:
                 entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name)
         except OSError as error:
-            if place == folder:
+            if not inside:
                 raise UsageError(f"{folder} cannot be read: {error.strerror or error}") from error
-            refused.append((relative.as_posix(), f"folder cannot be read: {error.strerror or error}"))
+            refused.append((inside.removesuffix("/"), f"folder cannot be read: {error.strerror or error}"))
             continue
         captions = _captions_by_stem(entries)
         for entry in entries:
-            name = (relative / entry.name).as_posix()
-            path = place / entry.name
+            name = inside + entry.name
             if _is(entry.is_dir):
-                if skipped is not None and path.resolve() == skipped:
-                    continue
-                identity = _identity(path)
+                identity = _identity(folder / name)
                 if identity in above:
                     refused.append((name, "link leads back to a folder that encloses it"))
                 else:
-                    stack.append((path, relative / entry.name, (*above, identity)))
+                    stack.append((f"{name}/", (*above, identity)))
             elif os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS:
                 if not _is_unicode(name):
                     refused.append((name, "name is not valid UTF-8: rename the file"))
-                elif not path.is_file():
+                elif not _is(entry.is_file):
                     refused.append((name, "link leads nowhere" if entry.is_symlink() else "is no regular file"))
                 else:
                     caption = captions.get(os.path.splitext(entry.name)[0])
-                    samples.append(Sample(name, path, place / caption if caption else None))
+                    samples.append(Sample(name, inside + caption if caption else None, folder))
     samples.sort(key=lambda sample: sample.id)
     # Names that are no UTF-8 are written out byte by byte, as reports in JSON have to be.
     return Found(tuple(samples), tuple(sorted((name.encode("utf-8", "backslashreplace").decode(), why) for name, why in refused)))

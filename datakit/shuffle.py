@@ -182,9 +182,7 @@ class _Material:
 
 def _task(sample: Sample, variant: Variant, key: str, material: _Material) -> Task:
     return Task(
-        source=sample.id,
-        picture=sample.picture,
-        caption=sample.caption,
+        sample,
         output=variant.output,
         caption_output=f"{os.path.splitext(variant.output)[0]}.txt",
         key=key,

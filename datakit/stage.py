@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from datakit.captions import Caption, read_caption
+from datakit.dataset import Sample
 from datakit.errors import CaptionError, SampleError
 from datakit.execute import Crash, processes, serial
 from datakit.manifest import MANIFEST, Record
@@ -31,8 +32,8 @@ class Task:
 
     Attributes
     ----------
-    source, picture, caption
-        The sample's id, its picture, and its caption file if it has one.
+    sample
+        What it is made from.
     output, caption_output
         What will be written, relative to the dataset; the caption only where there is one.
     key
@@ -43,14 +44,27 @@ class Task:
         True where making it takes less than sending it to a worker would.
     """
 
-    source: str
-    picture: Path
-    caption: Path | None
+    sample: Sample
     output: str
     caption_output: str | None
     key: str
     detail: Any = None
     light: bool = False
+
+    @property
+    def source(self) -> str:
+        """The sample's id."""
+        return self.sample.id
+
+    @property
+    def picture(self) -> Path:
+        """The sample's picture."""
+        return self.sample.picture
+
+    @property
+    def caption(self) -> Path | None:
+        """The sample's caption file, if it has one."""
+        return self.sample.caption
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_used_is_an_error(tmp_path):
 
 
 def samples(*names):
-    return [Sample(name, ROOT / name, None) for name in names]
+    return [Sample(name, None, ROOT) for name in names]
 
 
 def test_equal_stems_get_their_extension():

@@ -43,7 +43,7 @@ def list_samples(root: Path) -> list[Task]:
     samples = find_samples(root / "in").samples
     stems = output_stems(samples)
     shared_stems(samples, stems)
-    return [Task(sample.id, sample.picture, None, f"{stems[sample.id]}.jpg", None, _KEY) for sample in samples]
+    return [Task(sample, f"{stems[sample.id]}.jpg", None, _KEY) for sample in samples]
 
 
 def run_synthetic(root: Path) -> None:
