@@ -142,17 +142,18 @@ def output_stems(samples: Iterable[Sample]) -> dict[str, str]:
     file systems and a trainer's cache treat those as one) each get their extension appended, ``a_jpg`` and
     ``a_png``; what still collides is numbered in the order of the ids, ``a_jpg_2``.
     """
-    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    first: dict[str, str] = {}
+    more: dict[str, list[str]] = defaultdict(list)
     for sample in samples:
-        stem = os.path.splitext(sample.id)[0]
-        groups[fold(stem)].append((sample.id, stem))
-    names = {members[0][0]: members[0][1] for members in groups.values() if len(members) == 1}
-    taken = {fold(stem) for stem in names.values()}
-    for members in (groups[key] for key in sorted(groups)):
-        if len(members) > 1:
-            for identity, stem in sorted(members):
-                extension = os.path.splitext(identity)[1][1:].lower()
-                names[identity] = free_name(f"{stem}_{extension}", taken)
+        key = fold(os.path.splitext(sample.id)[0])
+        if first.setdefault(key, sample.id) != sample.id:
+            more[key].append(sample.id)
+    names = {identity: os.path.splitext(identity)[0] for key, identity in first.items() if key not in more}
+    taken = first.keys() - more.keys()
+    for key in sorted(more):
+        for identity in sorted((first[key], *more[key])):
+            stem, extension = os.path.splitext(identity)
+            names[identity] = free_name(f"{stem}_{extension[1:].lower()}", taken)
     return names
 
 
