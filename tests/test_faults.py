@@ -231,7 +231,7 @@ def test_a_dataset_that_changes_under_backend_is_proved_or_refused(copied, tmp_p
         path.unlink()
     status, said = finish(process)
     assert status in (0, 1)
-    assert status == 0 or ("fig1.jpg" in said or "temple1.txt" in said)
+    assert status == 0 or "fig1.jpg" in said or "temple1" in said
     assert (out / "multidatabackend.json").exists() == (status == 0)
     status, said = again("backend", source, out)
     assert status == 1
