@@ -266,7 +266,7 @@ def read_metadata(folder: Path) -> dict[str, bytes]:
         with path.open("rb") as lines:
             for line in lines:
                 with suppress(*NOT_JSON):
-                    found[_METADATA_LINES.decode(line).file_name] = line
+                    found[_METADATA_LINES.decode(line).file_name] = line.rstrip(b"\n") + b"\n"
     return found
 
 

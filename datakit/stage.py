@@ -20,7 +20,7 @@ from datakit.captions import Caption, read_caption
 from datakit.dataset import Sample
 from datakit.errors import CaptionError, SampleError
 from datakit.execute import Crash, processes, serial
-from datakit.manifest import MANIFEST, Record
+from datakit.manifest import MANIFEST, METADATA, Record
 from datakit.origin import Origin, remember_origin
 from datakit.report import Problem, Report, counted, few
 from datakit.store import Store
@@ -194,8 +194,9 @@ def run_stage(
     try:
         store.finish()
     except OSError as error:
-        reason = f"cannot be written: {error.strerror or error}; nothing is lost, run again when it can be"
-        report.failed.append(Problem(MANIFEST, reason))
+        reason = f"cannot be brought up to date: {error.strerror or error}; nothing is lost, run again when it can be"
+        name = METADATA if METADATA in f"{error.filename} {error.filename2}" else MANIFEST
+        report.failed.append(Problem(name, reason))
     report.sort()
 
 

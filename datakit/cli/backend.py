@@ -133,7 +133,7 @@ def backend(
     if fix:
         _mend(folders, verbose)
     concepts = read_concepts(folders, names, repeats)
-    _say_behind(concepts)
+    _say_behind(folders, concepts)
     shuffle = None if caption_shuffle is None else CaptionShuffle(count=caption_shuffle, position_start=keep)
     entries = emit(concepts, cache_root, family, settings, shuffle)
     findings = [(concept, finding) for concept in concepts for finding in _look(concept, jobs)[0]]
@@ -204,7 +204,7 @@ def check(
     if fix:
         _mend(folders, verbose)
     concepts = read_concepts(folders, repeats=repeats)
-    _say_behind(concepts)
+    _say_behind(folders, concepts)
     looked = [_look(concept, jobs, compared=True) for concept in concepts]
     alike = find_likeness(concepts, [looks for _, looks in looked])
     findings = [
@@ -278,12 +278,12 @@ def _folders(datasets: Sequence[Path]) -> list[Path]:
     return folders
 
 
-def _say_behind(concepts: Sequence[Concept]) -> None:
+def _say_behind(folders: Sequence[Path], concepts: Sequence[Concept]) -> None:
     """Say on stderr what the datasets do not show yet."""
     from datakit.backend.freshness import behind
 
-    for concept in concepts:
-        for sentence in behind(concept.folder, concept.records):
+    for folder, concept in zip(folders, concepts, strict=True):
+        for sentence in behind(folder, concept.records):
             click.echo(sentence, err=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import webbrowser
 from pathlib import Path
 from threading import Thread
@@ -52,13 +54,25 @@ def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path 
     from datakit.review.desk import Desk
     from datakit.review.server import Server
 
-    server = Server(Desk(folder, jobs=cores()), port)
+    desk = Desk(folder, jobs=cores())
+    server = Server(desk, port)
     click.echo(server.address)
     click.echo("Ctrl-C ends it; what was changed is in overrides.jsonl", err=True)
     if not no_open:
         # In a thread: a browser in the terminal would only return when it is closed.
         Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
+    status = 0
     try:
         server.run()
     except KeyboardInterrupt:
-        return
+        pass
+    except SystemExit as end:
+        status = int(end.code or 0)
+    if desk.applying.running:
+        from multiprocessing import active_children
+
+        # Python would wait for workers that the thread goes on replacing; what they finished is kept.
+        for worker in active_children():
+            worker.kill()
+        os._exit(status)
+    sys.exit(status)

@@ -71,8 +71,9 @@ def processes(
                     _remove(worker, workers)
                 yield item, result
     finally:
-        while workers:
-            _remove(workers[-1], workers)
+        with _uninterrupted():
+            for worker in workers:
+                worker.stop()
 
 
 _NOTHING: Any = object()
@@ -158,24 +159,25 @@ def _remove(worker: _Worker, workers: list[_Worker]) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put off interrupts; a process started meanwhile inherits that they are not its to handle."""
-    if current_thread() is not main_thread():  # interrupts come to the main thread alone
-        yield
-        return
+    """Put off interrupts; a process started meanwhile inherits that Ctrl-C is not its to handle."""
     came: list[int] = []
-    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _INTERRUPTS}
-    if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # to start it lets signals through
-        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    handlers = {}
+    if current_thread() is main_thread() and not sys.is_finalizing():  # Python handles signals there, if at all
+        handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _INTERRUPTS}
+    masks = hasattr(signal, "pthread_sigmask")
+    if masks:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        resource_tracker.ensure_running()  # to start it unblocks signals
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         yield
     finally:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for first in came[:1]:
-            signal.raise_signal(first)
+        for each in came:
+            signal.raise_signal(each)
 
 
 def _finished(workers: list[_Worker], timeout: float | None) -> list[_Worker]:
