@@ -17,7 +17,7 @@ from datakit.execute import processes, serial
 from datakit.formats import KEPT
 from datakit.last import remember_report
 from datakit.manifest import CropPlan, read_plan
-from datakit.origin import Origin
+from datakit.origin import Origin, refuse_in_source
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage
 from datakit.store import Store
@@ -81,6 +81,7 @@ def crop_folder(
         raise UsageError("a strict run refuses or writes all, the review is applied picture by picture: apply it first")
     folder, target = Path(source), Path(output)
     found = find_source(folder, target)
+    refuse_in_source(target, [folder])
     report = Report("crop", str(folder), str(target))
     report.refused += [Problem(*refusal) for refusal in found.refused]
     stems = output_stems(found.samples)

@@ -6,7 +6,7 @@ All of it is kept in the ``.datakit`` of that folder.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import DatasetBusyError, UsageError
 from datakit.manifest import NOT_JSON, write_atomically
-from datakit.origin import source_folders
+from datakit.origin import source_around
 from datakit.report import Problem, Report
 
 _REPORT = "report.json"
@@ -51,12 +51,6 @@ def last_report(dataset: Path) -> LastReport | None:
         return msgspec.json.decode((dataset / STATE_FOLDER / _REPORT).read_bytes(), type=LastReport)
     except (OSError, *NOT_JSON):
         return None
-
-
-def source_around(path: Path, datasets: Iterable[Path]) -> Path | None:
-    """Return the source folder of these datasets in which a path lies: nothing is ever written there."""
-    place = path.resolve()
-    return next((folder for dataset in datasets for folder in source_folders(dataset) if place.is_relative_to(folder)), None)
 
 
 def remember(folder: Path, stage: str, dataset: Path) -> None:

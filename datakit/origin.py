@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from datakit.dataset import STATE_FOLDER
+from datakit.errors import UsageError
 from datakit.manifest import NOT_JSON, write_atomically
 
 _ORIGIN = "origin.json"
@@ -37,6 +39,24 @@ def source_folders(dataset: Path) -> list[Path]:
         folders.append(Path(origin.source))
         origin = read_origin(folders[-1])
     return folders
+
+
+def source_around(path: Path, datasets: Iterable[Path]) -> Path | None:
+    """Return the source folder of these datasets in which a path lies: nothing is ever written there."""
+    place = path.resolve()
+    return next((folder for dataset in datasets for folder in source_folders(dataset) if place.is_relative_to(folder)), None)
+
+
+def refuse_in_source(path: Path, datasets: Iterable[Path]) -> None:
+    """Make sure that what is written does not lie where one of the datasets came from.
+
+    Raises
+    ------
+    UsageError
+        It does.
+    """
+    if source := source_around(path, datasets):
+        raise UsageError(f"{path} would be written into {source}, a source, where nothing is ever changed: write elsewhere")
 
 
 def remember_origin(dataset: Path, origin: Origin) -> None:

@@ -105,6 +105,20 @@ def test_what_would_be_written_into_the_source_is_refused(source, tmp_path, line
     assert not (tmp_path / "config.json").exists()
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["crop out src --overwrite", "shuffle out src --captions-only --overwrite", "shuffle out src/sub", "shuffle copies src"],
+)
+def test_arguments_the_wrong_way_round_are_refused(source, tmp_path, line):
+    for first in (f"crop src out {CROP}", "shuffle out copies --repeats=2"):
+        assert said(first, tmp_path)[0] == 0
+    before = untouched(source)
+    status, output = said(line, tmp_path)
+    assert status == 2
+    assert "a source, where nothing is ever changed" in output
+    assert untouched(source) == before
+
+
 def test_the_source_of_shuffle_is_a_source_too(source, tmp_path):
     assert said(f"crop src out {CROP}", tmp_path)[0] == 0
     before = untouched(tmp_path / "out")

@@ -27,7 +27,6 @@ from datakit.cli.shared import (
     overwrite_option,
     print_json,
     progress_bar,
-    refuse_in_source,
     repeats_option,
     write_files,
 )
@@ -124,6 +123,7 @@ def backend(
     from datakit.backend.simpletuner import changed_sizes
     from datakit.backend.simpletuner_entry import CaptionShuffle
     from datakit.errors import UsageError
+    from datakit.origin import refuse_in_source
 
     if trainer not in BACKENDS:
         raise UsageError(f"trainer {trainer!r} is not known: use one of {' '.join(BACKENDS)}")

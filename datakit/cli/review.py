@@ -10,7 +10,7 @@ from threading import Thread
 
 import click
 
-from datakit.cli.shared import cores, refuse_in_source, say_using
+from datakit.cli.shared import cores, say_using
 
 
 @click.command()
@@ -45,6 +45,7 @@ def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path 
 
     folder = dataset or say_using(*last_dataset(Path.cwd()))
     if static_file:
+        from datakit.origin import refuse_in_source
         from datakit.review.static import write_static
 
         refuse_in_source(static_file, [folder])

@@ -190,15 +190,6 @@ def chosen(datasets: Sequence[Path]) -> list[Path]:
     return [say_using(*last_dataset(Path.cwd()))]
 
 
-def refuse_in_source(path: Path, datasets: Sequence[Path]) -> None:
-    """Raise UsageError where a file would lie in the source of one of the datasets: nothing is ever written there."""
-    from datakit.errors import UsageError
-    from datakit.last import source_around
-
-    if source := source_around(path, datasets):
-        raise UsageError(f"{path} would lie in {source}, a source, where nothing is ever changed: write elsewhere")
-
-
 def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: Sequence[Path] = (), quiet: bool = False) -> None:
     """Write files all at once or none; no file that is not as datakit wrote it is replaced, none is written into a source.
 
@@ -212,6 +203,7 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
 
     from datakit.errors import UsageError
     from datakit.last import one_at_a_time
+    from datakit.origin import refuse_in_source
 
     for number, (path, _) in enumerate(files):
         if os.path.realpath(path) in {os.path.realpath(other) for other, _ in files[:number]}:

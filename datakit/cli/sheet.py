@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from datakit.cli.shared import refuse_in_source, say_using
+from datakit.cli.shared import say_using
 
 
 @click.command()
@@ -27,6 +27,7 @@ def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bo
     datakit sheet sheet.png --columns 10
     """
     from datakit.last import last_dataset
+    from datakit.origin import refuse_in_source
     from datakit.review.sheet import write_sheets
 
     if len(arguments) not in (1, 2):
