@@ -285,11 +285,16 @@ def test_an_interrupt_leaves_no_worker_behind(corpus, tmp_path):
     wait_for_outputs(tmp_path / "out", 1)
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] == 130
+    assert left_of(process) == []
+
+
+def left_of(process):
+    """What still runs of a process's group a moment after its end."""
     time.sleep(0.5)
-    left = subprocess.run(["ps", "-e", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-    ours = [line.split(maxsplit=2) for line in left.splitlines()]
+    every = subprocess.run(["ps", "-e", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in every.splitlines()]
     # A dead one that nobody has waited for yet is no worker.
-    assert [row for row in ours if row[0] == str(process.pid) and not row[1].startswith("Z")] == []
+    return [row for row in rows if row[0] == str(process.pid) and not row[1].startswith("Z")]
 
 
 def square_or_worse(number: int) -> int:
@@ -322,3 +327,41 @@ def test_items_are_taken_only_as_workers_are_free():
     next(results)
     assert len(taken) <= 4
     assert len(list(results)) == 6
+
+
+def test_a_second_interrupt_ends_no_later_than_the_first(corpus, tmp_path):
+    for gap in (0.002, 0.006, 0.02):
+        process = start([*arguments("crop", corpus / "src", tmp_path / f"out{gap}"), "--jobs=2"], tmp_path)
+        wait_for_outputs(tmp_path / f"out{gap}", 1)
+        for _ in range(2):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            time.sleep(gap)
+        assert finish(process)[0] == 130
+        assert left_of(process) == []
+
+
+def test_a_script_that_fails_or_is_interrupted_between_two_pictures_ends(corpus, tmp_path):
+    for trouble, status in (("raise RuntimeError('mine')", 1), ("signal.raise_signal(signal.SIGINT)", -signal.SIGINT)):
+        script = tmp_path / "script.py"
+        script.write_text(
+            "import signal\n"
+            "from datakit import CropOptions, Execution, crop_folder\n"
+            "def progress(items, total, label):\n"
+            "    for item in items:\n"
+            "        yield item\n"
+            f"        if label == 'crop': {trouble}\n"
+            f"crop_folder({str(corpus / 'src')!r}, 'out', CropOptions(upscale=3), execution=Execution(jobs=2, progress=progress))\n"
+        )
+        done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == status, done.stderr
+        assert done.stderr.count("Traceback") == 1
+
+
+def test_the_signals_that_a_caller_blocks_stay_as_they_were():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        assert dict(processes(abs, [-1, -2], jobs=2)) == {-1: 1, -2: 2}
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before | {signal.SIGTERM}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
