@@ -75,10 +75,10 @@ class Report:
 
     def sort(self) -> None:
         """Put everything into the order of the samples, whatever order the workers finished in."""
+        # Copies of one picture share what is wrong with it, and the warnings of their caption.
         for problems in (self.refused, self.failed):
-            problems.sort(key=lambda problem: (problem.source, problem.reason))
+            problems[:] = sorted(dict.fromkeys(problems), key=lambda problem: (problem.source, problem.reason))
         self.removed.sort()
-        # Copies of one picture share the warnings of their caption.
         self.warnings = sorted(set(self.warnings))
         self.faces_cut.sort()
 

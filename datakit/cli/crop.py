@@ -9,6 +9,7 @@ import click
 
 from datakit.buckets import BUCKETS, in_order, parse_bucket
 from datakit.cli.shared import execution_options, print_report
+from datakit.formats import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
     from datakit.manifest import CropPlan
@@ -69,7 +70,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Whether a picture without a caption is refused.",
 )
-@click.option("--max-pixels", type=click.IntRange(min=1), default=None, show_default="178956970", help="Refuse larger pictures.")
+@click.option(
+    "--max-pixels", type=click.IntRange(min=1), default=DEFAULT_MAX_PIXELS, show_default=True, help="Refuse larger pictures."
+)
 @click.option(
     "--plan",
     "plan_file",
@@ -98,7 +101,7 @@ def crop(
     quality: int,
     background: str,
     captions: str,
-    max_pixels: int | None,
+    max_pixels: int,
     plan_file: Path | None,
     dry_run: bool,
     apply_file: Path | None,
@@ -123,7 +126,6 @@ def crop(
     """
     from datakit.crop import crop_folder, plan_folder
     from datakit.crop_options import CropOptions
-    from datakit.formats import DEFAULT_MAX_PIXELS
     from datakit.last import remember
 
     options = CropOptions(
@@ -136,7 +138,7 @@ def crop(
         quality=quality,
         background=background,
         captions=captions,  # type: ignore[arg-type]
-        max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
+        max_pixels=max_pixels,
     )
     if apply_file and (buckets or framing != "full"):
         raise click.UsageError("--apply takes sizes and windows from the plan: leave out --bucket and --framing")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+import cv2
+import numpy as np
+from PIL import Image
 
 from datakit.errors import SampleError, UsageError
 from datakit.formats import FORMATS, Format
@@ -17,11 +20,16 @@ from datakit.manifest import write_atomically
 from datakit.review.gallery import Entry, Gallery
 from datakit.review.thumbnails import Thumbnails
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # In pixels: what a picture and the text below it take, and what lies between.
 _CELL, _TEXT, _GAP, _MARGIN = 240, 54, 20, 28
 _COLUMNS, _ROWS = 6, 8
-_PAPER, _WELL, _INK, _MUTED = "#ffffff", "#f1f1ef", "#1d1f20", "#5a5f63"
-_SIZE, _LINE, _CAPTION_LINES = 13, 17, 2
+_PAPER, _WELL, _INK, _MUTED = (255, 255, 255), (241, 241, 239), (29, 31, 32), (90, 95, 99)
+_SIZE, _WEIGHT, _LINE, _CAPTION_LINES = 13, 400, 17, 2
+# A text is measured as if it were never wrapped.
+_ENDLESS = (1 << 20, 1 << 10)
 _QUALITY = 90
 
 
@@ -91,24 +99,39 @@ def _drawn(gallery: Gallery, thumbnails: Thumbnails, entries: list[_Shown], colu
     rows = math.ceil(len(entries) / columns)
     step = Size(_CELL + _GAP, _CELL + _TEXT + _GAP)
     size = Size(2 * _MARGIN + columns * step.width - _GAP, 2 * _MARGIN + rows * step.height - _GAP)
-    sheet = Image.new("RGB", size, _PAPER)
-    pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(_SIZE)
+    sheet = np.full((size.height, size.width, 3), _PAPER, np.uint8)
     for index, entry in enumerate(entries):
         left, top = _MARGIN + index % columns * step.width, _MARGIN + index // columns * step.height
-        pen.rectangle((left, top, left + _CELL - 1, top + _CELL - 1), fill=_WELL)
+        sheet[top : top + _CELL, left : left + _CELL] = _WELL
         picture = _picture(gallery, thumbnails, entry)
         if picture is None:
-            pen.text((left + _CELL / 2, top + _CELL / 2), "no picture", fill=_MUTED, font=font, anchor="mm")
+            _write(sheet, "no picture", left + (_CELL - _width("no picture")) // 2, top + (_CELL - _SIZE) // 2, _MUTED)
         else:
-            sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
-        room = _CELL - pen.textlength(entry.bucket, font) - 10
+            x, y = left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2
+            sheet[y : y + picture.height, x : x + picture.width] = np.asarray(picture)
         below = top + _CELL + 6
-        pen.text((left, below), next(_lines(entry.name, room, font, 1), ""), fill=_INK, font=font)
-        pen.text((left + _CELL, below), entry.bucket, fill=_MUTED, font=font, anchor="ra")
-        for number, line in enumerate(_lines(entry.caption or "no caption", _CELL, font, _CAPTION_LINES)):
-            pen.text((left, below + (number + 1) * _LINE), line, fill=_MUTED, font=font)
-    return sheet
+        room = _width(entry.bucket)
+        _write(sheet, _ending(entry.name, _CELL - room - 10), left, below, _INK)
+        _write(sheet, entry.bucket, left + _CELL - room, below, _MUTED)
+        for number, line in enumerate(_lines(entry.caption or "no caption", _CELL, _CAPTION_LINES)):
+            _write(sheet, line, left, below + (number + 1) * _LINE, _MUTED)
+    return Image.fromarray(sheet)
+
+
+@lru_cache(maxsize=1)
+def _font() -> cv2.FontFace:
+    """Return OpenCV's own font, which has the letters of nearly all languages."""
+    return cv2.FontFace("sans")
+
+
+def _write(sheet: NDArray[np.uint8], text: str, left: int, top: int, colour: tuple[int, int, int]) -> None:
+    """Draw a line of text with the top of its letters at ``top``."""
+    cv2.putText(sheet, text, (left, top + _SIZE), colour, _font(), _SIZE, _WEIGHT)
+
+
+def _width(text: str) -> int:
+    """Return how many pixels a line of text takes."""
+    return cv2.getTextSize(_ENDLESS, text, (0, 0), _font(), _SIZE, _WEIGHT)[2]
 
 
 def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: _Shown) -> Image.Image | None:
@@ -122,19 +145,18 @@ def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: _Shown) -> Image.I
         return None
 
 
-def _lines(text: str, room: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most: int) -> Iterator[str]:
+def _lines(text: str, room: int, most: int) -> Iterator[str]:
     """Yield the beginning of a text in so many lines of at most ``room`` pixels; an ellipsis stands for the rest."""
     left = " ".join(text.split())
     for number in range(most):
         if not left:
             return
-        fits = _fitting(left, room, font)
+        fits = _fitting(left, room)
         if fits == len(left):
             yield left
             return
         if number == most - 1:
-            cut = _fitting(left, room - font.getlength("…"), font)
-            yield left[:cut].rstrip() + "…"
+            yield left[: _fitting(left, room - _width("…"))].rstrip() + "…"
             return
         space = left.rfind(" ", 1, fits + 1)
         end = space if space > 0 else max(1, fits)
@@ -142,10 +164,17 @@ def _lines(text: str, room: float, font: ImageFont.FreeTypeFont | ImageFont.Imag
         left = left[end:].lstrip()
 
 
-def _fitting(text: str, room: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+def _ending(name: str, room: int) -> str:
+    """Return the end of a file's name that fits: what tells it apart from others of its folder."""
+    if _fitting(name, room) == len(name):
+        return name
+    return "…" + name[len(name) - _fitting(name[::-1], room - _width("…")) :]
+
+
+def _fitting(text: str, room: int) -> int:
     """Return how many leading characters fit."""
     low, high = 0, min(len(text), 400)  # no cell holds more
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if font.getlength(text[:middle]) <= room else (low, middle - 1)
+        low, high = (middle, high) if _width(text[:middle]) <= room else (low, middle - 1)
     return low

@@ -105,7 +105,7 @@ def _card(entry: Entry, picture: tuple[bytes, bool] | None) -> str:
         f'<div class="frame"><div class="figure{"" if picture else " missing"}" style="width: {width}%{shape}">{image}{overlay}</div></div>'
         f'<div class="line"><span class="name" title="{escape(entry.id)}">{escape(entry.id)}</span>'
         f'<span class="bucket muted">{Size(*bucket) if bucket else ""}</span></div>'
-        f'<p class="caption{"" if caption else " muted"}">{escape(caption or "no caption")}</p>'
+        f'<p class="caption{"" if caption else " muted"}">{escape(caption or ("" if entry.refused else "no caption"))}</p>'
         f'<div class="badges">{"".join(_badges(entry))}</div>'
         f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul></article>\n"
     )
