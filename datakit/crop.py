@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datakit.amend import Amendments, Decision
 from datakit.crop_options import CropOptions
-from datakit.dataset import Found, Sample, find_source, output_stems, shared_stems
+from datakit.dataset import Found, Sample, find_source, output_stems, shared_captions, shared_stems
 from datakit.detect import check_available
 from datakit.errors import PlanError, UsageError
 from datakit.execute import processes, serial
@@ -90,6 +90,9 @@ def crop_folder(
         report.notes.append(
             f"{len(renamed)} pictures share a name but for extension or case; their outputs carry the extension: {few(renamed)}"
         )
+    sharing = shared_captions(found.samples)
+    if sharing:
+        report.notes.append(f"{len(sharing)} pictures share a caption file with another and get the same caption: {few(sharing)}")
     plans = None if plan is None else _read_plans(Path(plan), found, report)
     tasks = [
         _task(sample, stems[sample.id], options, None if plans is None else plans[sample.id])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +197,13 @@ def free_name(name: str, taken: set[str]) -> str:
 def fold(name: str) -> str:
     """Return what two names have in common that some file systems take for one: letter case and Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def shared_captions(samples: Iterable[Sample]) -> list[str]:
+    """Return the ids of samples that have one caption file between them, in order."""
+    samples = list(samples)
+    uses = Counter(sample.caption_id for sample in samples if sample.caption_id)
+    return [sample.id for sample in samples if uses[sample.caption_id or ""] > 1]
 
 
 def shared_stems(samples: Iterable[Sample], stems: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datakit.dataset import Sample, find_samples, fold, output_stems
+from datakit import CropOptions, crop_folder
+from datakit.dataset import Sample, find_samples, fold, output_stems, shared_captions
 from datakit.errors import UsageError
 from tests.conftest import ROOT
 
@@ -98,3 +99,11 @@ def test_names_do_not_depend_on_the_order_of_listing(chosen, random):
     shuffled = list(chosen)
     random.shuffle(shuffled)
     assert output_stems(samples(*chosen)) == output_stems(samples(*shuffled))
+
+
+def test_pictures_with_one_caption_between_them_are_told(tmp_path):
+    for name in ("a.jpg", "a.png", "a.txt", "b.jpg", "b.txt", "c.jpg", "c.webp"):
+        (tmp_path / name).touch()
+    assert shared_captions(find_samples(tmp_path).samples) == ["a.jpg", "a.png"]
+    report = crop_folder(tmp_path, tmp_path.with_name("out"), CropOptions(detector="none", saliency="none"))
+    assert "2 pictures share a caption file with another and get the same caption: a.jpg, a.png" in report.notes

@@ -149,7 +149,7 @@ def _read_word(line: str, position: int, values: Mapping[str, str]) -> tuple[Wor
     remarks: list[Remark] = []
     text = ""
     if head and line[position : position + 1] == "~":
-        remarks.append(Remark("reference", "~", "bash means a home folder, left as it is"))
+        remarks.append(Remark("reference", "~", "bash means a home folder, taken as written"))
     while position < len(line):
         match = _PIECE.match(line, position)
         if match is None:
@@ -173,16 +173,16 @@ def _substitute(match: re.Match[str], values: Mapping[str, str], remarks: list[R
     whole = match[0]
     if match["arithmetic"]:
         result = calculate(whole[3:-2], values)
-        outcome = "cannot be computed, left as it is" if result is None else f"computed as {result}"
+        outcome = "cannot be computed, taken as written" if result is None else f"computed as {result}"
         remarks.append(Remark("arithmetic", whole, outcome))
         return whole if result is None else str(result)
     if match["command"]:
-        remarks.append(Remark("command", whole, "commands are not run, left as it is"))
+        remarks.append(Remark("command", whole, "commands are not run, taken as written"))
         return whole
     name, default = (match["plain"], None) if match["plain"] else _name_and_default(match["braced"] or "")
     found = values.get(name) or default if default is not None else values.get(name)
     reason = f"{name} is not set in this file" if name else "not understood"
-    remarks.append(Remark("reference", whole, f"{reason}, left as it is" if found is None else f"taken as {found!r}"))
+    remarks.append(Remark("reference", whole, f"{reason}, taken as written" if found is None else f"taken as {found!r}"))
     return whole if found is None else found
 
 

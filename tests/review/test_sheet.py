@@ -61,6 +61,15 @@ def test_size_and_caption_stand_under_a_picture(out, tmp_path):
     assert columns.max() < third + 240
 
 
+@pytest.mark.parametrize(("one", "other"), [("größer", "gräßer"), ("свет", "снег"), ("日本", "中文")])
+def test_captions_of_any_script_are_drawn(out, tmp_path, one, other):
+    sheets = []
+    for caption in (one, other):
+        (out / "fig.txt").write_text(caption, encoding="utf-8")
+        sheets += write_sheets(out, tmp_path / f"{caption}.png")
+    assert sheets[0].read_bytes() != sheets[1].read_bytes()  # letters without a shape would be drawn as the same box
+
+
 def test_every_copy_is_shown(out, tmp_path):
     shuffle_folder(out, tmp_path / "copies", ShuffleOptions(repeats=3, augment={"flip": 1}))
     (sheet,) = write_sheets(tmp_path / "copies", tmp_path / "sheet.png")
