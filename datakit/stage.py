@@ -272,9 +272,7 @@ def _keeping_caption(store: Store, made: Made, report: Report) -> Made:
         caption = read_caption(store.folder / name)
     except CaptionError:
         caption = Caption((), None)
-    report.notes.append(
-        f"{name} was edited since datakit wrote it: left as it is; delete it to have it written anew"
-    )
+    report.notes.append(f"{name} was edited since datakit wrote it: left as it is; delete it to have it written anew")
     record = msgspec.structs.replace(
         made.record, caption=name, caption_sha256=sha256, captions=len(caption.lines), caption_edited=True
     )
