@@ -90,7 +90,9 @@ def crop_folder(
         report.notes.append(
             f"{len(renamed)} pictures share a name but for extension or case; their outputs carry the extension: {few(renamed)}"
         )
-    sharing = shared_captions(found.samples)
+    # A caption is shared by its stem alone, so only those can share one.
+    alike = set(renamed)
+    sharing = shared_captions([sample for sample in found.samples if sample.id in alike])
     if sharing:
         report.notes.append(f"{len(sharing)} pictures share a caption file with another and get the same caption: {few(sharing)}")
     plans = None if plan is None else _read_plans(Path(plan), found, report)

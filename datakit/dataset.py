@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,9 +199,8 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def shared_captions(samples: Iterable[Sample]) -> list[str]:
+def shared_captions(samples: Sequence[Sample]) -> list[str]:
     """Return the ids of samples that have one caption file between them, in order."""
-    samples = list(samples)
     uses = Counter(sample.caption_id for sample in samples if sample.caption_id)
     return [sample.id for sample in samples if uses[sample.caption_id or ""] > 1]
 

@@ -81,6 +81,15 @@ def test_every_command_works_on_a_source_that_may_only_be_read(source, tmp_path,
     assert ended.returncode == 0, ended.stderr
 
 
+def refusal(line, folder, source):
+    """What a command says that is refused and leaves the source as it was."""
+    before = untouched(source)
+    status, output = said(line, folder)
+    assert status == 2
+    assert untouched(source) == before
+    return output
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -97,11 +106,8 @@ def test_what_would_be_written_into_the_source_is_refused(source, tmp_path, line
     """Started inside it, where files are written by default."""
     for first in (f"crop ../src ../out {CROP}", "shuffle ../out ../copies --repeats=2"):
         assert said(first, source)[0] == 0
-    before = untouched(source)
-    status, output = said(line, source)
-    assert status == 2
+    output = refusal(line, source, source)
     assert "nothing in a source is ever changed" in output or "nothing is ever changed" in output
-    assert untouched(source) == before
     assert not (tmp_path / "config.json").exists()
 
 
@@ -112,11 +118,7 @@ def test_what_would_be_written_into_the_source_is_refused(source, tmp_path, line
 def test_arguments_the_wrong_way_round_are_refused(source, tmp_path, line):
     for first in (f"crop src out {CROP}", "shuffle out copies --repeats=2"):
         assert said(first, tmp_path)[0] == 0
-    before = untouched(source)
-    status, output = said(line, tmp_path)
-    assert status == 2
-    assert "a source, where nothing is ever changed" in output
-    assert untouched(source) == before
+    assert "a source, where nothing is ever changed" in refusal(line, tmp_path, source)
 
 
 def test_the_source_of_shuffle_is_a_source_too(source, tmp_path):
