@@ -234,22 +234,16 @@ class Gallery:
     def entries(self) -> Iterable[Entry]:
         """Yield one entry a source, refused ones too."""
         overrides, applied = read_overrides(self.folder), read_applied(self.folder)
-        for source in sorted({*self._records, *self._problems, *self._rejected(overrides)}):
+        absent = _left_out(overrides, applied) | self._problems
+        for source in sorted({*self._records, *absent}):
             records = self._records.get(source, [])
-            entry = self._entry(source, records) if records else self._refused(source)
+            entry = self._entry(source, records) if records else Entry(id=source, key=key_of(source), refused=absent[source])
             override = overrides.get(source)
             if override:
                 record = records[0] if records else None
                 pending = is_pending(override, applied.get(source), record)
                 entry = msgspec.structs.replace(entry, override=shown(override), revision=override.revision, applied=not pending)
             yield msgspec.structs.replace(entry, attention=_attention(entry))
-
-    def _rejected(self, overrides: dict[str, Override]) -> Iterable[str]:
-        return (source for source, override in overrides.items() if override.rejected)
-
-    def _refused(self, source: str) -> Entry:
-        reason = self._problems.get(source, "rejected in review")
-        return Entry(id=source, key=key_of(source), refused=reason, caption=None)
 
     def _entry(self, source: str, records: list[Record]) -> Entry:
         first = records[0]
@@ -299,7 +293,7 @@ class Gallery:
                 output = self.folder / record.output
                 files.setdefault(key_of(source), Files(source, picture, output, record))
                 files[key_of(record.output, "copy")] = Files(source, picture, output, record)
-        for source in (*self._problems, *self._rejected(read_overrides(self.folder))):
+        for source in (*self._problems, *read_overrides(self.folder)):
             files.setdefault(key_of(source), Files(source, self.source / source if self.source else None, None, None))
         return files
 
@@ -332,6 +326,17 @@ def shown(override: Override) -> ShownOverride | None:
     if override.empty:
         return None
     return ShownOverride(override.box, override.bucket, override.rejected, override.accepted, override.caption)
+
+
+def _left_out(overrides: dict[str, Override], applied: dict[str, Override]) -> dict[str, str]:
+    """Return the sources that a decision keeps out of the dataset, or changes once it is applied, and why each is not there."""
+    reasons: dict[str, str] = {}
+    for source, override in overrides.items():
+        if override.rejected:
+            reasons[source] = "rejected in review"
+        elif override.decision != applied.get(source, Override(source=source)).decision:
+            reasons[source] = "left out until the changes are applied"
+    return reasons
 
 
 def _is_guess(record: Record) -> bool:

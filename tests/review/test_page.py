@@ -23,7 +23,7 @@ from datakit.variants import ShuffleOptions
 from tests.review.conftest import Open, Serve
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import APIResponse, Locator, Page, Route
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
@@ -218,6 +218,8 @@ def test_reject_and_caption_are_applied_and_taken_back(out: Path, serve: Serve, 
     open_sample(page, "mountains.jpg")
     page.get_by_role("button", name="Reject").click()
     saved(page)
+    page.reload()
+    expect(page.get_by_role("heading", name="mountains.jpg")).to_be_visible()
     apply(page)
     assert "mountains.jpg" in records(out)
     assert (out / "mountains.jpg").exists()
@@ -304,6 +306,26 @@ def test_two_tabs_agree_and_neither_loses_an_edit(out: Path, serve: Serve, tab: 
     saved(stale)
     assert overrides(out)["fig.jpg"]["caption"] == "mine"
     expect(fresh.get_by_label("Caption", exact=True)).to_have_value("mine")
+
+
+def test_an_edit_made_while_the_dataset_is_loaded_anew_stays(out: Path, source: Path, serve: Serve, tab: Open) -> None:
+    page = tab(serve(out))
+    open_sample(page, "fig.jpg")
+    held: list[tuple[Route, APIResponse]] = []
+    page.route("**/api/dataset", lambda route: held.append((route, route.fetch())))
+    (source / "dogs.txt").write_text("other words")
+    crop_folder(source, out, CropOptions(upscale=1.5))
+    while not held:
+        page.wait_for_timeout(50)
+    page.locator('[data-bucket="1024x1024"]').click()
+    saved(page)
+    page.locator(".bucket-choices").evaluate("node => node.classList.add('before')")
+    route, reply = held[0]
+    route.fulfill(response=reply)
+    anew = page.locator('.bucket-choices:not(.before) [data-bucket="1024x1024"]')
+    expect(anew).to_be_visible()
+    assert anew.get_attribute("aria-pressed") == "true"
+    expect(page.get_by_role("button", name="Apply 1 change")).to_be_enabled()
 
 
 def test_an_edit_without_a_connection_is_kept_and_sent_again(out: Path, serve: Serve, tab: Open) -> None:

@@ -214,6 +214,8 @@ def test_applying_writes_the_drawn_pixels_and_leaves_the_rest(ask, out, source):
     assert client.get(f"api/thumbnail/{gone['key']}").status_code == 200
     assert client.get(f"api/thumbnail/{gone['key']}?side=output").status_code == 404
     assert change(client, gone["key"], None, 1).json()["applied"] is False
+    back = samples(ask(out))["dogs.jpg"]
+    assert (back["override"], back["applied"], back["refused"]) == (None, False, "left out until the changes are applied")
     applied(client)
     assert (out / "dogs.jpg").read_bytes() == before["dogs.jpg"]
 

@@ -74,6 +74,12 @@ function put(key, override) {
   drain(key, job);
 }
 
+/** Lay what is not saved yet over samples that were loaded anew. */
+export function layUnsaved() {
+  for (const [key, { override }] of waiting)
+    if (sampleOf(key)) update(key, { override, applied: isSettled(sampleOf(key), override) });
+}
+
 async function drain(key, job) {
   if (job.busy) return;
   job.busy = true;

@@ -3,7 +3,7 @@
 import { buildApply, readOnlyReason, showApply } from "./apply.js";
 import { showBatches } from "./batches.js";
 import * as detail from "./detail.js";
-import { canUndo, edit, follow, onSaving, undo } from "./edits.js";
+import { canUndo, edit, follow, layUnsaved, onSaving, undo } from "./edits.js";
 import { element } from "./element.js";
 import {
   buildFilters,
@@ -267,6 +267,7 @@ function showTitle() {
 
 async function reload() {
   load(await getDataset());
+  layUnsaved();
 }
 
 async function start() {
@@ -288,7 +289,7 @@ async function start() {
     } else {
       showTitle();
       refresh();
-      if (view === "detail") open(detail.shownKey(), false);
+      if (view === "detail") sampleOf(detail.shownKey()) ? open(detail.shownKey(), false) : close();
     }
   });
   onSaving(showSaving);

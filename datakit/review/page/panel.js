@@ -126,9 +126,10 @@ export function makeCaption({ key }, onEscape) {
   const hint = element("span", { class: "muted hint" });
   let known = null;
   const save = () => {
-    if (!dataset.editable || known === null || text.value === known) return;
+    const sample = sampleOf(key);
+    if (!sample || !dataset.editable || known === null || text.value === known) return;
     known = text.value;
-    const decided = sampleOf(key).caption ?? "";
+    const decided = sample.caption ?? "";
     edit(key, { caption: text.value === decided ? null : text.value }, "caption");
     announce("Caption saved");
   };

@@ -31,6 +31,7 @@ export function load(reply) {
   const { samples: fresh, ...rest } = reply;
   dataset = { ...rest, version: Date.now() };
   samples = fresh;
+  for (const sample of samples) keepNewer(sample, byKey.get(sample.key));
   // Names are compared once: for ten thousand that takes longer than all else that a keystroke in the search does.
   [...samples].sort((a, b) => names.compare(a.id, b.id)).forEach((sample, place) => (sample.place = place));
   byKey.clear();
@@ -40,6 +41,13 @@ export function load(reply) {
     if (sample.applied) sample.settled = sample.override;
   }
   for (const listener of listeners) listener(null);
+}
+
+// An edit may be saved while the reply is on its way: what the reply says of that sample is older than what is known.
+function keepNewer(sample, known) {
+  if (!known || known.revision <= sample.revision) return;
+  const { revision, override, applied } = known;
+  Object.assign(sample, { revision, override, applied });
 }
 
 export const sampleOf = (key) => byKey.get(key);
