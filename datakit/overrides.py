@@ -131,7 +131,6 @@ def read_applied(dataset: Path) -> dict[str, Override]:
 def write_applied(dataset: Path, applied: Iterable[Override]) -> None:
     """Note which overrides the dataset now follows."""
     _write(dataset / STATE_FOLDER / _APPLIED, applied)
-    (dataset / STATE_FOLDER / _APPLYING).unlink(missing_ok=True)
 
 
 def read_applying(dataset: Path) -> dict[str, Override]:
@@ -144,14 +143,20 @@ def write_applying(dataset: Path, overrides: Iterable[Override]) -> None:
     _write(dataset / STATE_FOLDER / _APPLYING, overrides)
 
 
+def end_applying(dataset: Path) -> None:
+    """Note that the run which followed them is over."""
+    (dataset / STATE_FOLDER / _APPLYING).unlink(missing_ok=True)
+
+
 def is_pending(override: Override, applied: Override | None, record: Record | None) -> bool:
     """Tell whether crop has still to act: ``record`` is the picture's in the manifest, None where it is not in the dataset."""
     if override.rejected:
         return record is not None
-    if override.decision != (applied or Override(source=override.source)).decision:
-        return True
+    before = applied or Override(source=override.source)
     if record is None:
-        return override.box is not None
+        return override.decision != before.decision or override.box is not None
+    if (override.box, override.bucket, override.caption) != (before.box, before.bucket, before.caption):
+        return True
     if override.caption is not None and not record.caption_edited:
         return True
     return override.box is not None and (record.box, record.bucket) != (override.box, override.bucket)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -27,10 +28,21 @@ from datakit.stage import Execution
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the page sends: the revision it last saw, and the whole override, or None to take everything back."""
+    """What the page sends.
+
+    Attributes
+    ----------
+    revision
+        The last that it saw.
+    override
+        All that is decided, or None to take everything back.
+    caption
+        The dataset's, as it was shown: one that was edited there since is not replaced unseen.
+    """
 
     revision: int
     override: ShownOverride | None
+    caption: str | None = None
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,10 +56,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What changed since a stamp; ``dataset`` counts the runs of crop seen, so that a page knows to load anew."""
+    """What changed since a stamp; ``runs`` counts the runs of crop seen, so that a page knows to load anew."""
 
     stamp: int
-    dataset: int
+    runs: int
     changed: tuple[State, ...]
 
 
@@ -107,8 +119,8 @@ class Desk:
         with self._lock:
             self._look()
             dataset = self.gallery.dataset(batching, samples)
-        upscale = self.options.upscale if self.gallery.editable else None
-        return msgspec.structs.replace(dataset, upscale=upscale, stamp=self._stamp)
+            upscale = self.options.upscale if self.gallery.editable else None
+            return msgspec.structs.replace(dataset, upscale=upscale, stamp=self._stamp, runs=self._runs)
 
     def change(self, files: Files, change: Change) -> State:
         """Write a changed override at once and return it with its new revision.
@@ -127,26 +139,30 @@ class Desk:
         wanted = Override(source=files.id)
         warnings: tuple[str, ...] = ()
         if change.override:
-            wanted, warnings = self._wanted(files, change.override)
+            before = read_overrides(self.gallery.folder).get(files.id, wanted)
+            wanted, warnings = self._wanted(files, change.override, before)
         override = change_override(
-            self.gallery.folder, files.id, change.revision, lambda before: self._onto(before, wanted, files)
+            self.gallery.folder, files.id, change.revision, lambda before: _onto(before, wanted, change.caption)
         )
         return msgspec.structs.replace(self.state(override), warnings=warnings)
 
     def state(self, override: Override) -> State:
         """Return an override as the page receives it."""
+        return self._state(override, read_applied(self.gallery.folder))
+
+    def _state(self, override: Override, applied: Mapping[str, Override]) -> State:
         key = key_of(override.source)
         files = self.gallery.files(key)
-        applied = read_applied(self.gallery.folder).get(override.source)
-        pending = is_pending(override, applied, files.record if files and files.output else None)
+        pending = is_pending(override, applied.get(override.source), files.record if files and files.output else None)
         return State(key=key, revision=override.revision, override=shown(override), applied=not pending)
 
     def changes(self, since: int) -> Changes:
         """Return every override that changed after a stamp, whoever changed it."""
         with self._lock:
             self._look()
+            applied = read_applied(self.gallery.folder)
             changed = [
-                self.state(self._overrides.get(source, Override(source=source)))
+                self._state(self._overrides.get(source, Override(source=source)), applied)
                 for source, stamp in self._changed.items()
                 if stamp > since
             ]
@@ -162,6 +178,7 @@ class Desk:
             self._stamp += 1
             self._changed |= dict.fromkeys(different, self._stamp)
             self._overrides, self._signature = now, signature
+            self.gallery.know(now)
 
     def start_applying(self) -> None:
         """Have crop apply the overrides, in a thread; while that runs, do nothing.
@@ -192,6 +209,9 @@ class Desk:
             )
         except (DatakitError, OSError) as error:
             self.applying = Applying(error=str(error))
+        except Exception as error:  # whatever it is: no page may wait for ever
+            traceback.print_exc()
+            self.applying = Applying(error=f"datakit is at fault ({error!r}); the terminal shows where")
         else:
             total = self.applying.total
             self.applying = Applying(done=total, total=total, report=report.to_json())
@@ -201,7 +221,7 @@ class Desk:
             self.applying = Applying(True, done, total)
             yield item
 
-    def _wanted(self, files: Files, override: ShownOverride) -> tuple[Override, tuple[str, ...]]:
+    def _wanted(self, files: Files, override: ShownOverride, before: Override) -> tuple[Override, tuple[str, ...]]:
         """Check what is wanted and fill in what follows from it: a size alone gets its best window, a window its size."""
         if override.accepted and override.rejected:
             raise SampleError("a picture is either accepted or rejected")
@@ -209,6 +229,9 @@ class Desk:
         wanted = Override(source=files.id, rejected=override.rejected, accepted=override.accepted, caption=caption)
         if override.box is None and override.bucket is None:
             return wanted, ()
+        if override.box is not None and (override.box, override.bucket) == (before.box, before.bucket):
+            # Held against the picture that it was drawn on, which may be another by now: crop will say so.
+            return msgspec.structs.replace(wanted, box=before.box, bucket=before.bucket, source_size=before.source_size), ()
         record, options = files.record, self.options
         bucket = override.bucket or (record.bucket if record else None)
         if bucket is None or bucket not in BUCKETS:
@@ -221,10 +244,9 @@ class Desk:
         checked = check_window(picture, "the window", plan, options)
         return msgspec.structs.replace(wanted, box=checked.box, bucket=checked.bucket, source_size=picture.size), checked.warnings
 
-    def _onto(self, before: Override, wanted: Override, files: Files) -> Override:
-        """Note which caption a new one replaces: that of the dataset as it is now, once for each new text."""
-        if wanted.caption is None or files.record is None:
-            return wanted
-        if wanted.caption == before.caption:
-            return msgspec.structs.replace(wanted, caption_before=before.caption_before)
-        return msgspec.structs.replace(wanted, caption_before=self.gallery.caption(files.record))
+
+def _onto(before: Override, wanted: Override, caption: str | None) -> Override:
+    """Note which caption a new one replaces: that which was shown, once for each new text."""
+    if wanted.caption is None:
+        return wanted
+    return msgspec.structs.replace(wanted, caption_before=before.caption_before if wanted.caption == before.caption else caption)

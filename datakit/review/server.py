@@ -136,13 +136,13 @@ class _Guard:
             return Response("not found", 404)
         if scope["method"] in ("PUT", "POST"):
             if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-                return Response("send application/json", 415)
+                return _json({"error": "send application/json"}, 415)
             if (
                 "transfer-encoding" in headers
                 or not headers.get("content-length", "").isdecimal()
                 or int(headers["content-length"]) > _MAX_BODY
             ):
-                return Response("send a short body and its length", 413)
+                return _json({"error": f"too long: {_MAX_BODY} bytes at most"}, 413)
         return None
 
 
@@ -207,7 +207,9 @@ class _Api:
         )
 
     async def override(self, request: Request) -> Response:
-        files = self._files(request)
+        files = self._desk.gallery.files(request.path_params["key"])
+        if files is None:
+            return _json({"error": "it is no longer in the dataset: nothing can be decided about it"}, 422)
         try:
             change = msgspec.json.decode(await request.body(), type=Change)
         except NOT_JSON as error:
@@ -218,9 +220,11 @@ class _Api:
             return _json(self._desk.state(error.current), 409)
         except SampleError as error:
             return _json({"error": str(error)}, 422)
+        except OSError as error:  # a full disk, a lock that is held: the page keeps the change and tries again
+            return _json({"error": f"the change is not saved yet: {error}"}, 503)
 
     async def apply(self, request: Request) -> Response:
-        self._desk.start_applying()
+        await run_in_threadpool(self._desk.start_applying)
         return _json({"running": True}, 202)
 
     async def applying(self, request: Request) -> Response:

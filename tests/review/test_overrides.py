@@ -142,7 +142,7 @@ def test_a_plain_run_keeps_what_was_applied_and_counts_what_was_not(source, out)
     assert not any("not applied yet" in note for note in report.notes)
     write(out, dandelion={"rejected": True}, mountains={"caption": "another"}, fig={"accepted": True, **WINDOW})
     report = crop_folder(source, out, UPSCALE)
-    assert "2 decisions of the review are not applied yet: --apply-overrides applies them" in report.notes
+    assert "2 decisions of the review not applied yet: --apply-overrides applies them" in report.notes
     assert (out / "dandelion.jpg").exists()
     assert (out / "mountains.txt").read_text() == "a new one"
 
@@ -280,10 +280,10 @@ def test_a_window_that_cannot_be_is_reported_and_the_rest_is_done(source, out, w
 def test_making_everything_anew_forgets_windows_and_captions_but_says_so(source, out):
     apply(source, out, fig=WINDOW, dogs={"rejected": True}, mountains={"caption": "a new one"})
     report = crop_folder(source, out, UPSCALE, execution=Execution(overwrite=True))
-    assert "2 decisions of the review are not applied yet: --apply-overrides applies them" in report.notes
+    assert "2 decisions of the review not applied yet: --apply-overrides applies them" in report.notes
     assert not (out / "dogs.jpg").exists()
     report = crop_folder(source, out, UPSCALE)
-    assert "2 decisions of the review are not applied yet: --apply-overrides applies them" in report.notes
+    assert "2 decisions of the review not applied yet: --apply-overrides applies them" in report.notes
     apply(source, out)
     assert (out / "mountains.txt").read_text() == "a new one"
     assert records(out)["fig.jpg"].anchor == "manual"
@@ -291,7 +291,7 @@ def test_making_everything_anew_forgets_windows_and_captions_but_says_so(source,
 
 def test_decisions_about_pictures_that_are_gone_are_named(source, out):
     report = apply(source, out, gone={"rejected": True})
-    assert "1 decisions of the review are about pictures that are gone: gone.jpg" in report.notes
+    assert "1 decision of the review on pictures that are gone: gone.jpg" in report.notes
 
 
 def test_a_dataset_moved_without_its_state_is_applied_again_with_the_same_result(source, out):

@@ -198,11 +198,11 @@ def test_applying_writes_the_drawn_pixels_and_leaves_the_rest(ask, out, source):
     found = samples(client)
     change(client, found["fig.jpg"]["key"], WINDOW)
     change(client, found["dogs.jpg"]["key"], {"rejected": True})
-    runs = client.get("api/changes?since=0").json()["dataset"]
+    runs = client.get("api/changes?since=0").json()["runs"]
     state = applied(client)
     assert state["error"] is None
     assert (state["report"]["done"], state["report"]["skipped"]) == (1, 2)
-    assert client.get("api/changes?since=0").json()["dataset"] > runs
+    assert client.get("api/changes?since=0").json()["runs"] > runs
     written = np.asarray(Image.open(out / "fig.jpg"), float)
     wanted = np.asarray(Image.open(source / "fig.jpg").convert("RGB"), float)[:1024, :1024]
     assert np.abs(written - wanted).mean() < 3

@@ -1,6 +1,6 @@
 // The Apply button: write what was changed, show how far it is, and say what came of it.
 
-import { unsaved } from "./edits.js";
+import { whenSaved } from "./edits.js";
 import { element } from "./element.js";
 import { announce, notify } from "./notices.js";
 import { dataset, lookOf, samples } from "./samples.js";
@@ -14,6 +14,7 @@ const count = document.getElementById("apply-count");
 const result = document.getElementById("result");
 
 let running = false;
+let saving = false;
 let reload = async () => {};
 
 /** Set the button up; `onDone` loads the dataset anew. A run that another tab started is shown too. */
@@ -42,7 +43,7 @@ export function showApply() {
 function whyNot(waiting) {
   if (running) return "The changes are being applied";
   if (!dataset.editable) return readOnlyReason();
-  if (unsaved()) return "A change is not saved yet";
+  if (saving) return "A change is being saved";
   return waiting ? null : "Nothing to apply";
 }
 
@@ -54,6 +55,13 @@ export function readOnlyReason() {
 }
 
 async function start() {
+  // A caption is saved when its editor is left, and so by the very click that starts this.
+  saving = true;
+  showApply();
+  const saved = await whenSaved();
+  saving = false;
+  showApply();
+  if (!saved || button.disabled) return;
   try {
     const { status, body } = await startApply();
     if (status >= 400) notify(body.error ?? `The changes were not applied (${status})`, { problem: true });

@@ -29,6 +29,9 @@ export function showDetail(key, place, go) {
   announce([`${sample.id}, ${place}`, look.bucket && sizeName(look.bucket), ...words].filter(Boolean).join(", "));
 }
 
+/** Whether somebody is typing, dragging or pressing here. */
+export const isBusy = () => Boolean(view.querySelector("textarea:focus, .dragging, :active"));
+
 /** Save what stands in the caption editor and take the sample away. */
 export function leaveDetail() {
   saveCaption();

@@ -1,7 +1,7 @@
 // Every change of the user: shown at once, saved at once, kept and sent again until the server has it, and undone.
 
 import { announce, dismiss, notify } from "./notices.js";
-import { isSettled, laidOver, sameOverride, sampleOf, update } from "./samples.js";
+import { dataset, isSettled, laidOver, sameOverride, sampleOf, update } from "./samples.js";
 import { getChanges, putOverride, Unreachable } from "./server.js";
 
 const TOGETHER = 1200; // ms: nudges that follow each other this fast are undone as one
@@ -9,7 +9,9 @@ const POLL = 2000;
 const LONGEST_PAUSE = 8000;
 const OFFLINE = "offline";
 
-const waiting = new Map(); // key -> {override, revision it was made on, fresh, busy}
+// key -> {override, caption shown when it was made, revision it was made on, kept: what the server has,
+// lost: what was sent and got no answer, fresh, busy}
+const waiting = new Map();
 const done = []; // {key, before, what, at}
 const watchers = new Set();
 let failures = 0;
@@ -20,7 +22,21 @@ export function onSaving(watcher) {
   watchers.add(watcher);
 }
 
-export const unsaved = () => waiting.size;
+/** The overrides that are not saved yet, by key. */
+export const unsaved = () => new Map([...waiting].map(([key, job]) => [key, job.override]));
+
+/** Wait until everything is saved; false where the server does not answer. */
+export function whenSaved() {
+  return new Promise((resolve) => {
+    const watcher = (unsavedChanges, inARow) => {
+      if (unsavedChanges > 0 && inARow === 0) return;
+      watchers.delete(watcher);
+      resolve(unsavedChanges === 0);
+    };
+    watchers.add(watcher);
+    watcher(waiting.size, failures);
+  });
+}
 
 function tell() {
   for (const watcher of watchers) watcher(waiting.size, failures);
@@ -33,14 +49,6 @@ export function edit(key, change, what) {
   if (sameOverride(override, sample.override)) return;
   remember(key, sample.override, what);
   put(key, override);
-}
-
-/** Go back to what datakit decided. */
-export function reset(key) {
-  const sample = sampleOf(key);
-  if (!sample.override) return;
-  remember(key, sample.override, "reset");
-  put(key, null);
 }
 
 function remember(key, before, what) {
@@ -65,19 +73,15 @@ export function undo() {
 }
 
 function put(key, override) {
-  const job = waiting.get(key) ?? { busy: false, revision: sampleOf(key).revision };
-  job.override = override;
-  job.fresh = true;
+  const sample = sampleOf(key);
+  if (!sample) return;
+  const { revision, override: before, applied, caption } = sample;
+  const job = waiting.get(key) ?? { busy: false, revision, kept: { override: before, applied }, lost: [] };
+  Object.assign(job, { override, caption, fresh: true });
   waiting.set(key, job);
-  update(key, { override, applied: isSettled(sampleOf(key), override) });
+  update(key, { override, applied: isSettled(sample, override) });
   tell();
   drain(key, job);
-}
-
-/** Lay what is not saved yet over samples that were loaded anew. */
-export function layUnsaved() {
-  for (const [key, { override }] of waiting)
-    if (sampleOf(key)) update(key, { override, applied: isSettled(sampleOf(key), override) });
 }
 
 async function drain(key, job) {
@@ -87,14 +91,16 @@ async function drain(key, job) {
     job.fresh = false;
     const sent = job.override;
     try {
-      const { status, body } = await putOverride(key, job.revision, sent);
+      const { status, body } = await putOverride(key, job.revision, sent, job.caption);
       recovered();
-      if (status === 200) taken(key, job, body);
-      else if (status === 409 && sameOverride(body.override, sent)) taken(key, job, body);
+      const holds = (override) => sameOverride(body.override, override);
+      if (status === 200 || (status === 409 && holds(sent))) taken(key, job, body);
+      else if (status === 409 && job.lost.some(holds)) resend(job, body);
       else if (status === 409) takeOver(key, job, body);
       else refusedEdit(key, job, body);
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
+      job.lost.push(sent);
       job.fresh = true;
       failed(error);
       await pause();
@@ -104,17 +110,18 @@ async function drain(key, job) {
   tell();
 }
 
+const stateOf = ({ revision, override, applied }) => ({ revision, override, applied });
+
 function taken(key, job, body) {
-  job.revision = body.revision;
-  const fields = { revision: body.revision };
-  if (!job.fresh) Object.assign(fields, state(key, body));
-  update(key, fields);
+  const { revision, ...kept } = stateOf(body);
+  Object.assign(job, { revision, kept, lost: [] });
+  update(key, { revision, seen: performance.now(), ...(job.fresh ? {} : kept) });
 }
 
-// What a reply says of a sample; what it leaves out stays as it is.
-function state(key, body) {
-  const applied = body.applied ?? isSettled(sampleOf(key), body.override);
-  return { revision: body.revision, override: body.override, applied };
+// What stands in the way is an earlier change of ours, whose answer was lost.
+function resend(job, body) {
+  job.revision = body.revision;
+  job.fresh = true;
 }
 
 function takeOver(key, job, body) {
@@ -122,12 +129,13 @@ function takeOver(key, job, body) {
   job.fresh = false;
   job.revision = body.revision;
   forget(key);
-  update(key, state(key, body));
-  notify(`${sampleOf(key).id} was changed in another tab, and is shown as it is there. Your change was not saved.`, {
+  update(key, { ...stateOf(body), seen: performance.now() });
+  notify(`${nameOf(key)} was changed in another tab, and is shown as it is there. Your change was not saved.`, {
     problem: true,
     about: `conflict ${key}`,
     label: "Use mine instead",
     action: () => {
+      if (!sampleOf(key)) return;
       remember(key, sampleOf(key).override, "change");
       put(key, mine);
     },
@@ -136,11 +144,12 @@ function takeOver(key, job, body) {
 
 function refusedEdit(key, job, body) {
   if (job.fresh) return;
-  const before = done.findLast((entry) => entry.key === key)?.before ?? null;
   forget(key);
-  update(key, { override: before, applied: isSettled(sampleOf(key), before) });
-  notify(`${sampleOf(key).id}: ${body.error ?? "the change was refused"}`, { problem: true });
+  update(key, job.kept);
+  notify(`${nameOf(key)}: ${body.error ?? "the change was refused"}`, { problem: true });
 }
+
+const nameOf = (key) => sampleOf(key)?.id ?? "A picture that is gone";
 
 function forget(key) {
   for (let index = done.length - 1; index >= 0; index -= 1) if (done[index].key === key) done.splice(index, 1);
@@ -175,19 +184,20 @@ function pause() {
 
 /** Take over what other tabs change, as long as the page is open; `reload` is called when one of them applied. */
 export async function follow(reload) {
-  let [stamp, runs] = [0, null];
+  let { stamp } = dataset;
   window.addEventListener("online", () => wake());
   window.addEventListener("beforeunload", (event) => {
     if (waiting.size > 0) event.preventDefault();
   });
   for (;;) {
     try {
+      const asked = performance.now();
       const reply = await getChanges(stamp);
       recovered();
-      for (const change of reply.changed) followOne(change);
-      stamp = reply.stamp;
-      if (runs !== null && reply.dataset !== runs) await reload();
-      runs = reply.dataset;
+      let crossed = false;
+      for (const change of reply.changed) if (!followOne(change, asked)) crossed = true;
+      if (!crossed) stamp = reply.stamp;
+      if (reply.runs > dataset.runs) await reload();
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
       failed(error);
@@ -196,13 +206,16 @@ export async function follow(reload) {
   }
 }
 
-function followOne(change) {
+// False where a change of ours crossed it on the way: what it says may be older, and is asked for again.
+function followOne(change, asked) {
   const sample = sampleOf(change.key);
-  // A change of ours on its way meets the other one at the server, which answers 409.
-  if (!sample || waiting.has(change.key) || change.revision <= sample.revision) return;
+  if (!sample) return true;
+  if (waiting.has(change.key) || sample.seen > asked) return false;
   const differs = !sameOverride(change.override, sample.override);
-  update(change.key, state(change.key, change));
-  if (!differs) return;
+  if (differs || change.revision !== sample.revision || change.applied !== sample.applied)
+    update(change.key, { ...stateOf(change), seen: asked });
+  if (!differs) return true;
   forget(change.key);
   notify(`${sample.id} was changed in another tab`, { about: "followed" });
+  return true;
 }

@@ -3,7 +3,7 @@
 import { buildApply, readOnlyReason, showApply } from "./apply.js";
 import { showBatches } from "./batches.js";
 import * as detail from "./detail.js";
-import { canUndo, edit, follow, layUnsaved, onSaving, undo } from "./edits.js";
+import { canUndo, edit, follow, onSaving, undo, unsaved } from "./edits.js";
 import { element } from "./element.js";
 import {
   buildFilters,
@@ -266,8 +266,15 @@ function showTitle() {
 }
 
 async function reload() {
-  load(await getDataset());
-  layUnsaved();
+  const asked = performance.now();
+  load(await getDataset(), asked, unsaved());
+}
+
+// Nothing is built anew under the hands of somebody who types, drags or presses there.
+function showAnew(sample) {
+  if (!sample) close();
+  else if (detail.isBusy()) detail.redrawDetail(sample);
+  else open(sample.key, false);
 }
 
 async function start() {
@@ -289,7 +296,7 @@ async function start() {
     } else {
       showTitle();
       refresh();
-      if (view === "detail") sampleOf(detail.shownKey()) ? open(detail.shownKey(), false) : close();
+      if (view === "detail") showAnew(sampleOf(detail.shownKey()));
     }
   });
   onSaving(showSaving);

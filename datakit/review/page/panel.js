@@ -1,7 +1,7 @@
 // The parts around a large picture. Each has a `node` (or several) and `show(look, sample)`, which brings it up to date.
 
 import { shareOf, smallestShare } from "./boxes.js";
-import { edit, reset } from "./edits.js";
+import { edit } from "./edits.js";
 import { bucketShape, element, sizeName } from "./element.js";
 import { badgesOf } from "./grid.js";
 import { chooseBucket, fillable, zoom, zoomTo } from "./mending.js";
@@ -64,7 +64,7 @@ export function makePreview(sample) {
   };
 }
 
-/** Zoom, the saliency heat (`onHeat`), and the way back to what datakit decided. */
+/** Zoom, the saliency heat (`onHeat`), and the way back to the window that datakit chose. */
 export function makeTools({ key, size }, onHeat) {
   const sizing = (label, sign, keys, steps) =>
     button(
@@ -76,11 +76,11 @@ export function makeTools({ key, size }, onHeat) {
   const slider = element("input", { type: "range", max: 1, step: 0.005, "aria-label": "Size of the box" });
   slider.addEventListener("input", () => zoomTo(sampleOf(key), Number(slider.value)));
   const heat = button({ "aria-pressed": "false", "aria-keyshortcuts": "h", onclick: onHeat }, "Heat");
-  const back = button({ onclick: () => reset(key) }, "As datakit decided");
+  const back = button({ onclick: () => edit(key, { box: null, bucket: null }, "window") }, "As datakit decided");
   return {
     node: element("div", { class: "tools" }, wider, slider, closer, heat, back),
     show(look, sample) {
-      back.disabled = !dataset.editable || !sample.override;
+      back.disabled = !dataset.editable || !sample.override?.bucket;
       for (const control of [wider, slider, closer]) control.disabled = !dataset.editable || !look.box;
       if (!look.box) return;
       slider.min = smallestShare(size, look.bucket, dataset.upscale);
@@ -120,17 +120,21 @@ export function makeBuckets({ key }) {
   };
 }
 
+// Whether the caption of the dataset is one that the review gave it.
+const isReviewed = (sample) => typeof sample.settled?.caption === "string";
+
 /** The caption editor: saved when it is left, and by Ctrl+Enter; `onEscape` takes the focus. */
 export function makeCaption({ key }, onEscape) {
   const text = element("textarea", { id: "caption", rows: 4, readonly: !dataset.editable, "aria-keyshortcuts": "e" });
   const hint = element("span", { class: "muted hint" });
+  const back = button({ class: "as-source", onclick: () => edit(key, { caption: null }, "caption") }, "As the source has it");
   let known = null;
   const save = () => {
     const sample = sampleOf(key);
     if (!sample || !dataset.editable || known === null || text.value === known) return;
     known = text.value;
-    const decided = sample.caption ?? "";
-    edit(key, { caption: text.value === decided ? null : text.value }, "caption");
+    const asSource = text.value === (sample.caption ?? "") && !isReviewed(sample);
+    edit(key, { caption: asSource ? null : text.value }, "caption");
     announce("Caption saved");
   };
   text.addEventListener("blur", save);
@@ -143,14 +147,16 @@ export function makeCaption({ key }, onEscape) {
     onEscape();
   });
   return {
-    nodes: [element("h3", {}, element("label", { for: "caption" }, "Caption"), hint), text],
+    nodes: [element("h3", {}, element("label", { for: "caption" }, "Caption"), hint), text, back],
     save,
     focus: () => text.focus(),
-    show(look) {
+    show(look, sample) {
+      const own = typeof sample.override?.caption === "string";
+      back.hidden = !dataset.editable || !own;
       // What is being typed stays; when the editor is left it is saved on top of what others changed.
       if (known !== null && document.activeElement === text && text.value !== known) return;
       text.value = known = look.caption;
-      hint.textContent = "";
+      hint.textContent = !own && isReviewed(sample) ? "Apply brings back the source's" : "";
     },
   };
 }

@@ -12,6 +12,8 @@ export let dataset = {
   editable: false,
   buckets: [],
   upscale: null,
+  stamp: 0,
+  runs: 0,
   version: 0,
 };
 export let samples = [];
@@ -26,28 +28,33 @@ export function onChange(listener) {
   listeners.add(listener);
 }
 
-/** Take over what api/dataset answered. */
-export function load(reply) {
+/** Take over what api/dataset answered to what was asked at a time; what is not saved yet (key -> override) is laid over it. */
+export function load(reply, asked, unsaved) {
   const { samples: fresh, ...rest } = reply;
   dataset = { ...rest, version: Date.now() };
   samples = fresh;
-  for (const sample of samples) keepNewer(sample, byKey.get(sample.key));
+  for (const sample of samples) bringUpToDate(sample, byKey.get(sample.key), asked, unsaved);
   // Names are compared once: for ten thousand that takes longer than all else that a keystroke in the search does.
   [...samples].sort((a, b) => names.compare(a.id, b.id)).forEach((sample, place) => (sample.place = place));
   byKey.clear();
   looks.clear();
-  for (const sample of samples) {
-    byKey.set(sample.key, sample);
-    if (sample.applied) sample.settled = sample.override;
-  }
+  for (const sample of samples) byKey.set(sample.key, sample);
   for (const listener of listeners) listener(null);
 }
 
-// An edit may be saved while the reply is on its way: what the reply says of that sample is older than what is known.
-function keepNewer(sample, known) {
-  if (!known || known.revision <= sample.revision) return;
-  const { revision, override, applied } = known;
-  Object.assign(sample, { revision, override, applied });
+// `settled` is the override that the dataset follows, if one is known; `seen` is when what is known was true.
+function bringUpToDate(sample, known, asked, unsaved) {
+  sample.seen = asked;
+  if (sample.applied) sample.settled = sample.override;
+  else if (sameOverride(sample.settled, sample.override)) sample.settled = undefined;
+  if (known?.seen > asked) {
+    const { revision, override, applied, seen } = known;
+    Object.assign(sample, { revision, override, applied, seen });
+  }
+  if (unsaved.has(sample.key)) {
+    sample.override = unsaved.get(sample.key);
+    sample.applied = isSettled(sample, sample.override);
+  }
 }
 
 export const sampleOf = (key) => byKey.get(key);
@@ -85,6 +92,7 @@ function compose(sample) {
   const box = override.box ?? sample.box;
   const bucket = override.bucket ?? sample.bucket;
   const byHand = Boolean(override.box);
+  const takenBack = !byHand && Boolean(sample.settled?.box);
   const faces = sample.faces.map((face) => ({ ...face, kept: byHand ? shareInside(face.box, box) : face.kept }));
   const scale = box && bucket ? enlargement([widthOf(box), heightOf(box)], bucket) : sample.scale;
   return {
@@ -92,11 +100,12 @@ function compose(sample) {
     bucket,
     faces,
     anchor: byHand ? "manual" : sample.anchor,
-    why: byHand ? "drawn by hand" : sample.why,
+    why: byHand ? "drawn by hand" : takenBack ? "decided anew when the change is applied" : sample.why,
     saliencyKept: byHand ? null : sample.saliency_kept,
     scale,
     warnings: byHand ? mendedWarnings(sample, faces, scale) : sample.warnings,
-    caption: override.caption ?? sample.caption ?? "",
+    // Once it is applied the file is what counts: it may have been edited since.
+    caption: (sample.applied ? null : override.caption) ?? sample.caption ?? "",
     rejected: override.rejected,
     accepted: override.accepted,
     changed: Boolean(byHand || override.bucket || override.caption !== null),
@@ -108,7 +117,7 @@ function compose(sample) {
 }
 
 // What crop warns of a window, in its words: a window drawn by hand has its own, before they are written.
-const OF_WINDOW = /^(a face does not fit: |enlarged )/;
+const OF_WINDOW = /^(a face does not fit: |placed by |enlarged )/;
 
 function mendedWarnings(sample, faces, scale) {
   const cut = faces.filter((face) => face.kept < 0.99995);

@@ -23,29 +23,37 @@ async function ask(path, options = {}) {
   return { status: response.status, body };
 }
 
-const send = (method, body) => ({
-  method,
-  headers: { "Content-Type": "application/json" },
-  body: JSON.stringify(body),
-  keepalive: true,
-});
+// Browsers let a request outlive its page only where its body is short: 64 KiB of all that are on their way.
+const OUTLIVES = 10_000;
 
-/** The samples, their buckets, and the batches for (batch, gpus, accumulate) where those are given. */
-export async function getDataset(batches = null) {
-  const query = batches ? `?${new URLSearchParams({ ...batches, samples: 0 })}` : "";
-  const { status, body } = await ask(`dataset${query}`);
-  if (status !== 200) throw new Error(body.error ?? `datakit review answered ${status}`);
+function send(method, content) {
+  const body = JSON.stringify(content);
+  return { method, headers: { "Content-Type": "application/json" }, body, keepalive: body.length < OUTLIVES };
+}
+
+// The answer to a question that has one, unless the server is in trouble.
+async function answered(path) {
+  const { status, body } = await ask(path);
+  if (status !== 200) throw new Unreachable(body.error ?? `datakit review answered ${status}`);
   return body;
 }
 
-/** Save an override, made on top of a revision; the status says whether it was taken (200), late (409) or wrong (422). */
-export const putOverride = (key, revision, override) => ask(`override/${key}`, send("PUT", { revision, override }));
+/** The samples, their buckets, and the batches for (batch, gpus, accumulate) where those are given. */
+export const getDataset = (batches = null) =>
+  answered(batches ? `dataset?${new URLSearchParams({ ...batches, samples: 0 })}` : "dataset");
+
+/**
+ * Save an override, made on top of a revision and of the caption that was shown; the status says whether it was taken
+ * (200), late (409) or wrong (422).
+ */
+export const putOverride = (key, revision, override, caption) =>
+  ask(`override/${key}`, send("PUT", { revision, override, caption }));
 
 /** What was changed since a stamp, by any tab. */
-export const getChanges = async (since) => (await ask(`changes?since=${since}`)).body;
+export const getChanges = (since) => answered(`changes?since=${since}`);
 
 export const startApply = () => ask("apply", send("POST", {}));
-export const getApply = async () => (await ask("apply")).body;
+export const getApply = () => answered("apply");
 
 export const thumbnail = (key, side, version) => `api/thumbnail/${key}?side=${side}&v=${version}`;
 export const picture = (key, side, version) => `api/picture/${key}?side=${side}&v=${version}`;
