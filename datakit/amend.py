@@ -8,17 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from datakit.captions import Caption, read_caption
+from datakit.crop_options import CropOptions
 from datakit.errors import CaptionError, SampleError
 from datakit.manifest import CropPlan, Record, read_manifest
 from datakit.overrides import (
     Override,
     clean_caption,
+    end_applying,
     is_pending,
     read_applied,
     read_applying,
@@ -26,7 +27,7 @@ from datakit.overrides import (
     write_applied,
     write_applying,
 )
-from datakit.report import Report, few
+from datakit.report import Report, counted, few
 from datakit.stage import Task, write_temporary
 from datakit.store import Store
 
@@ -54,8 +55,8 @@ class Amendments:
         Whether to act upon overrides that are not applied yet; else they are only counted.
     overwrite
         Whether the run makes everything anew, and so undoes windows and captions that it does not apply.
-    key
-        Returns the options key of a sample whose window is given.
+    options
+        Of the run.
     report
         Where refusals and notes go.
 
@@ -65,11 +66,11 @@ class Amendments:
         A line of ``overrides.jsonl`` cannot be used.
     """
 
-    def __init__(self, store: Store, apply: bool, overwrite: bool, key: Callable[[CropPlan], str], report: Report) -> None:
+    def __init__(self, store: Store, apply: bool, overwrite: bool, options: CropOptions, report: Report) -> None:
         self._store = store
         self._apply = apply
         self._overwrite = overwrite
-        self._key = key
+        self._options = options
         self._report = report
         self._overrides = read_overrides(store.folder)
         self._applied = read_applied(store.folder) if self._overrides else {}
@@ -103,27 +104,55 @@ class Amendments:
                 undone = self._overwrite and (override.box is not None or override.caption is not None)
                 pending += undone or is_pending(override, self._applied.get(task.source), next(iter(records), None))
                 followed.append(task)
+        for source in sorted(self._overrides.keys() - {task.source for task in tasks}):
+            if self._apply and self._overrides[source].rejected and self._records[source]:
+                self._take_out(self._overrides[source], self._records[source])
         if pending:
-            self._report.notes.append(f"{pending} decisions of the review are not applied yet: --apply-overrides applies them")
+            self._report.notes.append(
+                f"{counted(pending, 'decision')} of the review not applied yet: --apply-overrides applies them"
+            )
         return followed, settled
 
     def finish(self, tasks: list[Task]) -> None:
-        """Note which overrides the dataset follows now that the run is over."""
-        if not (self._apply and self._overrides):
+        """Note which overrides the dataset follows now that the run is over, and say which are about older pictures."""
+        if not self._overrides:
             return
         records = {record.source: record for record in read_manifest(self._store.folder)}
+        self._say_changed(records)
+        if not self._apply:
+            # A plain run leaves them out as well, and so follows them.
+            kept_out = {source: self._overrides[source] for source in self._report.rejected}
+            if any(self._applied.get(source) != override for source, override in kept_out.items()):
+                write_applied(self._store.folder, (self._applied | kept_out).values())
+            return
+        there = records.keys() | {task.source for task in tasks}
         left = self._left | {problem.source for problem in (*self._report.failed, *self._report.refused)}
         done = {
             source: override
             for source, override in self._overrides.items()
-            if source not in left and not is_pending(override, override, records.get(source))
+            if source not in left and not (source in there and is_pending(override, override, records.get(source)))
         }
         write_applied(self._store.folder, (self._applied | done).values())
+        end_applying(self._store.folder)
         gone = self._overrides.keys() - {task.source for task in tasks}
         if gone:
             self._report.notes.append(
-                f"{len(gone)} decisions of the review are about pictures that are gone: {few(sorted(gone))}"
+                f"{counted(len(gone), 'decision')} of the review on pictures that are gone: {few(sorted(gone))}"
             )
+
+    def _say_changed(self, records: dict[str, Record]) -> None:
+        """Name the pictures that were looked at in the review, and are others now."""
+        changed = [
+            source
+            for source, before in sorted(self._records.items())
+            if before
+            and source in records
+            and not self._overrides[source].empty
+            and before[0].source_sha256 != records[source].source_sha256
+        ]
+        if changed:
+            what = counted(len(changed), "picture")
+            self._report.notes.append(f"{what} changed since the review, whose decisions are kept: look again at {few(changed)}")
 
     def _follows(self, override: Override) -> bool:
         """Tell whether the dataset follows an override already: a later run keeps to it, under whatever name it writes."""
@@ -159,7 +188,7 @@ class Amendments:
             try:
                 self._set_caption(task, override, record)
             except SampleError as error:
-                self._report.notes.append(f"the caption from the review is not used: {error}")
+                self._report.notes.append(f"{task.source}: the caption stays as it is, other than in the review: {error}")
                 self._left.add(task.source)
                 caption = None
         if caption is not None:
@@ -173,7 +202,7 @@ class Amendments:
             source_size=override.source_size,
             faces=record.faces if record else (),
         )
-        return replace(task, key=self._key(plan), detail=Decision("the review", plan, caption))
+        return replace(task, key=self._options.key(plan), detail=Decision("the review", plan, caption))
 
     def _set_caption(self, task: Task, override: Override, record: Record) -> None:
         """Write the caption of an override beside a picture that is there, or the source's where it was taken back.
@@ -187,7 +216,10 @@ class Amendments:
         now = self._text(record)
         if override.caption is None:
             if now in before:
-                self._write_caption(task, record, read_caption(task.caption) if task.caption else Caption((), None), False)
+                source = read_caption(task.caption) if task.caption else Caption((), None)
+                if not source.lines and self._options.captions == "required":
+                    raise CaptionError("its source has none, and --captions required asks for one: write one there")
+                self._write_caption(task, record, source, False)
             return
         text = clean_caption(override.caption)
         by_hand = record.caption_edited or record.caption in self._store.edited(record)

@@ -17,7 +17,7 @@ from datakit.execute import processes, serial
 from datakit.formats import KEPT
 from datakit.last import remember_report
 from datakit.manifest import CropPlan, read_plan
-from datakit.origin import Origin, refuse_in_source
+from datakit.origin import Origin, refuse_in_source, refuse_other_source
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage
 from datakit.store import Store
@@ -82,6 +82,8 @@ def crop_folder(
     folder, target = Path(source), Path(output)
     found = find_source(folder, target)
     refuse_in_source(target, [folder])
+    if not execution.overwrite:
+        refuse_other_source(target, folder)
     report = Report("crop", str(folder), str(target))
     report.refused += [Problem(*refusal) for refusal in found.refused]
     stems = output_stems(found.samples)
@@ -95,6 +97,7 @@ def crop_folder(
     sharing = shared_captions([sample for sample in found.samples if sample.id in alike])
     if sharing:
         report.notes.append(f"{len(sharing)} pictures share a caption file with another and get the same caption: {few(sharing)}")
+    report.notes += _passed_over(found)
     plans = None if plan is None else _read_plans(Path(plan), found, report)
     tasks = [
         _task(sample, stems[sample.id], options, None if plans is None else plans[sample.id])
@@ -102,7 +105,7 @@ def crop_folder(
         if plans is None or sample.id in plans
     ]
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
-        amendments = Amendments(store, apply_overrides, execution.overwrite, options.key, report)
+        amendments = Amendments(store, apply_overrides, execution.overwrite, options, report)
         wanted, settled = amendments.follow(tasks)
         if plans is None and not execution.overwrite:
             wanted = [task if task.source in settled else _honouring_hand(store, task, report) for task in wanted]
@@ -153,6 +156,18 @@ def plan_folder(
             report.failed.append(Problem(sample.id, result.reason))
     report.sort()
     return sorted(plans, key=lambda each: each.source), report
+
+
+def _passed_over(found: Found) -> list[str]:
+    """Say what of the source is used for nothing: a caption whose name is mistyped, pictures of a camera's own format."""
+    notes = []
+    if found.strays:
+        notes.append(f"{counted(len(found.strays), 'caption file')} without a picture of that name: {few(found.strays)}")
+    if found.others:
+        kinds = sorted(found.others.items(), key=lambda kind: (-kind[1], kind[0]))
+        named = [f"{number} {kind or 'without extension'}" for kind, number in kinds]
+        notes.append(f"left alone, as no pictures that can be read: {few(named)}")
+    return notes
 
 
 def _maker(options: CropOptions, temporary: Path, *, deciding: bool) -> Callable[[Task], Made | NotMade]:

@@ -137,7 +137,8 @@ def check_window(picture: Picture, where: str, plan: CropPlan, options: CropOpti
     """
     if plan.source_size not in (None, picture.size):
         raise SampleError(
-            f"{where}: was made for a picture of {Size(*plan.source_size)}, this one has {picture.size}: plan again"
+            f"{where}: was made for a picture of {Size(*plan.source_size)}, this one has {picture.size}: "
+            "plan again, or take the window back in datakit review"
         )
     if not plan.box.inside(picture.size):
         raise SampleError(f"{where}: box {list(plan.box)} is empty or not inside the picture of {picture.size}")

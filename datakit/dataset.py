@@ -6,7 +6,7 @@ import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datakit.errors import UsageError
@@ -51,10 +51,24 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a folder holds: samples in the order of their ids, and what was passed over (path, reason)."""
+    """What a folder holds.
+
+    Attributes
+    ----------
+    samples
+        In the order of their ids.
+    refused
+        What was passed over: path and reason.
+    strays
+        Caption files without a picture.
+    others
+        How many other files there are, by extension.
+    """
 
     samples: tuple[Sample, ...]
     refused: tuple[tuple[str, str], ...]
+    strays: tuple[str, ...] = ()
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_source(folder: Path, output: Path | None) -> Found:
@@ -102,6 +116,8 @@ def find_samples(folder: Path) -> Found:
         raise UsageError(f"{folder} is not a folder")
     samples: list[Sample] = []
     refused: list[tuple[str, str]] = []
+    strays: list[str] = []
+    others: Counter[str] = Counter()
     stack: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", (_identity(folder),))]
     while stack:
         inside, above = stack.pop()
@@ -114,25 +130,30 @@ def find_samples(folder: Path) -> Found:
             refused.append((inside.removesuffix("/"), f"folder cannot be read: {error.strerror or error}"))
             continue
         captions = _captions_by_stem(entries)
+        pictured: set[str] = set()
         for entry in entries:
             name = inside + entry.name
+            stem, extension = os.path.splitext(entry.name)
             if _is(entry.is_dir):
                 identity = _identity(folder / name)
                 if identity in above:
                     refused.append((name, "link leads back to a folder that encloses it"))
                 else:
                     stack.append((f"{name}/", (*above, identity)))
-            elif os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS:
+            elif extension.lower() in PICTURE_EXTENSIONS:
+                pictured.add(stem)
                 if not _is_unicode(name):
                     refused.append((name, "name is not valid UTF-8: rename the file"))
                 elif not _is(entry.is_file):
                     refused.append((name, "link leads nowhere" if entry.is_symlink() else "is no regular file"))
                 else:
-                    caption = captions.get(os.path.splitext(entry.name)[0])
+                    caption = captions.get(stem)
                     samples.append(Sample(name, inside + caption if caption else None, folder))
+            elif extension.lower() not in CAPTION_EXTENSIONS:
+                others[_printable(extension.lower())] += 1
+        strays += (_printable(inside + captions[stem]) for stem in captions.keys() - pictured)
     samples.sort(key=lambda sample: sample.id)
-    # Names that are no UTF-8 are written out byte by byte, as reports in JSON have to be.
-    return Found(tuple(samples), tuple(sorted((name.encode("utf-8", "backslashreplace").decode(), why) for name, why in refused)))
+    return Found(tuple(samples), tuple(sorted((_printable(name), why) for name, why in refused)), tuple(sorted(strays)), others)
 
 
 def output_stems(samples: Iterable[Sample]) -> dict[str, str]:
@@ -231,6 +252,11 @@ def _is(kind: Callable[[], bool]) -> bool:
 def _identity(folder: Path) -> tuple[int, int]:
     status = folder.stat()
     return status.st_dev, status.st_ino
+
+
+def _printable(name: str) -> str:
+    """Write out byte by byte what is no UTF-8, as reports in JSON have to."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_unicode(name: str) -> bool:

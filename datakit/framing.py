@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # The figures below were chosen on about 2,900 annotated pictures; README.md, "How a window is chosen".
 # Smaller faces are passers-by or false alarms: share of the picture's short side, and of the widest face.
 MIN_FACE_SHARE, MIN_FACE_RATIO = 0.05, 0.5
+# YuNet scores most of what only looks like a face (a seed head, a knot in wood) below this.
+DOUBTFUL_SCORE = 0.75
 # A head reaches beyond the detected face: sides, up and down as shares of the face's width and height.
 HEAD_SIDES, HEAD_UP, HEAD_DOWN = 0.1, 0.2, 0.1
 # Below a face there is a body: its width in face widths, its height in face heights, its share of the mass.
@@ -88,6 +90,9 @@ def frame(
     box = zoomed or _slid(size, window, subjects, mass)
     kept = kept_faces(subjects, box)
     warnings += cut_warnings(kept)
+    best = max((face.score for face in kept), default=1.0)
+    if best < DOUBTFUL_SCORE and box.size != size:
+        warnings.append(f"placed by what may be no face (score {best:.2f}): look at it, or use --detector none")
     anchor, why = _reason(size, box, kept, saliency is not None)
     return CropPlan(
         source=source,
@@ -130,7 +135,7 @@ def _reason(size: Size, box: Box, faces: tuple[Face, ...], mapped: bool) -> tupl
     if mapped:
         return "saliency", "keeps most of what stands out"
     free = size.width - box.size.width + size.height - box.size.height
-    return "center", f"no face and no map: the middle of the {free} pixels it can move"
+    return "center", f"nothing to follow: the middle of the {free} pixels that the window can move"
 
 
 def _mass(size: Size, faces: tuple[Face, ...], saliency: NDArray[np.float32] | None) -> Floats:

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 # Only these are decoded; Pillow's other plugins include some that start external programs (EPS, for one).
 _READABLE = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF")
-# Formats that need a plug-in, by extension: the module that brings it and the function that registers it.
-_PLUGINS = {".heic": ("pillow_heif", "HEIF"), ".heif": ("pillow_heif", "HEIF"), ".jxl": ("pillow_jxl", "JXL")}
+# Formats that need a plug-in, by extension: what to install, the module in it, and what Pillow then calls the format.
+_HEIF, _JXL = ("pillow-heif", "pillow_heif", "HEIF"), ("pillow-jxl-plugin", "pillow_jxl", "JXL")
+_PLUGINS = {".heic": _HEIF, ".heif": _HEIF, ".jxl": _JXL}
 
 # EXIF 2.32, tag 0x0112: what turns the stored picture upright.
 _ORIENTATION_TAG = 0x0112
@@ -238,11 +239,11 @@ def _formats_for(path: Path) -> tuple[str, ...]:
     plugin = _PLUGINS.get(path.suffix.lower())
     if plugin is None:
         return _READABLE
-    module, name = plugin
+    package, module, name = plugin
     try:
         imported = __import__(module)
     except ImportError:
-        raise PictureError(f"{path.suffix} pictures need a plug-in: pip install {module.replace('_', '-')}") from None
+        raise PictureError(f"{path.suffix} pictures need a plug-in: pip install {package}") from None
     if module == "pillow_heif":
         imported.register_heif_opener()
     return (*_READABLE, name)

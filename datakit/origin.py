@@ -16,11 +16,22 @@ _ORIGIN = "origin.json"
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Which stage wrote a dataset, from which folder (absolute), and the colour it laid under transparent pixels."""
+    """Where a dataset came from.
+
+    Attributes
+    ----------
+    stage, source
+        Which command wrote it, from which folder (absolute).
+    background
+        The colour that it laid under transparent pixels.
+    dataset
+        Where the dataset itself lay (absolute): a copy of it may go on with a copy of its source.
+    """
 
     stage: str
     source: str
     background: str = "white"
+    dataset: str = ""
 
 
 def read_origin(dataset: Path) -> Origin | None:
@@ -55,11 +66,35 @@ def refuse_in_source(path: Path, datasets: Iterable[Path]) -> None:
     UsageError
         It does.
     """
-    if source := source_around(path, datasets):
+    source = source_around(path, datasets)
+    if source == path.resolve():
+        raise UsageError(f"{path} is a source, where nothing is ever changed: name another folder")
+    if source:
         raise UsageError(f"{path} would be written into {source}, a source, where nothing is ever changed: write elsewhere")
+
+
+def refuse_other_source(dataset: Path, source: Path) -> None:
+    """Make sure that a dataset is not mixed from two folders, whose pictures of one name would replace each other.
+
+    A source that was moved is no longer where it was, and so is a copy of both: they may go on.
+
+    Raises
+    ------
+    UsageError
+        The dataset was made from another folder, which is still there.
+    """
+    origin = read_origin(dataset)
+    if origin is None or origin.dataset != str(dataset.resolve()):
+        return
+    if Path(origin.source).is_dir() and not Path(origin.source).samefile(source):
+        raise UsageError(
+            f"{dataset} was made from {origin.source}: name another folder for what is made from {source}, "
+            "or use --overwrite to make it from there"
+        )
 
 
 def remember_origin(dataset: Path, origin: Origin) -> None:
     """Note where a dataset comes from, for a later stage that goes back to it."""
+    placed = msgspec.structs.replace(origin, dataset=str(dataset.resolve()))
     with suppress(OSError):  # a full disk: the later stage does without
-        write_atomically(dataset / STATE_FOLDER / _ORIGIN, msgspec.json.encode(origin))
+        write_atomically(dataset / STATE_FOLDER / _ORIGIN, msgspec.json.encode(placed))

@@ -27,7 +27,7 @@ Kind = Literal[
     "near-duplicate", "blurred", "upscaled",
 ]  # fmt: skip
 _AGAIN = "run the stage that wrote the dataset again"
-# Stands in a remedy for the folder, which whoever prints it knows.
+# Stands in a remedy for the folder, as the user calls it.
 DATASET = "DATASET"
 _FIX = f"run `datakit check {DATASET} --fix`"
 
@@ -56,6 +56,10 @@ class Finding:
     remedy: str
     detail: str = ""
     refused: bool = True
+
+    def remedy_for(self, folder: Path) -> str:
+        """Return the remedy with the dataset's folder in it."""
+        return self.remedy.replace(DATASET, os.fspath(folder))
 
 
 def check_dataset(concept: Concept, files: Sequence[str], looks: Mapping[str, Look], stale: Iterable[Path] = ()) -> list[Finding]:

@@ -15,6 +15,7 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.manifest import MANIFEST, Record, read_manifest
 from datakit.origin import read_origin
+from datakit.store import is_interrupted
 
 # 32 bits tell versions of one dataset apart; the name beside it tells datasets apart.
 _HASH_DIGITS = 8
@@ -95,6 +96,8 @@ def read_concept(folder: Path, name: str | None = None, repeats: int | None = No
         A line of its manifest cannot be used.
     """
     if not (folder / MANIFEST).is_file():
+        if is_interrupted(folder):
+            raise UsageError(f"{folder} was not finished: run the command that writes it again, it goes on from there")
         raise UsageError(f"{folder} has no {MANIFEST}: give a folder that `datakit crop` or `datakit shuffle` wrote")
     records = tuple(read_manifest(folder))
     if not records:
@@ -159,8 +162,9 @@ def _passes(records: Sequence[Record], repeats: int | None, folder: Path) -> tup
         )
     if repeats is not None:
         return repeats, ()
-    lines = Counter(record.captions for record in records)
-    usual = min(lines, key=lambda count: (-lines[count], count))
+    # Pictures without a caption are findings of their own; how often the others are shown does not depend on them.
+    lines = Counter(record.captions for record in records if record.captions)
+    usual = min(lines, key=lambda count: (-lines[count], count), default=1)
     if usual == 1:
         return 1, ()
     notes = [f"{usual} captions a picture: the trainer shows each picture {usual} times an epoch and draws one of them each time"]

@@ -25,20 +25,30 @@ def behind(dataset: Path, records: Sequence[Record]) -> list[str]:
     """
     said = _undecided(dataset, records)
     origin = read_origin(dataset)
-    if origin is None or origin.stage != "shuffle" or not (Path(origin.source) / MANIFEST).is_file():
+    source = Path(origin.source) if origin else None
+    if source is None or not source.is_dir():
         return said
-    source = Path(origin.source)
+    if not (source / MANIFEST).is_file():
+        return said + _without_source(dataset, source, records)
     now = {record.output: record for record in read_manifest(source)}
     made = {record.source: record for record in records}
     gone = sorted(name for name in made if name not in now and not (source / name).exists())
     changed = sorted(name for name, record in made.items() if name in now and _changed(source, now[name], record))
-    for names, what, remedy in (
-        (gone, f"no longer in {source} still with copies here", "`datakit shuffle --prune` deletes them"),
-        (changed, f"changed in {source} since the copies were made", "run `datakit shuffle` again"),
-    ):
-        if names:
-            said.append(f"{dataset}: {counted(len(names), 'picture')} {what}: {few(names)}: {remedy}")
-    return said + _undecided(source, now.values())
+    if gone:
+        what = f"{counted(len(gone), 'picture')} no longer in {source} still with copies here"
+        said.append(f"{dataset}: {what}: {few(gone)}: `datakit shuffle --prune` deletes them")
+    if changed:
+        what = f"{counted(len(changed), 'picture or caption', 'pictures or captions')} changed in {source}"
+        said.append(f"{dataset}: {what} since the copies were made: {few(changed)}: run `datakit shuffle` again")
+    return said + behind(source, list(now.values()))
+
+
+def _without_source(dataset: Path, source: Path, records: Iterable[Record]) -> list[str]:
+    gone = sorted({record.source for record in records if not (source / record.source).exists()})
+    if not gone:
+        return []
+    what = f"{counted(len(gone), 'picture')} trained although gone from {source}"
+    return [f"{dataset}: {what}: {few(gone)}: run the command that wrote it with --prune to leave them out"]
 
 
 def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:

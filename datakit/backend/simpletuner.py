@@ -11,7 +11,15 @@ from msgspec import UNSET
 
 from datakit.backend.concept import Concept, captions_hash
 from datakit.backend.replay import unkept
-from datakit.backend.simpletuner_entry import CaptionShuffle, Entry, EntryOnFile, ImageEntry, TextEmbedsEntry, is_inside
+from datakit.backend.simpletuner_entry import (
+    CaptionShuffle,
+    Entry,
+    EntryOnFile,
+    ImageEntry,
+    TextEmbedsEntry,
+    is_inside,
+    read_entries,
+)
 from datakit.backend.simpletuner_settings import parse_settings
 from datakit.errors import UsageError
 
@@ -100,6 +108,16 @@ def _check_apart(concepts: Sequence[Concept], cache_root: Path) -> None:
 def to_json(entries: Sequence[Entry]) -> bytes:
     """Return the file: indented JSON, keys in a fixed order."""
     return msgspec.json.format(msgspec.json.encode(list(entries)), indent=2) + b"\n"
+
+
+def families_of(path: Path) -> list[str]:
+    """Return the model families whose caches a ``multidatabackend.json`` names as `emit` does; none where it cannot be read."""
+    try:
+        entries = read_entries(path)
+    except UsageError:
+        return []
+    caches = {Path(entry.cache_dir_vae).parts[-3:-1] for entry in entries if entry.dataset_type == "image"}
+    return [family for family in FAMILIES if ("vae", family) in caches]
 
 
 def changed_sizes(entries: Sequence[Entry], concepts: Sequence[Concept]) -> list[str]:

@@ -150,7 +150,9 @@ def _check(entry: EntryOnFile, folder: Path, files: Sequence[str], looks: Mappin
         empty = sum(is_listed(name) and _is_empty(folder / f"{os.path.splitext(name)[0]}.txt") for name in files)
         if empty and entry.reads_text_files:
             verdict.notes.append(f"{entry.id}: {empty} pictures have an empty caption file and are trained without a caption")
-    verdict.faults += [Fault(entry.id, finding.path, finding.problem, finding.remedy, finding.detail) for finding in findings]
+    verdict.faults += [
+        Fault(entry.id, finding.path, finding.problem, finding.remedy_for(folder), finding.detail) for finding in findings
+    ]
 
 
 def _is_empty(path: Path) -> bool:

@@ -319,10 +319,11 @@ def _enlarged(concept: Concept) -> list[Finding]:
 
 def _mend(folders: Sequence[Path], verbose: bool) -> None:
     from datakit.backend.mend import mend_captions
+    from datakit.report import counted
 
     for folder in folders:
         mended = mend_captions(folder)
         for words, names in (("mended", mended.cleaned), ("took into the manifest, as edited by hand,", mended.adopted)):
             if names:
-                click.echo(f"{folder}: {words} {len(names)} captions: {named(names, verbose)}", err=True)
+                click.echo(f"{folder}: {words} {counted(len(names), 'caption')}: {named(names, verbose)}", err=True)
         print_grouped([(f"{folder}: cannot be mended: {reason}", name, "") for name, reason in mended.left], verbose, err=True)

@@ -103,7 +103,8 @@ def write(
     datakit config --env config.env --accelerate accelerate.yaml --deepspeed
     """
     from datakit.backend.accelerate import accelerate_yaml
-    from datakit.backend.simpletuner_config import REMOVED, config_to_json, launcher_env, trainer_config
+    from datakit.backend.simpletuner import families_of
+    from datakit.backend.simpletuner_config import PRESETS, REMOVED, config_to_json, launcher_env, trainer_config
 
     if deepspeed and yaml_file is None:
         raise click.UsageError("--deepspeed is set in the accelerate YAML: name one with --accelerate FILE")
@@ -118,6 +119,13 @@ def write(
     if yaml_file is not None:
         files.append((yaml_file, accelerate_yaml(batching, "deepspeed2" if deepspeed else "plain")))
     write_files(files, overwrite, folders, quiet=output == "-")
+    for family in families_of(Path(backend_config)):
+        if family != PRESETS[preset].family:
+            click.echo(
+                f"{backend_config} keeps the latents of {family} apart, and {preset} trains {PRESETS[preset].family}: "
+                f"write it again with `datakit backend --model-family {PRESETS[preset].family}`",
+                err=True,
+            )
     if verbose:
         for option, instead in REMOVED.items():
             click.echo(f"left out {option}: {instead}", err=True)

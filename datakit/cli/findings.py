@@ -64,7 +64,10 @@ def print_written(written: Sequence[tuple[str, Concept]], shuffled: bool, err: b
 
 def print_findings(findings: Sequence[tuple[Concept, Finding]], verbose: bool, err: bool = False) -> None:
     """Print findings, each with its dataset."""
-    rows = [(f"{concept.name}: {finding.problem}", _subject(finding), _remedy(concept, finding)) for concept, finding in findings]
+    rows = [
+        (f"{concept.name}: {finding.problem}", _subject(finding), finding.remedy_for(concept.folder))
+        for concept, finding in findings
+    ]
     print_grouped(rows, verbose, err)
 
 
@@ -97,9 +100,11 @@ def print_epoch(concepts: Sequence[Concept], training: Training, ways: Sequence[
         for note in concept.notes:
             click.echo(f"{concept.name}: {note}")
     for load in training.loads:
+        shown = f"{'picture' if load.pictures == 1 else 'pictures'} x {load.passes}"
+        batches = counted(load.real, "micro-batch", "micro-batches")
         mark = "  too small" if load.too_small else ""
         click.echo(
-            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} pictures x {load.passes}: {load.real} micro-batches, {load.padded} padded samples{mark}"
+            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} {shown}: {batches}, {counted(load.padded, 'padded sample')}{mark}"
         )
     click.echo(f"one real epoch takes {training.real_steps_per_epoch} optimizer steps")
     print_miscount(training)
@@ -121,10 +126,4 @@ def print_miscount(training: Training) -> None:
 
 def plain(concept: Concept, finding: Finding) -> dict[str, Any]:
     """Return a finding as plain data for ``--json``."""
-    return {"dataset": str(concept.folder), **asdict(finding), "remedy": _remedy(concept, finding)}
-
-
-def _remedy(concept: Concept, finding: Finding) -> str:
-    from datakit.backend.checks import DATASET
-
-    return finding.remedy.replace(DATASET, str(concept.folder))
+    return {"dataset": str(concept.folder), **asdict(finding), "remedy": finding.remedy_for(concept.folder)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-# Lines printed of a list; -v prints all.
-_SHOWN = 20
+# Lines printed of a list, and of warnings, which are counted where there are more; -v prints all.
+_SHOWN, _FEW = 20, 3
 
 datasets_argument = click.argument("datasets", nargs=-1, metavar="[DATASET]...", type=click.Path(path_type=Path, file_okay=False))
 repeats_option = click.option(
@@ -91,7 +92,16 @@ def progress_bar(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
     """Show on stderr how far a run is, at what rate, and what is left; nothing where stderr is no terminal."""
     from tqdm import tqdm
 
-    return tqdm(items, total=total, desc=label, unit="picture", disable=None, leave=False, smoothing=0.05, dynamic_ncols=True)
+    # A terminal that does not tell its width would show nothing.
+    columns = {"dynamic_ncols": True} if _width_is_known() else {"ncols": 80}
+    return tqdm(items, total=total, desc=label, unit="picture", disable=None, leave=False, smoothing=0.05, **columns)
+
+
+def _width_is_known() -> bool:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        return True  # no terminal, so no bar
 
 
 def print_json(value: Any, err: bool = False) -> None:
@@ -155,7 +165,7 @@ def _warnings(say: Callable[[str], None], report: Report, verbose: bool) -> None
 
     if not report.warnings:
         return
-    if verbose:
+    if verbose or len(report.warnings) <= _FEW:
         say(f"{counted(len(report.warnings), 'warning')}:")
         for source, warning in report.warnings:
             say(f"  {source}: {warning}")

@@ -30,7 +30,7 @@ def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bo
     from datakit.origin import refuse_in_source
     from datakit.review.sheet import write_sheets
 
-    if len(arguments) not in (1, 2):
+    if len(arguments) not in (1, 2) or arguments[-1].is_dir():
         raise click.UsageError(
             "name the picture to write, such as sheet.jpg, and before it the dataset if it is not the last one"
         )

@@ -17,6 +17,7 @@ from datakit.backend.training import Batching, bucket_loads
 from datakit.buckets import BUCKETS, ENLARGED
 from datakit.captions import read_caption
 from datakit.errors import CaptionError, UsageError
+from datakit.framing import DOUBTFUL_SCORE
 from datakit.geometry import Box, Size
 from datakit.last import last_report
 from datakit.manifest import MANIFEST, Anchor, Face, Record, is_relative, read_manifest
@@ -27,7 +28,7 @@ Side = Literal["source", "output"]
 
 # Below this share of the saliency inside the window, this face score, or, with neither, this share of the picture kept,
 # the decision is a guess.
-_SALIENCY_LOW, _FACE_LOW, _AREA_LOW = 0.7, 0.75, 0.9
+_SALIENCY_LOW, _AREA_LOW = 0.7, 0.9
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -58,6 +59,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         What shuffle wrote of it.
     override, revision, applied
         What somebody decided, and whether the dataset follows it.
+    settled
+        What the dataset followed when the overrides were last applied.
     """
 
     id: str
@@ -80,6 +83,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     override: ShownOverride | None = None
     revision: int = 0
     applied: bool = True
+    settled: ShownOverride | None = None
 
 
 class ShownOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,8 +136,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         The eight sizes, the batch plan of one epoch, and every picture, what most needs an eye first.
     upscale
         The enlargement that applying will allow.
-    stamp
-        Where asking for changes starts.
+    stamp, runs
+        Where asking for changes starts, and how many runs of crop were seen.
     """
 
     stage: str
@@ -145,6 +149,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     samples: Sequence[Entry]
     upscale: float | None = None
     stamp: int = 0
+    runs: int = 0
 
 
 class Files(NamedTuple):
@@ -171,11 +176,8 @@ class Gallery:
         if not (folder / MANIFEST).is_file():
             raise UsageError(f"{folder} has no {MANIFEST}: give a folder that `datakit crop` or `datakit shuffle` wrote")
         self.folder = folder
-        origin = read_origin(folder)
-        self.stage = origin.stage if origin and origin.stage in ("crop", "shuffle") else "other"
-        self.background = origin.background if origin else "white"
-        source = Path(origin.source) if origin else None
-        self.source = source if source and source.is_dir() else None
+        self.stage, self.background = "other", "white"
+        self.source: Path | None = None
         self._stamp: object = None
         self._concept: Concept | None = None
         # Texts of caption files with what tells that one has changed: to look is far faster than to read.
@@ -184,7 +186,6 @@ class Gallery:
         self._records: dict[str, list[Record]] = {}
         self._problems: dict[str, str] = {}
         self.refresh()
-        read_overrides(folder)
 
     @property
     def editable(self) -> bool:
@@ -201,14 +202,22 @@ class Gallery:
         for record in self._concept.records if self._concept else ():
             records[record.source].append(record)
         report = last_report(self.folder)
-        problems = {
-            problem.source: problem.reason
-            for problem in (*report.refused, *report.failed)
-            if problem.source not in records and is_relative(problem.source)
-        } if report else {}  # fmt: skip
-        self._records, self._problems, self._stamp = dict(records), problems, stamp
+        problems = (*report.refused, *report.failed) if report else ()
+        self._problems = {problem.source: problem.reason for problem in problems if is_relative(problem.source)}
+        origin = read_origin(self.folder)
+        self.stage = origin.stage if origin and origin.stage in ("crop", "shuffle") else "other"
+        self.background = origin.background if origin else "white"
+        self.source = Path(origin.source) if origin and Path(origin.source).is_dir() else None
+        self._records = dict(records)
         self._files = self._index()
+        self.know((*self._problems, *read_overrides(self.folder)))
+        self._stamp = stamp
         return True
+
+    def know(self, sources: Iterable[str]) -> None:
+        """Find the pictures of sources that need not be in the dataset."""
+        for source in sources:
+            self._files.setdefault(key_of(source), Files(source, self.source / source if self.source else None, None, None))
 
     def files(self, key: str) -> Files | None:
         """Return where the pictures of an entry or a copy lie; None for an unknown key."""
@@ -238,11 +247,15 @@ class Gallery:
         for source in sorted({*self._records, *absent}):
             records = self._records.get(source, [])
             entry = self._entry(source, records) if records else Entry(id=source, key=key_of(source), refused=absent[source])
+            if records and source in self._problems:
+                entry = msgspec.structs.replace(entry, warnings=(*entry.warnings, f"not made anew: {self._problems[source]}"))
             override = overrides.get(source)
             if override:
                 record = records[0] if records else None
                 pending = is_pending(override, applied.get(source), record)
                 entry = msgspec.structs.replace(entry, override=shown(override), revision=override.revision, applied=not pending)
+            if source in applied:
+                entry = msgspec.structs.replace(entry, settled=shown(applied[source]))
             yield msgspec.structs.replace(entry, attention=_attention(entry))
 
     def _entry(self, source: str, records: list[Record]) -> Entry:
@@ -293,8 +306,6 @@ class Gallery:
                 output = self.folder / record.output
                 files.setdefault(key_of(source), Files(source, picture, output, record))
                 files[key_of(record.output, "copy")] = Files(source, picture, output, record)
-        for source in (*self._problems, *read_overrides(self.folder)):
-            files.setdefault(key_of(source), Files(source, self.source / source if self.source else None, None, None))
         return files
 
     def _originals(self) -> dict[str, Path]:
@@ -341,7 +352,7 @@ def _left_out(overrides: dict[str, Override], applied: dict[str, Override]) -> d
 
 def _is_guess(record: Record) -> bool:
     if record.anchor == "face":
-        return any(face.kept < 1 for face in record.faces) or max(face.score for face in record.faces) < _FACE_LOW
+        return any(face.kept < 1 for face in record.faces) or max(face.score for face in record.faces) < DOUBTFUL_SCORE
     if record.anchor == "saliency":
         return record.saliency_kept is not None and record.saliency_kept < _SALIENCY_LOW
     return record.anchor == "center" and (record.area_kept or 1) < _AREA_LOW

@@ -95,7 +95,7 @@ def test_a_faulty_dataset_is_refused_until_it_is_fixed(run, make_dataset, tmp_pa
     assert not (tmp_path / "multidatabackend.json").exists()
     plain = json.loads(run(backend, folder, "--cache-root", "cache", "--json", exit_code=1).stdout)
     assert [finding["kind"] for finding in plain["findings"]] == ["caption-dirty"]
-    assert "mended 1 captions: p00.txt" in run(backend, folder, "--cache-root", "cache", "--fix").stderr
+    assert "mended 1 caption: p00.txt" in run(backend, folder, "--cache-root", "cache", "--fix").stderr
 
 
 def test_settings_that_break_the_proof_are_refused(run, make_dataset, tmp_path):
@@ -136,7 +136,7 @@ def test_check_reports_files_content_and_training(run, make_dataset):
         "out: no caption: p00.jpg",
         "without the trigger word 'sks': p01.txt, p02.txt",
         "enlarged: p00.jpg (1.50 times), p01.jpg (1.50 times)",
-        "1152x896      1 pictures x 1: 1 micro-batches, 5 padded samples  too small",
+        "1152x896      1 picture x 1: 1 micro-batch, 5 padded samples  too small",
         "move its 1 picture to 1024x1024",
         "one real epoch takes 2 optimizer steps",
     ):
