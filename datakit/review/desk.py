@@ -122,13 +122,14 @@ class Desk:
             upscale = self.options.upscale if self.gallery.editable else None
             return msgspec.structs.replace(dataset, upscale=upscale, stamp=self._stamp, runs=self._runs)
 
-    def change(self, files: Files, change: Change) -> State:
+    def change(self, key: str, change: Change) -> State:
         """Write a changed override at once and return it with its new revision.
 
         Raises
         ------
         SampleError
-            The change cannot be: a window outside the picture or of another aspect, an empty caption.
+            The change cannot be: a window outside the picture or of another aspect, an empty caption, a picture that
+            is gone.
         ChangedMeanwhileError
             Somebody else changed it first.
         PlanError
@@ -136,6 +137,11 @@ class Desk:
         """
         if not self.gallery.editable:
             raise SampleError("only a dataset that crop wrote, whose source is still there, can be mended")
+        with self._lock:
+            self._look()
+            files = self.gallery.files(key)
+        if files is None:
+            raise SampleError("it is no longer in the dataset: nothing can be decided about it")
         wanted = Override(source=files.id)
         warnings: tuple[str, ...] = ()
         if change.override:

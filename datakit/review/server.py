@@ -207,15 +207,12 @@ class _Api:
         )
 
     async def override(self, request: Request) -> Response:
-        files = self._desk.gallery.files(request.path_params["key"])
-        if files is None:
-            return _json({"error": "it is no longer in the dataset: nothing can be decided about it"}, 422)
         try:
             change = msgspec.json.decode(await request.body(), type=Change)
         except NOT_JSON as error:
             return _json({"error": f"no change: {error}"}, 422)
         try:
-            return _json(await run_in_threadpool(self._desk.change, files, change))
+            return _json(await run_in_threadpool(self._desk.change, request.path_params["key"], change))
         except ChangedMeanwhileError as error:
             return _json(self._desk.state(error.current), 409)
         except SampleError as error:

@@ -96,7 +96,8 @@ def _card(entry: Entry, picture: tuple[bytes, bool] | None) -> str:
         shape = f"; aspect-ratio: {size[0]} / {size[1]}"
     box, bucket = _decided(entry)
     overlay = _overlay(entry, size, box) if picture and picture[1] and size else ""
-    caption = entry.override.caption if entry.override and entry.override.caption is not None else entry.caption
+    edited = entry.override.caption if entry.override and not entry.applied else None
+    caption = entry.caption if edited is None else edited
     lines = [*([entry.refused] if entry.refused else []), *([entry.why] if entry.why else []), *entry.warnings]
     lines += [f"{copy.output}: {copy.caption or 'no caption'}{_changes(copy.augmentation)}" for copy in entry.copies]
     classes = "".join(f" {word}" for word, holds in _states(entry).items() if holds)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datakit import CropOptions, Execution, crop_folder
 from datakit.backend.mend import mend_captions
@@ -292,6 +292,26 @@ def test_making_everything_anew_forgets_windows_and_captions_but_says_so(source,
 def test_decisions_about_pictures_that_are_gone_are_named(source, out):
     report = apply(source, out, gone={"rejected": True})
     assert "1 decision of the review on pictures that are gone: gone.jpg" in report.notes
+
+
+def test_a_picture_that_changed_since_it_was_judged_is_named(source, out):
+    apply(source, out, fig=WINDOW, dogs={"accepted": True})
+    for name in ("fig.jpg", "dogs.jpg", "mountains.jpg"):
+        with Image.open(source / name) as picture:
+            ImageOps.mirror(picture).save(source / name)
+    report = crop_folder(source, out, UPSCALE)
+    assert "2 pictures changed since the review, whose decisions are kept: look again at dogs.jpg, fig.jpg" in report.notes
+    assert not any("since the review" in note for note in crop_folder(source, out, UPSCALE).notes)
+
+
+def test_a_caption_taken_back_leaves_no_picture_without_one_where_they_are_required(source, tmp_path):
+    (source / "fig.txt").unlink()
+    required, out = CropOptions(upscale=1.5, captions="required"), tmp_path / "required"
+    crop_folder(source, out, required)
+    apply(source, out, required, fig={"caption": "mine"})
+    report = apply(source, out, required, fig={"revision": 1})
+    assert any("--captions required asks for one" in note for note in report.notes)
+    assert (out / "fig.txt").read_text() == "mine"
 
 
 def test_a_dataset_moved_without_its_state_is_applied_again_with_the_same_result(source, out):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,72 +14,20 @@ from PIL import Image
 from datakit import CropOptions, crop_folder
 from datakit.buckets import BUCKETS
 from datakit.geometry import Box, Size
-from datakit.manifest import Record, read_manifest
 from datakit.shuffle import shuffle_folder
 from datakit.variants import ShuffleOptions
 from tests.review.conftest import Open, Serve
-
-if TYPE_CHECKING:
-    from playwright.sync_api import APIResponse, Locator, Page, Route
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-expect = sync_api.expect
-expect.set_options(timeout=15_000)
-
-
-def overrides(folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / "overrides.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {entry["source"]: entry for entry in map(json.loads, lines)}
-
-
-def records(folder: Path) -> dict[str, Record]:
-    return {record.source: record for record in read_manifest(folder)}
-
-
-def eventually(check: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for something on the disk."""
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
-
-
-def card(page: Page, name: str) -> Locator:
-    return page.get_by_role("listitem").get_by_role("button", name=re.compile(f"^{re.escape(name)},"))
-
-
-def open_sample(page: Page, name: str) -> None:
-    card(page, name).click()
-    expect(page.get_by_role("heading", name=name)).to_be_visible()
-
-
-def box_shown(page: Page) -> Box:
-    return Box(*map(int, (page.locator(".box").get_attribute("data-box") or "").split()))
-
-
-def saved(page: Page) -> None:
-    expect(page.locator("#saved")).to_have_text("All changes saved")
-
-
-def drag(page: Page, where: str, dx: float, dy: float) -> None:
-    """Drag the middle of an element by some pixels of the screen."""
-    place = page.locator(where).bounding_box()
-    assert place is not None
-    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + dx / 2, y + dy / 2)
-    page.mouse.move(x + dx, y + dy)
-    page.mouse.up()
-
-
-def apply(page: Page) -> None:
-    page.get_by_role("button", name="Apply").click()
-    dialog = page.get_by_role("dialog", name="Applied")
-    expect(dialog).to_be_visible(timeout=60_000)
-    dialog.get_by_role("button", name="Close").click()
-    expect(page.get_by_role("button", name="Apply", exact=True)).to_be_disabled()
+from tests.review.driving import (
+    apply,
+    box_shown,
+    card,
+    drag,
+    expect,
+    open_sample,
+    overrides,
+    records,
+    saved,
+)
 
 
 def difference(source: Path, written: Path, box: Box, bucket: Size) -> float:
@@ -279,67 +224,6 @@ def test_everything_can_be_done_with_the_keyboard(out: Path, serve: Serve, tab: 
     expect(card(page, "dogs.jpg")).to_be_focused()
     saved(page)
     assert not overrides(out)["dogs.jpg"].get("accepted")
-
-
-def test_two_tabs_agree_and_neither_loses_an_edit(out: Path, serve: Serve, tab: Open) -> None:
-    address = serve(out)
-    fresh, stale = tab(address), tab(address, wait=False)
-    # The second hears nothing of the first.
-    stale.route("**/api/changes*", lambda route: route.fulfill(json={"stamp": 1, "dataset": 1, "changed": []}))
-    stale.reload()
-    stale.wait_for_selector("body[data-ready]")
-    follower = tab(address)
-    for page in (fresh, stale):
-        open_sample(page, "fig.jpg")
-    page.wait_for_timeout(100)
-    fresh.get_by_label("Caption", exact=True).fill("theirs")
-    fresh.get_by_label("Caption", exact=True).press("Control+Enter")
-    saved(fresh)
-    expect(card(follower, "fig.jpg")).to_contain_text("theirs")
-    stale.get_by_label("Caption", exact=True).fill("mine")
-    stale.get_by_label("Caption", exact=True).blur()
-    notice = stale.get_by_role("alert")
-    expect(notice).to_contain_text("fig.jpg was changed in another tab")
-    expect(stale.get_by_label("Caption", exact=True)).to_have_value("theirs")
-    assert overrides(out)["fig.jpg"]["caption"] == "theirs"
-    notice.get_by_role("button", name="Use mine instead").click()
-    saved(stale)
-    assert overrides(out)["fig.jpg"]["caption"] == "mine"
-    expect(fresh.get_by_label("Caption", exact=True)).to_have_value("mine")
-
-
-def test_an_edit_made_while_the_dataset_is_loaded_anew_stays(out: Path, source: Path, serve: Serve, tab: Open) -> None:
-    page = tab(serve(out))
-    open_sample(page, "fig.jpg")
-    held: list[tuple[Route, APIResponse]] = []
-    page.route("**/api/dataset", lambda route: held.append((route, route.fetch())))
-    (source / "dogs.txt").write_text("other words")
-    crop_folder(source, out, CropOptions(upscale=1.5))
-    while not held:
-        page.wait_for_timeout(50)
-    page.locator('[data-bucket="1024x1024"]').click()
-    saved(page)
-    page.locator(".bucket-choices").evaluate("node => node.classList.add('before')")
-    route, reply = held[0]
-    route.fulfill(response=reply)
-    anew = page.locator('.bucket-choices:not(.before) [data-bucket="1024x1024"]')
-    expect(anew).to_be_visible()
-    assert anew.get_attribute("aria-pressed") == "true"
-    expect(page.get_by_role("button", name="Apply 1 change")).to_be_enabled()
-
-
-def test_an_edit_without_a_connection_is_kept_and_sent_again(out: Path, serve: Serve, tab: Open) -> None:
-    page = tab(serve(out))
-    page.context.set_offline(True)
-    open_sample(page, "fig.jpg")
-    page.get_by_role("button", name="Accept").click()
-    expect(page.locator("#saved")).to_contain_text("1 unsaved")
-    expect(page.get_by_role("alert")).to_contain_text("does not answer")
-    assert "fig.jpg" not in overrides(out)
-    page.context.set_offline(False)
-    saved(page)
-    eventually(lambda: overrides(out).get("fig.jpg", {}).get("accepted") is True)
-    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_what_cannot_be_mended_says_why(out: Path, source: Path, serve: Serve, tab: Open) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datakit import CropOptions, crop_folder
+from datakit import CropOptions, Execution, crop_folder
 from datakit.errors import UsageError
 from datakit.manifest import read_manifest
 from datakit.overrides import OVERRIDES, read_overrides
@@ -218,6 +218,94 @@ def test_applying_writes_the_drawn_pixels_and_leaves_the_rest(ask, out, source):
     assert (back["override"], back["applied"], back["refused"]) == (None, False, "left out until the changes are applied")
     applied(client)
     assert (out / "dogs.jpg").read_bytes() == before["dogs.jpg"]
+
+
+def pending(client):
+    return [name for name, sample in samples(client).items() if not sample["applied"]]
+
+
+def test_a_window_is_held_against_the_picture_that_it_was_drawn_on(ask, out, source):
+    """Deciding something else about the sample neither renews its window nor is refused for it."""
+    client = ask(out)
+    key = samples(client)["fig.jpg"]["key"]
+    small = {"box": [0, 0, 800, 800], "bucket": [1024, 1024]}
+    change(client, key, small)
+    applied(client)
+    crop_folder(source, out, CropOptions())  # allows no enlargement any more
+    assert change(client, key, {**small, "accepted": True}, 1).status_code == 200
+    shutil.copy(source / "dogs.jpg", source / "fig.jpg")
+    assert change(client, key, {**small, "caption": "another"}, 2).status_code == 200
+    (failed,) = applied(client)["report"]["failed"]
+    assert "was made for a picture of 1800x1218" in failed["reason"]
+    assert any("was made for" in warning for warning in samples(client)["fig.jpg"]["warnings"])
+
+
+def test_decisions_about_pictures_that_are_gone_come_to_an_end(ask, out, source):
+    client = ask(out)
+    found = samples(client)
+    for name, decision in (("fig.jpg", {"rejected": True}), ("dogs.jpg", WINDOW)):
+        change(client, found[name]["key"], decision)
+        (source / name).unlink()
+    crop_folder(source, out, CropOptions(upscale=1.5))
+    assert (out / "fig.jpg").exists()
+    applied(client)
+    assert not (out / "fig.jpg").exists()
+    crop_folder(source, out, CropOptions(upscale=1.5), execution=Execution(prune=True))
+    applied(client)
+    assert not pending(client)
+    answer = change(client, found["dogs.jpg"]["key"], {"accepted": True}, 1)
+    assert answer.status_code == 200  # a decision is known: it may come back
+    (source / "mountains.jpg").unlink()
+    crop_folder(source, out, CropOptions(upscale=1.5), execution=Execution(prune=True))
+    client.get("api/changes?since=0")
+    answer = change(client, found["mountains.jpg"]["key"], {"accepted": True})
+    assert (answer.status_code, "no longer in the dataset" in answer.json()["error"]) == (422, True)
+
+
+def test_a_rejection_that_a_plain_run_followed_can_be_taken_back(ask, out, source):
+    client = ask(out)
+    key = samples(client)["fig.jpg"]["key"]
+    change(client, key, {"rejected": True})
+    applied(client)
+    shutil.rmtree(out / ".datakit")
+    crop_folder(source, out, CropOptions(upscale=1.5))
+    assert change(client, key, None, 1).json()["applied"] is False
+    assert pending(client) == ["fig.jpg"]
+    crop_folder(source, out, CropOptions(upscale=1.5))
+    assert (out / "fig.jpg").exists()
+    assert not pending(client), "there is nothing left to apply"
+
+
+def test_many_decisions_are_told_as_fast_as_one(ask, out):
+    lines = (f'{{"source": "gone {number}.jpg", "rejected": true, "revision": 1}}\n' for number in range(5000))
+    (out / OVERRIDES).write_text("".join(lines))
+    shutil.copy(out / OVERRIDES, out / ".datakit" / "applied.jsonl")
+    client = ask(out)
+    client.timeout = 20  # to look each up in the file anew would take minutes
+    assert len(client.get("api/changes?since=0").json()["changed"]) == 5000
+
+
+def test_a_change_that_cannot_be_written_yet_is_not_given_up(ask, out):
+    client = ask(out)
+    key = samples(client)["fig.jpg"]["key"]
+    (out / ".datakit" / "overrides.lock").mkdir()
+    answer = change(client, key, {"accepted": True})
+    assert (answer.status_code, "not saved yet" in answer.json()["error"]) == (503, True)
+    (out / ".datakit" / "overrides.lock").rmdir()
+    assert change(client, key, {"accepted": True}).status_code == 200
+
+
+def test_a_fault_while_applying_ends_it(ask, out, monkeypatch, capsys):
+    def at_fault(*arguments, **options):
+        raise RuntimeError("something that nobody thought of")
+
+    client = ask(out)
+    change(client, samples(client)["dogs.jpg"]["key"], {"rejected": True})
+    with monkeypatch.context() as patch:
+        patch.setattr("datakit.review.desk.crop_folder", at_fault)
+        assert "something that nobody thought of" in applied(client)["error"]
+    assert "Traceback" in capsys.readouterr().err
+    assert applied(client)["error"] is None
 
 
 def test_copies_of_a_shuffled_dataset_stand_side_by_side(ask, out, tmp_path):

@@ -135,7 +135,13 @@ function makeCell(sample) {
   const badges = element("span", { class: "badges" });
   const button = element(
     "button",
-    { type: "button", class: "card", onclick: () => (select(places.get(sample.key), false), open(sample.key)) },
+    // A screen reader may move the focus by itself: the keys then act on what it reads.
+    {
+      type: "button",
+      class: "card",
+      onfocus: () => selectKey(sample.key, false),
+      onclick: () => (selectKey(sample.key, false), open(sample.key)),
+    },
     frameOf,
     element("span", { class: "line" }, name, size),
     caption,
