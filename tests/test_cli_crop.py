@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -117,6 +119,34 @@ def test_a_plan_decides_alone(datakit, pictures):
 
 def test_the_same_picture_in_colour_or_not(datakit, pictures):
     assert "\x1b[" not in datakit("crop", pictures, "out", NO_COLOR="1").stdout
+
+
+def test_a_terminal_that_tells_no_size_shows_progress_too(pictures, tmp_path):
+    primary, secondary = pytest.importorskip("pty").openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "datakit",
+        "crop",
+        str(pictures),
+        str(tmp_path / "out"),
+        "--detector=none",
+        "--saliency=none",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=secondary):
+        os.close(secondary)
+        shown = b""
+        with contextlib.suppress(OSError):  # how the end of a terminal reads
+            while more := os.read(primary, 1000):
+                shown += more
+    os.close(primary)
+    assert b"crop:" in shown
+
+
+def test_few_warnings_are_shown_and_many_counted(datakit, pictures, tmp_path):
+    few = datakit("crop", pictures, "few").stdout
+    assert "dandelion.jpg: placed by what may be no face (score 0." in few
+    assert "(-v lists them" in datakit("crop", pictures, "many", "--upscale", "3").stdout
 
 
 def test_two_jobs_give_the_bytes_of_one(datakit, awkward, tmp_path):

@@ -97,6 +97,13 @@ def test_the_help_names_every_augmentation_with_its_range_and_the_trainers(datak
     assert "kohya" in shown
 
 
+def test_copies_of_copies_are_mentioned(datakit, folder):
+    datakit("shuffle", "--repeats", "2", cwd=folder)
+    done = datakit("shuffle", "out_shuffled", "more", "--repeats", "2", cwd=folder)
+    assert "out_shuffled is shuffled already" in done.stdout
+    assert "is shuffled already" not in datakit("shuffle", "out", "other", "--repeats", "2", cwd=folder).stdout
+
+
 def test_an_uncaptioned_picture_sets_the_exit_code(datakit, folder):
     (folder / "out" / "fig.txt").unlink()
     done = datakit("shuffle", "--repeats", 2)

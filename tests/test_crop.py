@@ -129,6 +129,14 @@ def test_other_options_make_everything_again_and_leave_nothing_stale(source, tmp
     assert tree(out) == tree(fresh)
 
 
+def test_what_is_used_for_nothing_is_told(source, tmp_path):
+    (source / "fgi.txt").write_text("a fig")
+    (source / "raw.NEF").touch()
+    notes = crop_folder(source, tmp_path / "out").notes
+    assert "1 caption file without a picture of that name: fgi.txt" in notes
+    assert "left alone, as no pictures that can be read: 1 .nef" in notes
+
+
 def test_removed_sources_are_reported_and_only_pruned_when_asked(source, tmp_path):
     out = tmp_path / "out"
     crop_folder(source, out)
@@ -143,6 +151,25 @@ def test_removed_sources_are_reported_and_only_pruned_when_asked(source, tmp_pat
         False,
     )
     assert [record.output for record in read_manifest(out)] == ["djembe.jpg"]
+
+
+def test_a_dataset_is_made_from_one_folder(source, tmp_path):
+    """Pictures of one name would replace each other, and those of the first folder would be taken for gone."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    crop_folder(source, out)
+    before = tree(out)
+    other.mkdir()
+    shutil.copy(source / "fig.jpg", other / "dogs.jpg")
+    with pytest.raises(UsageError, match=f"was made from {source}: name another folder"):
+        crop_folder(other, out)
+    assert tree(out) == before
+    source.rename(tmp_path / "moved")
+    assert crop_folder(tmp_path / "moved", out).done == 0, "a folder that was moved goes on"
+    copies = tmp_path / "copies"
+    shutil.copytree(tmp_path / "moved", copies / "moved")
+    shutil.copytree(out, copies / "out")
+    assert crop_folder(copies / "moved", copies / "out").done == 0, "a copy of both goes on"
+    assert crop_folder(other, out, execution=Execution(overwrite=True)).done == 1
 
 
 def test_a_file_that_is_in_the_way_is_never_overwritten(source, tmp_path):

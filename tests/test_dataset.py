@@ -68,6 +68,15 @@ def samples(*names):
     return [Sample(name, None, ROOT) for name in names]
 
 
+def test_captions_without_a_picture_and_other_files_are_counted(tmp_path):
+    for name in ("fig.jpg", "fgi.txt", "a/b.png", "a/b.txt", "a/raw.CR2", "b.cr2", "notes", ".hidden.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_samples(tmp_path)
+    assert found.strays == ("fgi.txt",)
+    assert found.others == {".cr2": 2, "": 1}
+
+
 def test_equal_stems_get_their_extension():
     assert output_stems(samples("a.jpg", "a.png", "b.jpg")) == {"a.jpg": "a_jpg", "a.png": "a_png", "b.jpg": "b"}
 

@@ -147,10 +147,11 @@ def test_float_pixels_are_refused(tmp_path):
         decode(picture, picture.size, picture.size)
 
 
-def test_heic_without_its_plugin_names_the_plugin(tmp_path):
-    (tmp_path / "a.heic").write_bytes(b"\x00\x00\x00\x18ftypheic")
-    with pytest.raises(PictureError, match="pip install pillow-heif"):
-        open_picture(tmp_path / "a.heic")
+@pytest.mark.parametrize(("name", "package"), [("a.heic", "pillow-heif"), ("a.jxl", "pillow-jxl-plugin")])
+def test_without_its_plugin_a_format_names_the_package(tmp_path, name, package):
+    (tmp_path / name).write_bytes(b"\x00\x00\x00\x18ftypheic")
+    with pytest.raises(PictureError, match=f"pip install {package}$"):
+        open_picture(tmp_path / name)
 
 
 @pytest.mark.parametrize("file_format", ["jpg", "png", "webp"])

@@ -92,12 +92,12 @@ def progress_bar(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
     """Show on stderr how far a run is, at what rate, and what is left; nothing where stderr is no terminal."""
     from tqdm import tqdm
 
-    # A terminal that does not tell its width would show nothing.
-    columns = {"dynamic_ncols": True} if _width_is_known() else {"ncols": 80}
-    return tqdm(items, total=total, desc=label, unit="picture", disable=None, leave=False, smoothing=0.05, **columns)
+    # A terminal that does not tell its size would show nothing.
+    size = {"dynamic_ncols": True} if _size_is_known() else {"ncols": 80, "nrows": 24}
+    return tqdm(items, total=total, desc=label, unit="picture", disable=None, leave=False, smoothing=0.05, **size)
 
 
-def _width_is_known() -> bool:
+def _size_is_known() -> bool:
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns > 0
     except (OSError, ValueError):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 from click.testing import CliRunner
 
+from datakit import crop_folder
 from datakit.backend.concept import read_concept
 from datakit.backend.simpletuner_config import REMOVED
 from datakit.buckets import BUCKETS
@@ -190,6 +192,40 @@ def test_config_and_steps_agree(run, make_dataset, tmp_path):
         assert written[f"--{key}"] == numbers[key]
     assert "ACCELERATE_CONFIG_PATH=a.yaml" in (tmp_path / "config.env").read_text()
     assert "zero_stage: 2" in (tmp_path / "a.yaml").read_text()
+
+
+def test_config_for_another_family_than_the_caches_says_so(run, make_dataset):
+    folder = make_dataset()
+    run(backend, folder, "--cache-root", "cache")
+    said = run(config, folder, "--preset", "flux-lora").stderr
+    assert "keeps the latents of sd3 apart" in said
+    assert "--model-family flux" in said
+    run(backend, folder, "--cache-root", "cache", "--model-family", "flux")
+    assert run(config, folder, "--preset", "flux-lora").stderr == ""
+
+
+@pytest.mark.parametrize("captions", [0, 1])
+def test_a_dataset_whose_captions_are_mostly_missing_is_checked_all_the_same(run, pictures, tmp_path, captions):
+    (tmp_path / "src").mkdir()
+    for number, name in enumerate(("dogs", "fig", "mountains", "dandelion")):
+        shutil.copy(pictures / f"{name}.jpg", tmp_path / "src")
+        if number < captions:
+            (tmp_path / "src" / f"{name}.txt").write_text("one\ntwo\nthree")
+    crop_folder(tmp_path / "src", tmp_path / "out")
+    said = run(check, "out", exit_code=1).stdout
+    assert "no caption: " in said
+    assert "fig.jpg" in said
+    assert f"{4 - captions} findings, " in said
+    assert ("3 captions a picture" in said) == bool(captions)
+    assert json.loads(run(steps, "out", "--json").stdout)["max_train_steps"]
+
+
+def test_a_first_run_that_was_interrupted_is_no_riddle(run, make_dataset):
+    folder = make_dataset()
+    (folder / ".datakit" / "journal.jsonl").write_bytes((folder / "manifest.jsonl").read_bytes())
+    (folder / "manifest.jsonl").unlink()
+    with pytest.raises(UsageError, match="was not finished: run the command that writes it again"):
+        run(check, folder)
 
 
 def test_config_names_what_it_leaves_out_where_asked_and_overwrites_nothing(run, tmp_path):

@@ -46,6 +46,17 @@ def test_a_caption_edited_and_a_picture_gone_since_the_copies_were_made_are_name
     assert behind(copies) == []
 
 
+def test_pictures_that_are_trained_although_their_source_is_gone_are_named(copies):
+    out = copies.parent / "out"
+    (copies.parent / "src" / "dogs.jpg").unlink()
+    for folder in (out, copies):
+        (said,) = behind(folder)
+        assert "1 picture trained although gone from" in said
+        assert "dogs.jpg" in said
+    crop_folder(copies.parent / "src", out, CropOptions(upscale=3), execution=Execution(prune=True))
+    assert behind(out) == []
+
+
 def test_decisions_not_applied_are_named_there_and_for_the_copies(copies):
     out = copies.parent / "out"
     (out / "overrides.jsonl").write_text(json.dumps({"source": "dogs.jpg", "rejected": True}) + "\n")
