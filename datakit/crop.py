@@ -16,8 +16,8 @@ from datakit.errors import PlanError, UsageError
 from datakit.execute import processes, serial
 from datakit.formats import KEPT
 from datakit.last import remember_report
-from datakit.manifest import CropPlan, read_plan
-from datakit.origin import Origin, refuse_in_source, refuse_other_source
+from datakit.manifest import MANIFEST, CropPlan, read_plan
+from datakit.origin import Origin, refuse_in_source, refuse_other_origin
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage
 from datakit.store import Store
@@ -83,7 +83,7 @@ def crop_folder(
     found = find_source(folder, target)
     refuse_in_source(target, [folder])
     if not execution.overwrite:
-        refuse_other_source(target, folder)
+        refuse_other_origin(target, "crop", folder)
     report = Report("crop", str(folder), str(target))
     report.refused += [Problem(*refusal) for refusal in found.refused]
     stems = output_stems(found.samples)
@@ -97,7 +97,7 @@ def crop_folder(
     sharing = shared_captions([sample for sample in found.samples if sample.id in alike])
     if sharing:
         report.notes.append(f"{len(sharing)} pictures share a caption file with another and get the same caption: {few(sharing)}")
-    report.notes += _passed_over(found)
+    report.notes += _passed_over(found, folder)
     plans = None if plan is None else _read_plans(Path(plan), found, report)
     tasks = [
         _task(sample, stems[sample.id], options, None if plans is None else plans[sample.id])
@@ -158,13 +158,14 @@ def plan_folder(
     return sorted(plans, key=lambda each: each.source), report
 
 
-def _passed_over(found: Found) -> list[str]:
+def _passed_over(found: Found, folder: Path) -> list[str]:
     """Say what of the source is used for nothing: a caption whose name is mistyped, pictures of a camera's own format."""
     notes = []
     if found.strays:
         notes.append(f"{counted(len(found.strays), 'caption file')} without a picture of that name: {few(found.strays)}")
-    if found.others:
-        kinds = sorted(found.others.items(), key=lambda kind: (-kind[1], kind[0]))
+    ours = ".jsonl" if (folder / MANIFEST).is_file() else None
+    kinds = sorted((item for item in found.others.items() if item[0] != ours), key=lambda item: (-item[1], item[0]))
+    if kinds:
         named = [f"{number} {kind or 'without extension'}" for kind, number in kinds]
         notes.append(f"left alone, as no pictures that can be read: {few(named)}")
     return notes

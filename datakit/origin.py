@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import UsageError
-from datakit.manifest import NOT_JSON, write_atomically
+from datakit.fingerprints import hash_file
+from datakit.manifest import MANIFEST, NOT_JSON, read_manifest, write_atomically
 
 _ORIGIN = "origin.json"
+# So many pictures tell whether one folder is a copy of another.
+_COMPARED = 20
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a dataset came from.
-
-    Attributes
-    ----------
-    stage, source
-        Which command wrote it, from which folder (absolute).
-    background
-        The colour that it laid under transparent pixels.
-    dataset
-        Where the dataset itself lay (absolute): a copy of it may go on with a copy of its source.
-    """
+    """Which stage wrote a dataset, from which folder (absolute), and the colour it laid under transparent pixels."""
 
     stage: str
     source: str
     background: str = "white"
-    dataset: str = ""
 
 
 def read_origin(dataset: Path) -> Origin | None:
@@ -73,28 +67,40 @@ def refuse_in_source(path: Path, datasets: Iterable[Path]) -> None:
         raise UsageError(f"{path} would be written into {source}, a source, where nothing is ever changed: write elsewhere")
 
 
-def refuse_other_source(dataset: Path, source: Path) -> None:
+def refuse_other_origin(dataset: Path, stage: str, source: Path) -> None:
     """Make sure that a dataset is not mixed from two folders, whose pictures of one name would replace each other.
 
-    A source that was moved is no longer where it was, and so is a copy of both: they may go on.
+    A source that was moved no longer holds the pictures where they were, and a copy holds the same: both may go on.
 
     Raises
     ------
     UsageError
-        The dataset was made from another folder, which is still there.
+        The dataset was written by another stage, or from another folder, which is still there.
     """
     origin = read_origin(dataset)
-    if origin is None or origin.dataset != str(dataset.resolve()):
+    if origin is None or not (dataset / MANIFEST).is_file():
         return
-    if Path(origin.source).is_dir() and not Path(origin.source).samefile(source):
+    if origin.stage != stage:
+        raise UsageError(f"{dataset} was written by datakit {origin.stage}: name another folder for what datakit {stage} writes")
+    before = Path(origin.source)
+    if before == source.resolve() or not os.path.isdir(before):
+        return
+    there = list(islice((each for each in read_manifest(dataset) if os.path.exists(before / each.source)), _COMPARED))
+    if there and not any(_holds(source / record.source, record.source_sha256) for record in there):
         raise UsageError(
-            f"{dataset} was made from {origin.source}: name another folder for what is made from {source}, "
-            "or use --overwrite to make it from there"
+            f"{dataset} was made from {before}: name another folder for what is made from {source}, or use --overwrite "
+            "to make it from there, which also replaces what was edited by hand"
         )
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        return hash_file(path) == sha256
+    except OSError:
+        return False
 
 
 def remember_origin(dataset: Path, origin: Origin) -> None:
     """Note where a dataset comes from, for a later stage that goes back to it."""
-    placed = msgspec.structs.replace(origin, dataset=str(dataset.resolve()))
     with suppress(OSError):  # a full disk: the later stage does without
-        write_atomically(dataset / STATE_FOLDER / _ORIGIN, msgspec.json.encode(placed))
+        write_atomically(dataset / STATE_FOLDER / _ORIGIN, msgspec.json.encode(origin))

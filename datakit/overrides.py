@@ -148,14 +148,19 @@ def end_applying(dataset: Path) -> None:
     (dataset / STATE_FOLDER / _APPLYING).unlink(missing_ok=True)
 
 
+def is_new(override: Override, applied: Override | None) -> bool:
+    """Tell whether a decision is another than the one that crop last applied."""
+    return override.decision != (applied or Override(source=override.source)).decision
+
+
 def is_pending(override: Override, applied: Override | None, record: Record | None) -> bool:
     """Tell whether crop has still to act: ``record`` is the picture's in the manifest, None where it is not in the dataset."""
     if override.rejected:
         return record is not None
-    before = applied or Override(source=override.source)
     if record is None:
-        return override.decision != before.decision or override.box is not None
-    if (override.box, override.bucket, override.caption) != (before.box, before.bucket, before.caption):
+        return is_new(override, applied) or override.box is not None
+    # With a picture that is in the dataset it is of no account that it was rejected once.
+    if is_new(override, applied and msgspec.structs.replace(applied, rejected=False)):
         return True
     if override.caption is not None and not record.caption_edited:
         return True

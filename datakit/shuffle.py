@@ -21,7 +21,7 @@ from datakit.formats import KEPT, PICTURE_SUFFIXES
 from datakit.geometry import Box, Size
 from datakit.images import Picture, decode, encode, open_picture
 from datakit.manifest import MANIFEST, Record, read_manifest
-from datakit.origin import Origin, read_origin, refuse_in_source, refuse_other_source
+from datakit.origin import Origin, read_origin, refuse_in_source, refuse_other_origin
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.store import Store
@@ -64,7 +64,7 @@ def shuffle_folder(
     found = find_source(folder, target)
     refuse_in_source(target, [folder])
     if not execution.overwrite:
-        refuse_other_source(target, folder)
+        refuse_other_origin(target, "shuffle", folder)
     planned = _plan(found, options, report)
     records = {record.output: record for record in read_manifest(folder)} if (folder / MANIFEST).exists() else {}
     origin = read_origin(folder)

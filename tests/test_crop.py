@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from datakit import BUCKETS, CropOptions, Execution, Size, crop_folder, plan_crop, plan_folder, read_manifest
 from datakit.errors import DatasetBusyError, PlanError, TooSmallError, UsageError
+from datakit.shuffle import shuffle_folder
 from datakit.store import Store
 from tests.conftest import tree
 
@@ -160,16 +162,27 @@ def test_a_dataset_is_made_from_one_folder(source, tmp_path):
     before = tree(out)
     other.mkdir()
     shutil.copy(source / "fig.jpg", other / "dogs.jpg")
-    with pytest.raises(UsageError, match=f"was made from {source}: name another folder"):
-        crop_folder(other, out)
+    for dataset in (out, Path(shutil.copytree(out, tmp_path / "copy"))):
+        with pytest.raises(UsageError, match=f"was made from {source}: name another folder"):
+            crop_folder(other, dataset)
+    with pytest.raises(UsageError, match="was written by datakit crop: name another folder"):
+        shuffle_folder(out, tmp_path / "copy")
     assert tree(out) == before
-    source.rename(tmp_path / "moved")
-    assert crop_folder(tmp_path / "moved", out).done == 0, "a folder that was moved goes on"
-    copies = tmp_path / "copies"
-    shutil.copytree(tmp_path / "moved", copies / "moved")
-    shutil.copytree(out, copies / "out")
-    assert crop_folder(copies / "moved", copies / "out").done == 0, "a copy of both goes on"
     assert crop_folder(other, out, execution=Execution(overwrite=True)).done == 1
+
+
+def test_a_source_that_was_moved_or_copied_goes_on(source, tmp_path):
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    crop_folder(source, out)
+    copies = tmp_path / "copies"
+    shutil.copytree(source, copies / "src")
+    shutil.copytree(out, copies / "out")
+    assert crop_folder(copies / "src", copies / "out").done == 0
+    source.rename(moved)
+    source.mkdir()  # as the place of a disk that is not there
+    assert crop_folder(moved, out).done == 0
+    (tmp_path / "link").symlink_to(moved)
+    assert crop_folder(tmp_path / "link", out).done == 0
 
 
 def test_a_file_that_is_in_the_way_is_never_overwritten(source, tmp_path):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from datakit.manifest import MANIFEST, Record, read_manifest
-from datakit.origin import read_origin
-from datakit.overrides import is_pending, read_applied, read_overrides
+from datakit.origin import read_origin, source_folders
+from datakit.overrides import is_new, is_pending, read_applied, read_overrides
 from datakit.report import counted, few
 
 
@@ -25,30 +26,34 @@ def behind(dataset: Path, records: Sequence[Record]) -> list[str]:
     """
     said = _undecided(dataset, records)
     origin = read_origin(dataset)
-    source = Path(origin.source) if origin else None
-    if source is None or not source.is_dir():
+    if origin is None or not os.path.isdir(origin.source):
         return said
-    if not (source / MANIFEST).is_file():
-        return said + _without_source(dataset, source, records)
-    now = {record.output: record for record in read_manifest(source)}
+    source, again = Path(origin.source), f"`datakit {origin.stage}`"
+    if dataset.resolve() in (source, *source_folders(source)):
+        return said  # renamed over its own source
+    now: dict[str, Record] = {}
+    if os.path.isfile(source / MANIFEST):
+        now = {record.output: record for record in read_manifest(source)}
     made = {record.source: record for record in records}
-    gone = sorted(name for name in made if name not in now and not (source / name).exists())
+    gone = sorted(name for name in made if name not in now and _is_gone(source / name))
     changed = sorted(name for name, record in made.items() if name in now and _changed(source, now[name], record))
     if gone:
-        what = f"{counted(len(gone), 'picture')} no longer in {source} still with copies here"
-        said.append(f"{dataset}: {what}: {few(gone)}: `datakit shuffle --prune` deletes them")
+        what = f"{counted(len(gone), 'picture')} trained although gone from {source}"
+        said.append(f"{dataset}: {what}: {few(gone)}: {again} with --prune leaves them out")
     if changed:
         what = f"{counted(len(changed), 'picture or caption', 'pictures or captions')} changed in {source}"
-        said.append(f"{dataset}: {what} since the copies were made: {few(changed)}: run `datakit shuffle` again")
-    return said + behind(source, list(now.values()))
+        said.append(f"{dataset}: {what} since it was made: {few(changed)}: run {again} again")
+    return said + behind(source, list(now.values())) if now else said
 
 
-def _without_source(dataset: Path, source: Path, records: Iterable[Record]) -> list[str]:
-    gone = sorted({record.source for record in records if not (source / record.source).exists()})
-    if not gone:
-        return []
-    what = f"{counted(len(gone), 'picture')} trained although gone from {source}"
-    return [f"{dataset}: {what}: {few(gone)}: run the command that wrote it with --prune to leave them out"]
+def _is_gone(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # somebody else may look at it
+    return False
 
 
 def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
@@ -56,7 +61,11 @@ def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
     if not overrides:
         return []
     applied, made = read_applied(dataset), {record.source: record for record in records}
-    pending = sorted(name for name, each in overrides.items() if is_pending(each, applied.get(name), made.get(name)))
+    pending = sorted(
+        name
+        for name, each in overrides.items()
+        if is_pending(each, applied.get(name), made.get(name)) and (name in made or is_new(each, applied.get(name)))
+    )
     if not pending:
         return []
     what = f"{counted(len(pending), 'decision')} of the review not applied yet: {few(pending)}"

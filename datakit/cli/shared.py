@@ -92,6 +92,8 @@ def progress_bar(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
     """Show on stderr how far a run is, at what rate, and what is left; nothing where stderr is no terminal."""
     from tqdm import tqdm
 
+    if sys.stderr is None:
+        return items
     # A terminal that does not tell its size would show nothing.
     size = {"dynamic_ncols": True} if _size_is_known() else {"ncols": 80, "nrows": 24}
     return tqdm(items, total=total, desc=label, unit="picture", disable=None, leave=False, smoothing=0.05, **size)
@@ -99,7 +101,7 @@ def progress_bar(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
 
 def _size_is_known() -> bool:
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+        return min(os.get_terminal_size(sys.stderr.fileno())) > 0
     except (OSError, ValueError):
         return True  # no terminal, so no bar
 
@@ -152,7 +154,7 @@ def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool
         say(f"{counted(len(report.removed), 'output')} whose source is gone ({ending}):")
         _list(say, report.removed, verbose)
     for note in report.notes:
-        say(f"note: {note}")
+        say(f"note: {_line(note)}")
     _warnings(say, report, verbose)
 
 
@@ -176,10 +178,15 @@ def _warnings(say: Callable[[str], None], report: Report, verbose: bool) -> None
         )
 
 
+def _line(text: str) -> str:
+    """Return a text on one line, whatever a file name in it does to a terminal."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
 def _list(say: Callable[[str], None], lines: list[str], verbose: bool) -> None:
     shown = lines if verbose else lines[:_SHOWN]
     for line in shown:
-        say(f"  {line!r}"[3:-1] if "\n" in line else f"  {line}")
+        say(f"  {_line(line)}")
     if len(shown) < len(lines):
         say(f"  ... and {len(lines) - len(shown)} more (-v lists all)")
 

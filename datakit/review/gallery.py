@@ -22,7 +22,7 @@ from datakit.geometry import Box, Size
 from datakit.last import last_report
 from datakit.manifest import MANIFEST, Anchor, Face, Record, is_relative, read_manifest
 from datakit.origin import read_origin
-from datakit.overrides import OVERRIDES, Override, is_pending, read_applied, read_overrides
+from datakit.overrides import OVERRIDES, Override, is_new, is_pending, read_applied, read_overrides
 
 Side = Literal["source", "output"]
 
@@ -345,7 +345,7 @@ def _left_out(overrides: dict[str, Override], applied: dict[str, Override]) -> d
     for source, override in overrides.items():
         if override.rejected:
             reasons[source] = "rejected in review"
-        elif override.decision != applied.get(source, Override(source=source)).decision:
+        elif is_new(override, applied.get(source)):
             reasons[source] = "left out until the changes are applied"
     return reasons
 

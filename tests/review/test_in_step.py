@@ -229,7 +229,7 @@ def test_captions_are_what_the_disk_has_and_come_back_on_their_own(out: Path, so
     page.get_by_role("button", name="As datakit decided").click()
     saved(page)
     assert overrides(out)["fig.jpg"]["caption"] == "applied", "the window is taken back, not the caption"
-    page.get_by_role("button", name="As the source has it").click()
+    page.get_by_role("button", name="Take back").click()
     saved(page)
     apply(page)
     assert (out / "fig.txt").read_text() == (source / "fig.txt").read_text().strip()

@@ -226,6 +226,19 @@ def test_everything_can_be_done_with_the_keyboard(out: Path, serve: Serve, tab: 
     assert not overrides(out)["dogs.jpg"].get("accepted")
 
 
+def test_a_card_half_out_of_sight_opens_where_it_is_pressed(out: Path, serve: Serve, tab: Open) -> None:
+    page = tab(f"{serve(out)}#sort=name", width=620, height=1200)
+    expect(page.locator(".figure img").last).to_have_js_property("complete", value=True)
+    last = card(page, "mountains.jpg").bounding_box()
+    assert last is not None
+    page.set_viewport_size({"width": 620, "height": round(last["y"]) + 12})
+    page.mouse.move(last["x"] + 40, last["y"] + 4)
+    page.mouse.down()
+    page.wait_for_timeout(100)
+    page.mouse.up()
+    expect(page.get_by_role("heading", name="mountains.jpg")).to_be_visible()
+
+
 def test_what_cannot_be_mended_says_why(out: Path, source: Path, serve: Serve, tab: Open) -> None:
     page = tab(serve(out))
     apply_button = page.get_by_role("button", name="Apply", exact=True)

@@ -131,6 +131,7 @@ function showResult({ report, error }) {
 function summary(report) {
   const pictures = (number) => `${number} ${number === 1 ? "picture" : "pictures"}`;
   const lines = [`${pictures(report.done ?? 0)} written, ${report.skipped ?? 0} up to date.`];
+  if (report.rejected?.length) lines.push(`${pictures(report.rejected.length)} left out, as rejected.`);
   if (report.removed?.length) lines.push(`${pictures(report.removed.length)} taken out.`);
   return lines;
 }

@@ -30,7 +30,7 @@ export function showDetail(key, place, go) {
 }
 
 /** Whether somebody is typing, dragging or pressing here. */
-export const isBusy = () => Boolean(view.querySelector("textarea:focus, .dragging, :active"));
+export const isBusy = () => Boolean(view.querySelector("textarea:focus, input:focus, .dragging, :active"));
 
 /** Save what stands in the caption editor and take the sample away. */
 export function leaveDetail() {

@@ -34,11 +34,13 @@ function schedule() {
 /** Show other samples; the current one stays current where it is among them, else the one in its place does. */
 export function showSamples(next) {
   const key = list[current]?.key;
+  const focused = cells.get(key)?.node.contains(document.activeElement);
   list = next;
   places = new Map(list.map((sample, index) => [sample.key, index]));
   current = places.get(key) ?? Math.max(0, Math.min(current, list.length - 1));
   for (const cell of cells.values()) cell.stale = true;
   layOut();
+  if (focused && !places.has(key)) select(current);
 }
 
 /** Redraw one sample where it is on the screen. */
@@ -124,6 +126,13 @@ export function select(index, focus = true) {
 
 export const selectKey = (key, focus = true) => places.has(key) && select(places.get(key), focus);
 
+// Without scrolling: what is pressed must not move away under the pointer.
+function makeCurrent(key) {
+  if (!places.has(key) || places.get(key) === current) return;
+  current = places.get(key);
+  render();
+}
+
 function makeCell(sample) {
   const image = element("img", { alt: "", decoding: "async", draggable: "false" });
   const overlay = drawn("svg", { class: "overlay", preserveAspectRatio: "none", "aria-hidden": "true" });
@@ -139,7 +148,7 @@ function makeCell(sample) {
     {
       type: "button",
       class: "card",
-      onfocus: () => selectKey(sample.key, false),
+      onfocus: () => makeCurrent(sample.key),
       onclick: () => (selectKey(sample.key, false), open(sample.key)),
     },
     frameOf,

@@ -127,7 +127,7 @@ const isReviewed = (sample) => typeof sample.settled?.caption === "string";
 export function makeCaption({ key }, onEscape) {
   const text = element("textarea", { id: "caption", rows: 4, readonly: !dataset.editable, "aria-keyshortcuts": "e" });
   const hint = element("span", { class: "muted hint" });
-  const back = button({ class: "as-source", onclick: () => edit(key, { caption: null }, "caption") }, "As the source has it");
+  const back = button({ class: "take-back", onclick: () => edit(key, { caption: null }, "caption") }, "Take back");
   let known = null;
   const save = () => {
     const sample = sampleOf(key);
@@ -156,7 +156,8 @@ export function makeCaption({ key }, onEscape) {
       // What is being typed stays; when the editor is left it is saved on top of what others changed.
       if (known !== null && document.activeElement === text && text.value !== known) return;
       text.value = known = look.caption;
-      hint.textContent = !own && isReviewed(sample) ? "Apply brings back the source's" : "";
+      const returns = !own && isReviewed(sample) && sample.caption === sample.settled.caption;
+      hint.textContent = returns ? "Apply brings back the source's" : "";
     },
   };
 }
