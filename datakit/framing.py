@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # The figures below were chosen on about 2,900 annotated pictures; README.md, "How a window is chosen".
 # Smaller faces are passers-by or false alarms: share of the picture's short side, and of the widest face.
 MIN_FACE_SHARE, MIN_FACE_RATIO = 0.05, 0.5
-# YuNet scores most of what only looks like a face (a seed head, a knot in wood) below this.
+# Where the best score is lower, the user is asked to look: it may be no face (a seed head, a knot in wood).
 DOUBTFUL_SCORE = 0.75
 # A head reaches beyond the detected face: sides, up and down as shares of the face's width and height.
 HEAD_SIDES, HEAD_UP, HEAD_DOWN = 0.1, 0.2, 0.1

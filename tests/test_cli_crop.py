@@ -143,6 +143,18 @@ def test_a_terminal_that_tells_no_size_shows_progress_too(pictures, tmp_path):
     assert b"crop:" in shown
 
 
+def test_a_name_never_steers_the_terminal(datakit, pictures, tmp_path):
+    source = tmp_path / "src"
+    source.mkdir()
+    for name, picture in (("a\nb\x1b[31m\u3000.jpg", "fig.jpg"), ("c\rd.png", "camera.png")):
+        shutil.copy(pictures / picture, source / name)
+    (source / "e\nf.txt").touch()
+    shown = datakit("crop", "src", "out").stdout
+    assert not {"\x1b", "\r"} & set(shown)
+    for name in ("a\\nb\\x1b[31m\u3000.jpg", "c\\rd.png", "e\\nf.txt"):
+        assert sum(name in line for line in shown.splitlines()) == 1
+
+
 def test_few_warnings_are_shown_and_many_counted(datakit, pictures, tmp_path):
     few = datakit("crop", pictures, "few").stdout
     assert "dandelion.jpg: placed by what may be no face (score 0." in few

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ Command = Callable[..., Any]
 
 # Lines printed of a list, and of warnings, which are counted where there are more; -v prints all.
 _SHOWN, _FEW = 20, 3
+# Unicode categories of what moves a terminal's cursor, begins a line, or is no character.
+_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
 
 datasets_argument = click.argument("datasets", nargs=-1, metavar="[DATASET]...", type=click.Path(path_type=Path, file_okay=False))
 repeats_option = click.option(
@@ -170,7 +173,7 @@ def _warnings(say: Callable[[str], None], report: Report, verbose: bool) -> None
     if verbose or len(report.warnings) <= _FEW:
         say(f"{counted(len(report.warnings), 'warning')}:")
         for source, warning in report.warnings:
-            say(f"  {source}: {warning}")
+            say(f"  {_line(source)}: {warning}")
     else:
         pictures = len({source for source, _ in report.warnings})
         say(
@@ -179,8 +182,8 @@ def _warnings(say: Callable[[str], None], report: Report, verbose: bool) -> None
 
 
 def _line(text: str) -> str:
-    """Return a text on one line, whatever a file name in it does to a terminal."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    """Return a text on one line, whatever the file names in it would do to a terminal."""
+    return "".join(repr(sign)[1:-1] if unicodedata.category(sign) in _CONTROLS else sign for sign in text)
 
 
 def _list(say: Callable[[str], None], lines: list[str], verbose: bool) -> None:
