@@ -104,8 +104,8 @@ class Amendments:
                 undone = self._overwrite and (override.box is not None or override.caption is not None)
                 pending += undone or is_pending(override, self._applied.get(task.source), next(iter(records), None))
                 followed.append(task)
-        for source in sorted(self._overrides.keys() - {task.source for task in tasks}):
-            if self._apply and self._overrides[source].rejected and self._records[source]:
+        for source in self._gone(tasks) if self._apply else ():
+            if self._overrides[source].rejected and self._records[source]:
                 self._take_out(self._overrides[source], self._records[source])
         if pending:
             self._report.notes.append(
@@ -117,7 +117,8 @@ class Amendments:
         """Note which overrides the dataset follows now that the run is over, and say which are about older pictures."""
         if not self._overrides:
             return
-        records = {record.source: record for record in read_manifest(self._store.folder)}
+        read = read_manifest(self._store.folder)
+        records = {record.source: record for record in read if record.source in self._overrides}
         self._say_changed(records)
         if not self._apply:
             # A plain run leaves them out as well, and so follows them.
@@ -125,20 +126,22 @@ class Amendments:
             if any(self._applied.get(source) != override for source, override in kept_out.items()):
                 write_applied(self._store.folder, (self._applied | kept_out).values())
             return
-        there = records.keys() | {task.source for task in tasks}
+        gone = self._gone(tasks)
+        ended = set(gone) - records.keys()
         left = self._left | {problem.source for problem in (*self._report.failed, *self._report.refused)}
         done = {
             source: override
             for source, override in self._overrides.items()
-            if source not in left and not (source in there and is_pending(override, override, records.get(source)))
+            if source not in left and (source in ended or not is_pending(override, override, records.get(source)))
         }
         write_applied(self._store.folder, (self._applied | done).values())
         end_applying(self._store.folder)
-        gone = self._overrides.keys() - {task.source for task in tasks}
         if gone:
-            self._report.notes.append(
-                f"{counted(len(gone), 'decision')} of the review on pictures that are gone: {few(sorted(gone))}"
-            )
+            self._report.notes.append(f"{counted(len(gone), 'decision')} of the review on pictures that are gone: {few(gone)}")
+
+    def _gone(self, tasks: list[Task]) -> list[str]:
+        """Return the sources that somebody decided about and that no task is about, in order."""
+        return sorted(self._overrides.keys() - {task.source for task in tasks}) if self._overrides else []
 
     def _say_changed(self, records: dict[str, Record]) -> None:
         """Name the pictures that were looked at in the review, and are others now."""

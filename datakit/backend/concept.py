@@ -95,10 +95,7 @@ def read_concept(folder: Path, name: str | None = None, repeats: int | None = No
     PlanError
         A line of its manifest cannot be used.
     """
-    if not (folder / MANIFEST).is_file():
-        if is_interrupted(folder):
-            raise UsageError(f"{folder} was not finished: run the command that writes it again, it goes on from there")
-        raise UsageError(f"{folder} has no {MANIFEST}: give a folder that `datakit crop` or `datakit shuffle` wrote")
+    check_written(folder)
     records = tuple(read_manifest(folder))
     if not records:
         raise UsageError(f"{folder / MANIFEST} is empty: run the stage that wrote {folder} again")
@@ -107,6 +104,20 @@ def read_concept(folder: Path, name: str | None = None, repeats: int | None = No
     absolute = Path(os.path.abspath(folder))
     origin = read_origin(folder)
     return Concept(absolute, _slug(name or absolute.name), records, passes, notes, origin.stage if origin else "")
+
+
+def check_written(folder: Path) -> None:
+    """Make sure that a folder is a dataset of datakit, and one whose first run came to its end.
+
+    Raises
+    ------
+    UsageError
+        It is none.
+    """
+    if not (folder / MANIFEST).is_file():
+        if is_interrupted(folder):
+            raise UsageError(f"{folder} was not finished: run the command that writes it again, it goes on from there")
+        raise UsageError(f"{folder} has no {MANIFEST}: give a folder that `datakit crop` or `datakit shuffle` wrote")
 
 
 def read_concepts(folders: Sequence[Path], names: Sequence[str] = (), repeats: Sequence[int] = ()) -> list[Concept]:

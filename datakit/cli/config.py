@@ -119,11 +119,12 @@ def write(
     if yaml_file is not None:
         files.append((yaml_file, accelerate_yaml(batching, "deepspeed2" if deepspeed else "plain")))
     write_files(files, overwrite, folders, quiet=output == "-")
+    trained = PRESETS[preset].family
     for family in families_of(Path(backend_config)):
-        if family != PRESETS[preset].family:
+        if family != trained:
             click.echo(
-                f"{backend_config} keeps the latents of {family} apart, and {preset} trains {PRESETS[preset].family}: "
-                f"write it again with `datakit backend --model-family {PRESETS[preset].family}`",
+                f"{backend_config} keeps the latents of {family} apart, and {preset} trains {trained}: "
+                f"write it again with `datakit backend --model-family {trained}`",
                 err=True,
             )
     if verbose:

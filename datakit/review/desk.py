@@ -139,14 +139,13 @@ class Desk:
             raise SampleError("only a dataset that crop wrote, whose source is still there, can be mended")
         with self._lock:
             self._look()
-            files = self.gallery.files(key)
+            files, overrides = self.gallery.files(key), self._overrides
         if files is None:
             raise SampleError("it is no longer in the dataset: nothing can be decided about it")
         wanted = Override(source=files.id)
         warnings: tuple[str, ...] = ()
         if change.override:
-            before = read_overrides(self.gallery.folder).get(files.id, wanted)
-            wanted, warnings = self._wanted(files, change.override, before)
+            wanted, warnings = self._wanted(files, change.override, overrides.get(files.id, wanted))
         override = change_override(
             self.gallery.folder, files.id, change.revision, lambda before: _onto(before, wanted, change.caption)
         )

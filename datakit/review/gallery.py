@@ -12,11 +12,11 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from datakit.backend.concept import Concept, read_concept
+from datakit.backend.concept import Concept, check_written, read_concept
 from datakit.backend.training import Batching, bucket_loads
 from datakit.buckets import BUCKETS, ENLARGED
 from datakit.captions import read_caption
-from datakit.errors import CaptionError, UsageError
+from datakit.errors import CaptionError
 from datakit.framing import DOUBTFUL_SCORE
 from datakit.geometry import Box, Size
 from datakit.last import last_report
@@ -26,8 +26,8 @@ from datakit.overrides import OVERRIDES, Override, is_new, is_pending, read_appl
 
 Side = Literal["source", "output"]
 
-# Below this share of the saliency inside the window, this face score, or, with neither, this share of the picture kept,
-# the decision is a guess.
+# Below this share of the saliency inside the window, or, where nothing was found, this share of the picture kept, the
+# decision is a guess.
 _SALIENCY_LOW, _AREA_LOW = 0.7, 0.9
 
 
@@ -173,8 +173,7 @@ class Gallery:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / MANIFEST).is_file():
-            raise UsageError(f"{folder} has no {MANIFEST}: give a folder that `datakit crop` or `datakit shuffle` wrote")
+        check_written(folder)
         self.folder = folder
         self.stage, self.background = "other", "white"
         self.source: Path | None = None

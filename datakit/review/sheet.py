@@ -113,7 +113,7 @@ def _drawn(gallery: Gallery, thumbnails: Thumbnails, entries: list[_Shown], colu
         room = _width(entry.bucket)
         _write(sheet, _ending(entry.name, _CELL - room - 10), left, below, _INK)
         _write(sheet, entry.bucket, left + _CELL - room, below, _MUTED)
-        for number, line in enumerate(_lines(_one_line(entry.caption), _CELL, _CAPTION_LINES)):
+        for number, line in enumerate(_lines((entry.caption or "no caption").replace("\n", " | "), _CELL, _CAPTION_LINES)):
             _write(sheet, line, left, below + (number + 1) * _LINE, _MUTED)
     return Image.fromarray(sheet)
 
@@ -143,11 +143,6 @@ def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: _Shown) -> Image.I
         return thumbnails.image(found.output, _CELL)
     except (SampleError, OSError):
         return None
-
-
-def _one_line(caption: str | None) -> str:
-    """Return all captions of a picture, one after the other."""
-    return " | ".join(caption.split("\n")) if caption else "no caption"
 
 
 def _lines(text: str, room: int, most: int) -> Iterator[str]:

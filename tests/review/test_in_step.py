@@ -33,6 +33,13 @@ def run_crop_and_reload(source: Path, out: Path, page: Page) -> None:
     page.wait_for_timeout(100)
 
 
+def until_held(page: Page, held: list[tuple[Route, APIResponse]]) -> None:
+    """Wait until a request was caught, while the page goes on."""
+    for _ in range(300):
+        if not held:
+            page.wait_for_timeout(50)
+
+
 def write_caption(page: Page, text: str) -> None:
     page.get_by_label("Caption", exact=True).fill(text)
     page.get_by_label("Caption", exact=True).press("Control+Enter")
@@ -50,9 +57,7 @@ def test_two_tabs_agree_and_neither_loses_an_edit(out: Path, serve: Serve, tab: 
     for page in (fresh, stale):
         open_sample(page, "fig.jpg")
     page.wait_for_timeout(100)
-    fresh.get_by_label("Caption", exact=True).fill("theirs")
-    fresh.get_by_label("Caption", exact=True).press("Control+Enter")
-    saved(fresh)
+    write_caption(fresh, "theirs")
     expect(card(follower, "fig.jpg")).to_contain_text("theirs")
     stale.get_by_label("Caption", exact=True).fill("mine")
     stale.get_by_label("Caption", exact=True).blur()
@@ -72,9 +77,7 @@ def test_an_edit_made_while_the_dataset_is_loaded_anew_stays(out: Path, source: 
     held: list[tuple[Route, APIResponse]] = []
     page.route("**/api/dataset", lambda route: held.append((route, route.fetch())))
     run_crop(source, out)
-    for _ in range(300):
-        if not held:
-            page.wait_for_timeout(50)
+    until_held(page, held)
     page.locator('[data-bucket="1024x1024"]').click()
     saved(page)
     page.locator(".bucket-choices").evaluate("node => node.classList.add('before')")
@@ -153,9 +156,7 @@ def test_an_answer_that_is_lost_or_late_is_made_good(out: Path, serve: Serve, ta
     held: list[tuple[Route, APIResponse]] = []
     page.route("**/api/override/*", lambda route: held.append((route, route.fetch())), times=1)
     page.keyboard.press("+")
-    for _ in range(300):
-        if not held:
-            page.wait_for_timeout(50)
+    until_held(page, held)
     expect(card(other, "fig.jpg")).to_contain_text("changed")
     card(other, "fig.jpg").focus()
     eventually(lambda: overrides(out)["fig.jpg"]["revision"] == 3)
