@@ -30,9 +30,11 @@ from datakit.overrides import (
 from datakit.report import Report, counted, few
 from datakit.stage import Task, write_temporary
 from datakit.store import Store
+from datakit.warned import Warned
 
 # What crop says of a picture without a caption; no longer true where the review gave it one.
-CAPTION_EMPTY, CAPTION_MISSING = "the caption is empty", "no caption (.txt or .caption) beside it"
+CAPTION_EMPTY = Warned("caption-empty", "the caption is empty")
+CAPTION_MISSING = Warned("caption-missing", "no caption (.txt or .caption) beside it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +269,6 @@ class Amendments:
             return None
 
 
-def without_caption_warnings(warnings: tuple[str, ...]) -> tuple[str, ...]:
+def without_caption_warnings(warnings: tuple[Warned, ...]) -> tuple[Warned, ...]:
     """Leave out that there is no caption."""
-    return tuple(warning for warning in warnings if warning not in (CAPTION_EMPTY, CAPTION_MISSING))
+    return tuple(warning for warning in warnings if warning.kind not in (CAPTION_EMPTY.kind, CAPTION_MISSING.kind))

@@ -62,6 +62,16 @@ def enlargement(window: Size, bucket: Size) -> float:
     return max(bucket.width / window.width, bucket.height / window.height)
 
 
+# Decimals of a scale in plans and records, and by how much that may have moved it.
+_SCALE_DECIMALS = 4
+SCALE_ROUNDING = 0.5 * 10**-_SCALE_DECIMALS
+
+
+def rounded_scale(scale: float) -> float:
+    """Round a scale as plans and records hold it."""
+    return round(scale, _SCALE_DECIMALS)
+
+
 def choose_bucket(size: Size, buckets: Sequence[Size] = BUCKETS, upscale: float = math.inf) -> Size:
     """Return the bucket that keeps most of a picture.
 

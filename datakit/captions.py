@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datakit.errors import CaptionError
+from datakit.warned import Warned
 
 _SIDES = re.compile(r"(?<![^\W_])(left|right)(?=(?:most|wards?)?(?![^\W_]))", re.IGNORECASE)
 _OTHER_SIDE = {"left": "right", "right": "left"}
@@ -34,12 +35,12 @@ class Caption:
     sha256
         Of the file as it was read, hexadecimal; None where there is no file.
     warnings
-        What the user should know, one sentence each.
+        What the user should know.
     """
 
     lines: tuple[str, ...]
     sha256: str | None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
     @property
     def text(self) -> str:
@@ -77,7 +78,7 @@ def decode_caption(data: bytes, name: str) -> Caption:
     notes = []
     encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
     if encoding is not None:
-        notes.append(f"caption {name} had a byte order mark")
+        notes.append(Warned("caption-marked", f"caption {name} had a byte order mark"))
     try:
         text = data.decode(encoding or "utf-8")
     except UnicodeDecodeError:
@@ -87,7 +88,7 @@ def decode_caption(data: bytes, name: str) -> Caption:
             text = ""
         if not text or encoding is not None or "\x00" in text:
             raise CaptionError(f"caption {name} is not text in UTF-8, UTF-16 or Windows-1252: save it as UTF-8") from None
-        notes.append(f"caption {name} is not UTF-8: read as Windows-1252")
+        notes.append(Warned("caption-encoded", f"caption {name} is not UTF-8: read as Windows-1252"))
     if "\x00" in text:
         raise CaptionError(f"caption {name} holds zero bytes and is no text: save it as UTF-8")
     # Only line feeds and carriage returns end a caption; str.splitlines would also split at form feeds and U+2028.

@@ -8,6 +8,7 @@ from functools import lru_cache
 from PIL import Image, ImageCms, ImageColor
 
 from datakit.errors import UsageError
+from datakit.warned import Warned
 
 # Marks pixels that are sRGB already; Pillow itself notes a PNG's chunk as "srgb".
 CONVERTED = "datakit:converted"
@@ -59,22 +60,22 @@ def _transform(icc: bytes | None, mode: str) -> ImageCms.ImageCmsTransform:
     )
 
 
-def is_for_other_pixels(icc: bytes, mode: str, notes: list[str]) -> bool:
+def is_for_other_pixels(icc: bytes, mode: str, notes: list[Warned]) -> bool:
     """Tell whether a profile cannot belong to pixels of this mode; a grey picture may carry a profile for RGB."""
     wanted = _profile_mode(icc)
     grey = mode in ("1", "L", "LA") or mode.startswith("I")
     if (wanted == "CMYK") == (mode == "CMYK") and (wanted != "L" or grey):
         return False
-    notes.append("its colour profile is for other pixels than it has: taken as sRGB")
+    notes.append(Warned("profile", "its colour profile is for other pixels than it has: taken as sRGB"))
     return True
 
 
-def is_srgb(icc: bytes, notes: list[str]) -> bool:
+def is_srgb(icc: bytes, notes: list[Warned]) -> bool:
     """Tell whether a profile changes nothing; an unusable one counts as sRGB and is noted."""
     try:
         return _moves_nothing(icc)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("its colour profile is broken: taken as sRGB")
+        notes.append(Warned("profile", "its colour profile is broken: taken as sRGB"))
         return True
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from datakit.amend import Amendments, Decision
+from datakit.amend import CAPTION_EMPTY, CAPTION_MISSING, Amendments, Decision
 from datakit.crop_options import CropOptions
 from datakit.dataset import Found, Sample, find_source, output_stems, shared_captions, shared_stems
 from datakit.detect import check_available
@@ -16,7 +16,7 @@ from datakit.errors import PlanError, UsageError
 from datakit.execute import processes, serial
 from datakit.formats import KEPT
 from datakit.last import remember_report
-from datakit.manifest import MANIFEST, CropPlan, read_plan
+from datakit.manifest import MANIFEST, CropPlan, Record, read_plan
 from datakit.origin import Origin, refuse_in_source, refuse_other_origin
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage
@@ -118,7 +118,9 @@ def crop_folder(
             execution=execution,
             report=report,
             unseen=[path for path, _ in found.refused],
+            allowed=partial(_allowed, options),
         )
+        report.notes += _without_captions(report, len(found.samples))
         if not report.withheld:
             amendments.finish(tasks)
             remember_report(target, report, asdict(options))
@@ -189,6 +191,22 @@ def _task(sample: Sample, stem: str, options: CropOptions, numbered: tuple[int, 
         key=options.key(None if numbered is None else numbered[1]),
         detail=numbered and Decision(f"plan line {numbered[0]}", numbered[1]),
     )
+
+
+def _allowed(options: CropOptions, task: Task, record: Record) -> bool:
+    """Tell whether a record stands under the options of this run; what a person drew has no limit of enlargement."""
+    by_hand = record.anchor == "manual" or (task.detail is not None and task.detail.plan is not None)
+    return options.allow(record, decided=not by_hand)
+
+
+def _without_captions(report: Report, samples: int) -> list[str]:
+    """Say so where most pictures have no caption: every trainer wants one, and later stages ask for it."""
+    sources = {source for source, warning in report.warnings if warning.kind in (CAPTION_MISSING.kind, CAPTION_EMPTY.kind)}
+    if 2 * len(sources) <= samples:
+        return []
+    return [
+        f"{len(sources)} of {counted(samples, 'picture')} have no caption: shuffle and backend want one for each, as a .txt of its name"
+    ]
 
 
 def _honouring_hand(store: Store, task: Task, report: Report) -> Task:

@@ -9,13 +9,13 @@ from typing import Literal
 
 import msgspec
 
-from datakit.buckets import BUCKETS, in_order
+from datakit.buckets import BUCKETS, choose_bucket, enlargement, in_order, largest_window
 from datakit.colour import parse_colour
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError
 from datakit.formats import DEFAULT_MAX_PIXELS, FORMATS
 from datakit.geometry import Size
-from datakit.manifest import FRAMINGS, CropPlan, Framing
+from datakit.manifest import FRAMINGS, CropPlan, Framing, Record
 
 # Part of every options key: raise it when the same options give other bytes than before.
 _RULES = 2
@@ -83,13 +83,26 @@ class CropOptions:
     def key(self, plan: CropPlan | None = None) -> str:
         """Return a short hash of everything that decides the bytes of a sample, an edited plan included."""
         decisive = asdict(self)
+        for limit in ("captions", "max_pixels", "upscale"):
+            del decisive[limit]  # decide whether a picture is used, not what is made of it; see `allow`
         # Options that say the same have one key, however they were written.
-        decisive |= {
-            "buckets": in_order(self.buckets),
-            "upscale": float(self.upscale),
-            "background": parse_colour(self.background),
-        }
+        decisive |= {"buckets": in_order(self.buckets), "background": parse_colour(self.background)}
+        if self.framing != "full":
+            decisive["upscale"] = float(self.upscale)  # how far a window may zoom in
         if plan is not None:
             decisive = {"plan": [plan.box, plan.bucket], **{name: decisive[name] for name in ("quality", "background")}}
         text = msgspec.json.encode({"rules": _RULES, **decisive}, order="sorted")
         return hashlib.sha256(text).hexdigest()[:12]
+
+    def allow(self, record: Record, *, decided: bool = True) -> bool:
+        """Tell whether a picture that was made with the same key would be made again, and to the same size.
+
+        ``decided`` is False where a person chose size and window, which no limit of enlargement then changes.
+        """
+        size = record.source_size
+        if (self.captions == "required" and record.caption is None) or (size and size.area > self.max_pixels):
+            return False
+        if not decided or size is None:
+            return True
+        chosen = choose_bucket(size, self.buckets, self.upscale)
+        return chosen == record.bucket and enlargement(largest_window(size, chosen), chosen) <= self.upscale

@@ -12,7 +12,7 @@ import msgspec
 
 from datakit import __version__
 from datakit.amend import CAPTION_EMPTY, CAPTION_MISSING, Decision
-from datakit.buckets import choose_bucket, enlargement, largest_window
+from datakit.buckets import SCALE_ROUNDING, choose_bucket, enlargement, largest_window, rounded_scale
 from datakit.captions import Caption, decode_caption, read_caption
 from datakit.crop_options import CropOptions
 from datakit.dataset import Sample
@@ -24,6 +24,7 @@ from datakit.geometry import Box, Size
 from datakit.images import Picture, Pixels, dct_scale, decode, encode, open_picture, preview, render
 from datakit.manifest import CropPlan, Face, Record
 from datakit.stage import Made, NotMade, Task, write_temporary
+from datakit.warned import Warned
 
 if TYPE_CHECKING:
     from datakit.detect import Saliency
@@ -69,8 +70,8 @@ def plan_picture(picture: Picture, source: str, options: CropOptions) -> tuple[C
     return msgspec.structs.replace(plan, warnings=(*plan.warnings, *_enlarged(plan.scale or 1))), pixels
 
 
-def _enlarged(scale: float) -> tuple[str, ...]:
-    return (f"enlarged {round(scale, 4)} times",) if scale > 1 else ()
+def _enlarged(scale: float) -> tuple[Warned, ...]:
+    return (Warned("enlarged", f"enlarged {rounded_scale(scale)} times"),) if scale > 1 else ()
 
 
 def _salient(size: Size, bucket: Size, name: str) -> Saliency | None:
@@ -120,7 +121,7 @@ def _caption(task: Task, options: CropOptions) -> Caption:
     if not caption.lines:
         missing = CAPTION_EMPTY if task.caption else CAPTION_MISSING
         if options.captions == "required":
-            raise CaptionError(f"{missing}: write one, or use --captions optional")
+            raise CaptionError(f"{missing.sentence}: write one, or use --captions optional")
         return Caption((), caption.sha256, (*caption.warnings, missing))
     return caption
 
@@ -151,8 +152,8 @@ def check_window(picture: Picture, where: str, plan: CropPlan, options: CropOpti
         raise SampleError(
             f"{where}: box of {window} would be stretched to {plan.bucket}: make it {Size(exact.width, window.height)}"
         )
-    # A plan carries the enlargement that was allowed when it was made.
-    _check_enlargement(window, window, plan.bucket, max(options.upscale, plan.scale or 1))
+    # A plan carries the enlargement that was allowed when it was made, rounded.
+    _check_enlargement(window, window, plan.bucket, max(options.upscale, (plan.scale or 1) + SCALE_ROUNDING))
     faces = kept_faces(plan.faces, plan.box)
     by_hand = plan.anchor == "manual"
     return msgspec.structs.replace(
@@ -163,7 +164,7 @@ def check_window(picture: Picture, where: str, plan: CropPlan, options: CropOpti
         warnings=(*cut_warnings(faces), *_enlarged(enlargement(window, plan.bucket))),
         source_size=picture.size,
         area_kept=round(window.area / picture.size.area, 4),
-        scale=round(enlargement(window, plan.bucket), 4),
+        scale=rounded_scale(enlargement(window, plan.bucket)),
     )
 
 

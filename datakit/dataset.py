@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datakit.errors import UsageError
+from datakit.errors import NoPicturesError, UsageError
 
 # What is looked at as a picture. HEIC and JPEG XL need a plug-in and are refused by name without it.
 PICTURE_EXTENSIONS = frozenset(
@@ -76,8 +76,10 @@ def find_source(folder: Path, output: Path | None) -> Found:
 
     Raises
     ------
+    NoPicturesError
+        The folder holds no pictures.
     UsageError
-        The folder holds no pictures, or the output is a file, the folder itself or inside it.
+        The output is a file, the folder itself or inside it.
     """
     if output is not None and output.exists() and folder.exists() and output.resolve() == folder.resolve():
         raise UsageError(
@@ -93,7 +95,7 @@ def find_source(folder: Path, output: Path | None) -> Found:
         raise UsageError(f"the source folder {folder} lies inside {output}: name another folder to write to")
     found = find_samples(folder)
     if not found.samples and not found.refused:
-        raise UsageError(
+        raise NoPicturesError(
             f"{folder} holds no pictures: looked for .jpg .png .webp .bmp .tif .avif .gif and more, in all folders that are not hidden"
         )
     return found

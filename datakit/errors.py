@@ -2,6 +2,7 @@
 
 DatakitError
     UsageError (ValueError)         an option or a folder cannot be used: nothing was started
+        NoPicturesError             the folder holds no pictures
     DatasetBusyError (RuntimeError) another run holds the dataset's lock
     MissingLibraryError (ImportError) a system library that OpenCV or MediaPipe needs is not installed
     WeightsError (RuntimeError)     a detector's weights are missing or altered
@@ -22,6 +23,10 @@ class DatakitError(Exception):
 
 class UsageError(DatakitError, ValueError):
     """An option or a folder cannot be used; nothing was started."""
+
+
+class NoPicturesError(UsageError):
+    """A folder holds no pictures."""
 
 
 class DatasetBusyError(DatakitError, RuntimeError):

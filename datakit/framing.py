@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datakit.buckets import enlargement, largest_window
+from datakit.buckets import enlargement, largest_window, rounded_scale
 from datakit.geometry import Area, Box, Size, share_inside
 from datakit.manifest import Anchor, CropPlan, Face, Framing
+from datakit.warned import Warned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,19 +81,21 @@ def frame(
     """
     subjects = significant(faces, size)
     mass = _mass(size, subjects, saliency)
-    window, warnings = largest_window(size, bucket), []
+    window = largest_window(size, bucket)
+    warnings: list[Warned] = []
     zoomed = None
     if framing != "full":
         if subjects:
             zoomed = _zoomed(size, bucket, subjects, ZOOM[framing], upscale)
         else:
-            warnings.append(f"no face found for {framing} framing: the largest window was used")
+            warnings.append(Warned("face-missing", f"no face found for {framing} framing: the largest window was used"))
     box = zoomed or _slid(size, window, subjects, mass)
     kept = kept_faces(subjects, box)
     warnings += cut_warnings(kept)
     best = max((face.score for face in kept), default=1.0)
     if best < DOUBTFUL_SCORE and box.size != size:
-        warnings.append(f"placed by what may be no face (score {best:.2f}): look at it, or use --detector none")
+        sentence = f"placed by what may be no face (score {best:.2f}): look at it, or use --detector none"
+        warnings.append(Warned("face-doubtful", sentence))
     anchor, why = _reason(size, box, kept, saliency is not None)
     return CropPlan(
         source=source,
@@ -104,7 +107,7 @@ def frame(
         faces=kept,
         saliency_kept=None if saliency is None else round(_mass_inside(mass, size, box), 4),
         area_kept=round(box.size.area / size.area, 4),
-        scale=round(enlargement(box.size, bucket), 4),
+        scale=rounded_scale(enlargement(box.size, bucket)),
         warnings=tuple(warnings),
     )
 
@@ -114,9 +117,9 @@ def kept_faces(faces: Sequence[Face], box: Box) -> tuple[Face, ...]:
     return tuple(Face(face.box, round(face.score, 4), round(share_inside(face.box, box), 4)) for face in faces)
 
 
-def cut_warnings(faces: Sequence[Face]) -> list[str]:
-    """Return a sentence for each face that is not kept whole."""
-    return [f"a face does not fit: {face.kept:.0%} of it is kept" for face in faces if face.kept < 1]
+def cut_warnings(faces: Sequence[Face]) -> list[Warned]:
+    """Return a warning for each face that is not kept whole."""
+    return [Warned("face-cut", f"a face does not fit: {face.kept:.0%} of it is kept") for face in faces if face.kept < 1]
 
 
 def slack(size: Size, bucket: Size) -> int:

@@ -25,6 +25,7 @@ from datakit.colour import CONVERTED, is_for_other_pixels, is_srgb, parse_colour
 from datakit.errors import PictureError, TooLargeError
 from datakit.formats import DEFAULT_MAX_PIXELS, Format
 from datakit.geometry import Box, Size
+from datakit.warned import Warned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +81,7 @@ class Picture:
         True where the file holds 8-bit upright RGB pixels and nothing that a trainer's loader could
         interpret; its bytes can be copied when the crop is the whole picture.
     warnings
-        What the user should know, one sentence each.
+        What the user should know.
     """
 
     name: str
@@ -95,7 +96,7 @@ class Picture:
     alpha: bool
     deep: bool
     final: bool
-    warnings: tuple[str, ...]
+    warnings: tuple[Warned, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +129,11 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     formats = _formats_for(path)
     with _reported(path.suffix):
         image = _open(data, formats, max_pixels)
-        notes: list[str] = []
+        notes: list[Warned] = []
         sixteen = ";16" in str(getattr(image, "tile", ""))  # 16 bits a channel, which Pillow reads into 8; a BMP's a pixel
         orientation = _orientation(image, data, notes)
         if getattr(image, "is_animated", False) and image.format != "MPO":
-            notes.append("several frames or pages: only the first is used")
+            notes.append(Warned("frames", "several frames or pages: only the first is used"))
         icc = image.info.get("icc_profile") or None
         if icc is not None and (is_for_other_pixels(icc, image.mode, notes) or is_srgb(icc, notes)):
             icc = None
@@ -276,13 +277,13 @@ def _reported(suffix: str) -> Iterator[None]:
         raise PictureError(f"is damaged or not readable: {error}") from error
 
 
-def _orientation(image: Image.Image, data: bytes, notes: list[str]) -> int:
+def _orientation(image: Image.Image, data: bytes, notes: list[Warned]) -> int:
     if image.format == "PNG" and not any(mark in data for mark in _PNG_EXIF):
         return 1  # Pillow would decode the whole picture to look behind its pixels
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:
-        notes.append("its EXIF block is broken: taken as upright")
+        notes.append(Warned("exif", "its EXIF block is broken: taken as upright"))
         return 1
     if image.format == "TIFF":
         return 1  # Pillow itself turns TIFF pictures upright while it loads them (PIL/TiffImagePlugin.py)

@@ -18,7 +18,7 @@ from datakit.dataset import STATE_FOLDER
 from datakit.errors import DatasetBusyError, UsageError
 from datakit.manifest import NOT_JSON, write_atomically
 from datakit.origin import source_around
-from datakit.report import Problem, Report
+from datakit.report import Problem, Report, counted
 
 _REPORT = "report.json"
 # Seconds that a run waits for another one that writes a few small files.
@@ -51,6 +51,18 @@ def last_report(dataset: Path) -> LastReport | None:
         return msgspec.json.decode((dataset / STATE_FOLDER / _REPORT).read_bytes(), type=LastReport)
     except (OSError, *NOT_JSON):
         return None
+
+
+def why_empty(dataset: Path) -> str:
+    """Say why a dataset holds no pictures, where the last run of crop left all of them out; else nothing."""
+    report = last_report(dataset)
+    problems = (*report.refused, *report.failed) if report else ()
+    if not problems:
+        return ""
+    return (
+        f"{dataset} holds no pictures: the last crop used none of {counted(len(problems), 'picture')}. "
+        f"{problems[0].source}: {problems[0].reason}"
+    )
 
 
 def remember(folder: Path, stage: str, dataset: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +20,7 @@ from datakit.buckets import BUCKETS
 from datakit.errors import PlanError
 from datakit.formats import PICTURE_SUFFIXES
 from datakit.geometry import Area, Box, Size
+from datakit.warned import Warned
 
 MANIFEST = "manifest.jsonl"
 METADATA = "metadata.jsonl"
@@ -67,7 +68,7 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     scale
         Pixels of the output per pixel of the window; above 1 the picture is enlarged.
     warnings
-        What the user should know, one sentence each.
+        What the user should know.
     """
 
     source: str
@@ -80,7 +81,7 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     saliency_kept: float | None = None
     area_kept: float | None = None
     scale: float | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,7 +112,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     augmentation
         Pixel changes by name with their drawn parameters.
     warnings
-        What the user should know, one sentence each.
+        What the user should know.
     """
 
     output: str
@@ -136,7 +137,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     captions: Annotated[int, msgspec.Meta(ge=0)] = 1
     caption_edited: bool = False
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
 
 class _Metadata(msgspec.Struct):
@@ -284,20 +285,14 @@ def is_relative(name: str) -> bool:
 def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file beside its place and move it there, so that no reader ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".datakit-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    temporary = path.parent / f".datakit-{secrets.token_hex(8)}"
+    # "x": never through a link that somebody put there. The system's own mask decides who may read it.
+    with temporary.open("xb") as file:
+        try:
             for part in [content] if isinstance(content, bytes) else content:
                 file.write(part)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    # The only way to read it is to set it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+            file.flush()
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datakit.geometry import Size
+from datakit.warned import KINDS, Warned
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,13 @@ class Report:
         Samples that the options or the rules exclude.
     failed
         Samples that are damaged, or that could not be written.
-    removed
-        Outputs whose source is gone; ``pruned`` tells whether they were deleted.
+    removed, stale
+        Outputs whose source is gone, and those of earlier options whose source is refused now; ``pruned`` tells
+        whether they were deleted.
     notes
         Things done differently from what the user may expect: renamed outputs, edits left alone.
     warnings
-        (sample, sentence) of samples that were used all the same.
+        (sample, warning) of samples that were used all the same.
     buckets
         Files of the dataset per size, those that were up to date included.
     faces_cut
@@ -59,14 +61,27 @@ class Report:
     refused: list[Problem] = field(default_factory=list)
     failed: list[Problem] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
     pruned: bool = False
     notes: list[str] = field(default_factory=list)
-    warnings: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[str, Warned]] = field(default_factory=list)
     buckets: Counter[Size] = field(default_factory=Counter)
     faces_cut: list[tuple[str, float]] = field(default_factory=list)
     table: dict[str, int | float | str] = field(default_factory=dict)
     rejected: list[str] = field(default_factory=list)
     withheld: bool = False
+
+    @property
+    def upscale_needed(self) -> float | None:
+        """The enlargement that would take every picture refused as too small; None where none was."""
+        return max((problem.factor for problem in self.refused if problem.factor), default=None)
+
+    def warned_of(self) -> str:
+        """Return how many warnings there are of each kind, most first: ``3 enlarged, 1 without a caption``."""
+        number = Counter(warning.kind for _, warning in self.warnings)
+        return ", ".join(
+            f"{count} {KINDS.get(kind, kind)}" for kind, count in sorted(number.items(), key=lambda item: (-item[1], item[0]))
+        )
 
     @property
     def exit_code(self) -> int:
@@ -93,9 +108,12 @@ class Report:
             "refused": [_problem(problem) for problem in self.refused],
             "failed": [_problem(problem) for problem in self.failed],
             "removed": self.removed,
+            "stale": self.stale,
             "pruned": self.pruned,
             "notes": self.notes,
-            "warnings": [{"source": source, "warning": warning} for source, warning in self.warnings],
+            "warnings": [
+                {"source": source, "kind": warning.kind, "warning": warning.sentence} for source, warning in self.warnings
+            ],
             "buckets": {
                 str(bucket): count for bucket, count in sorted(self.buckets.items(), key=lambda item: (-item[1], item[0]))
             },

@@ -16,10 +16,12 @@ from datakit import __version__
 from datakit.augment import augment, enlargement_of
 from datakit.captions import Caption, read_caption
 from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems, shared_stems
-from datakit.errors import CaptionError, PictureError, SampleError
+from datakit.errors import CaptionError, NoPicturesError, PictureError, SampleError
 from datakit.formats import KEPT, PICTURE_SUFFIXES
 from datakit.geometry import Box, Size
 from datakit.images import Picture, decode, encode, open_picture
+from datakit.last import why_empty
+from datakit.libraries import check_opencv
 from datakit.manifest import MANIFEST, Record, read_manifest
 from datakit.origin import Origin, read_origin, refuse_in_source, refuse_other_origin
 from datakit.report import Problem, Report, counted, few
@@ -27,6 +29,7 @@ from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_tempo
 from datakit.store import Store
 from datakit.tokens import count_orders
 from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
+from datakit.warned import Warned
 
 
 def shuffle_folder(
@@ -61,10 +64,12 @@ def shuffle_folder(
     """
     folder, target = Path(source), Path(output)
     report = Report("shuffle", str(folder), str(target))
-    found = find_source(folder, target)
+    found = _find(folder, target)
     refuse_in_source(target, [folder])
     if not execution.overwrite:
         refuse_other_origin(target, "shuffle", folder)
+    if options.augment:
+        check_opencv()
     planned = _plan(found, options, report)
     records = {record.output: record for record in read_manifest(folder)} if (folder / MANIFEST).exists() else {}
     origin = read_origin(folder)
@@ -109,11 +114,21 @@ def plan_shuffle(source: str | os.PathLike[str], options: ShuffleOptions = Shuff
         The folder cannot be used.
     """
     report = Report("shuffle", str(source), "")
-    planned = _plan(find_source(Path(source), None), options, report)
+    planned = _plan(_find(Path(source), None), options, report)
     variants = [variant for _, _, variants in planned for variant in variants]
     report.done = len(variants)
     report.sort()
     return variants, report
+
+
+def _find(folder: Path, target: Path | None) -> Found:
+    """Find the samples of a folder; where there are none, say what its crop left out of it."""
+    try:
+        return find_source(folder, target)
+    except NoPicturesError:
+        if why := why_empty(folder):
+            raise NoPicturesError(why) from None
+        raise
 
 
 def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[Sample, Caption, list[Variant]]]:
@@ -205,7 +220,7 @@ class _Original:
     path: str
     sha256: str
     size: Size
-    warnings: tuple[str, ...]
+    warnings: tuple[Warned, ...]
     crop: Record | None
 
 
@@ -256,7 +271,7 @@ def _augmented(task: Task, options: ShuffleOptions, temporary: Path, background:
             if original and crop.box.inside(original.size):
                 base, box = original, crop.box
             else:
-                warnings = (*warnings, "augmented from the cropped picture: the one it was cropped from is gone or changed")
+                warnings = (*warnings, _SOURCE_GONE)
         scale = enlargement_of(base.size, box, picture.size, drawn)
         image = augment(base, box, picture.size, drawn, background)
         content = encode(image, KEPT[os.path.splitext(task.output)[1]], options.quality)
@@ -289,7 +304,7 @@ def _made(
     crop: Record | None,
     size: Size,
     source_sha256: str,
-    warnings: tuple[str, ...],
+    warnings: tuple[Warned, ...],
     link: str | None = None,
 ) -> Made:
     """Write the caption to a temporary file and put the record together; what the crop's record says is carried on."""
@@ -318,4 +333,5 @@ def _made(
     return Made(record, material.variant.caption, files, link)
 
 
+_SOURCE_GONE = Warned("source-gone", "augmented from the cropped picture: the one it was cropped from is gone or changed")
 _CARRIED = ("source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale")

@@ -147,6 +147,7 @@ def run_stage(
     report: Report,
     unseen: Sequence[str] = (),
     make_light: Callable[[Task], Made | NotMade] | None = None,
+    allowed: Callable[[Task, Record], bool] = lambda task, record: True,
 ) -> None:
     """Make what is not up to date and leave the dataset with a manifest of everything in it.
 
@@ -170,8 +171,11 @@ def run_stage(
         Paths in the source that could not be looked into: what lies there is not taken for gone.
     make_light
         Makes the outputs of light tasks, always in the calling process; without it there are none.
+    allowed
+        Whether the limits of this run, which are no part of a task's key, let an output stand as it is.
     """
-    pending = list(_pending(store, execution.progress(tasks, len(tasks), "checking"), execution.overwrite, report))
+    current = (lambda task, record: False) if execution.overwrite else allowed
+    pending = list(_pending(store, execution.progress(tasks, len(tasks), "checking"), current, report))
     results = _results(pending, maker, make_light, execution, report.stage)
     if execution.strict:
         results = list(results)
@@ -182,15 +186,18 @@ def run_stage(
             _withhold(store, report)
             return
     remember_origin(store.folder, origin)
+    ruled_out: set[str] = set()
     for task, result in results:
         if not isinstance(result, Made):
             _note(task, result, report)
+            if isinstance(result, NotMade) and result.refused:
+                ruled_out.add(task.output)
         elif not (execution.strict and report.failed):
             _commit(store, task, result if execution.overwrite else _keeping_caption(store, result, report), report)
     if execution.strict and report.failed:
         report.notes.append("stopped there, as --strict asks: what was moved into place before is kept")
     else:
-        _tidy(store, tasks, present, unseen, execution.prune, report)
+        _tidy(store, tasks, present, unseen, ruled_out, execution.prune, report)
     try:
         store.finish()
     except OSError as error:
@@ -238,12 +245,12 @@ def write_temporary(folder: Path, output: str, content: bytes) -> str:
     return path
 
 
-def _pending(store: Store, tasks: Iterable[Task], overwrite: bool, report: Report) -> Iterator[Task]:
+def _pending(store: Store, tasks: Iterable[Task], current: Callable[[Task, Record], bool], report: Report) -> Iterator[Task]:
     for task in tasks:
         record = store.record(task.output)
         if (
             record is not None
-            and not overwrite
+            and current(task, record)
             and store.up_to_date(record, task.key, task.source, task.picture, task.caption)
             and not store.missing(record)
         ):
@@ -311,30 +318,43 @@ def _count(record: Record, report: Report) -> None:
         report.faces_cut.append((record.source, record.faces[0].kept))
 
 
-def _tidy(store: Store, tasks: Sequence[Task], present: set[str], unseen: Sequence[str], prune: bool, report: Report) -> None:
-    """Deal with outputs that no task wants any more: their source is gone, or is written under another name."""
-    stale = {problem.source for problem in report.refused} | {problem.source for problem in report.failed}
-    left = sorted(task.output for task in tasks if task.source in stale and store.record(task.output))
+def _tidy(
+    store: Store,
+    tasks: Sequence[Task],
+    present: set[str],
+    unseen: Sequence[str],
+    ruled_out: set[str],
+    prune: bool,
+    report: Report,
+) -> None:
+    """Deal with outputs that no task stands for any more: their source is gone, refused now, or written under another name."""
+    report.pruned = prune
+    forgotten: list[Record] = []
+    report.stale = sorted(output for output in ruled_out if store.record(output))
+    if prune:
+        forgotten += [record for output in report.stale if (record := store.record(output))]
+    failed = {problem.source for problem in (*report.failed, *report.refused)}
+    left = sorted(
+        task.output for task in tasks if task.source in failed and task.output not in ruled_out and store.record(task.output)
+    )
     if left:
         report.notes.append(
             f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {few(left)}"
         )
     wanted = {task.output for task in tasks}
     decided = {task.source for task in tasks}
-    failed = {problem.source for problem in (*report.failed, *report.refused)}
-    report.pruned = prune
-    dropped = 0
+    renamed = 0
     for output in store.outputs():
-        if output in wanted:
-            continue
-        record = store.record(output)
+        record = None if output in wanted else store.record(output)
         if record is None:
             continue
         gone = record.source not in present and not any(f"{record.source}/".startswith(f"{path}/") for path in unseen)
         if gone:
             report.removed.append(output)
         if (gone and prune) or (record.source in decided and record.source not in failed):
-            dropped += not gone
-            report.notes += [f"{name} is no longer wanted, but was edited: left as it is" for name in store.forget(record)]
-    if dropped:
-        report.notes.append(f"deleted {counted(dropped, 'output')} of earlier options, which nothing wants any more")
+            renamed += not gone
+            forgotten.append(record)
+    for record in forgotten:
+        report.notes += [f"{name} is no longer wanted, but was edited: left as it is" for name in store.forget(record)]
+    if renamed:
+        report.notes.append(f"deleted {counted(renamed, 'output')} of earlier options, which nothing wants any more")

@@ -232,7 +232,7 @@ def caption_fault(data: bytes, name: str) -> Finding | None:
     faults = []
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         faults.append("a byte order mark")
-    if any("not UTF-8" in warning for warning in caption.warnings) or data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if any(warning.kind == "caption-encoded" for warning in caption.warnings) or data.startswith((b"\xff\xfe", b"\xfe\xff")):
         faults.append("an encoding other than UTF-8")
     if b"\r" in data:
         faults.append("carriage returns")

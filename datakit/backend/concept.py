@@ -13,6 +13,7 @@ from pathlib import Path
 from datakit.buckets import in_order
 from datakit.errors import UsageError
 from datakit.geometry import Size
+from datakit.last import why_empty
 from datakit.manifest import MANIFEST, Record, read_manifest
 from datakit.origin import read_origin
 from datakit.store import is_interrupted
@@ -98,7 +99,7 @@ def read_concept(folder: Path, name: str | None = None, repeats: int | None = No
     check_written(folder)
     records = tuple(read_manifest(folder))
     if not records:
-        raise UsageError(f"{folder / MANIFEST} is empty: run the stage that wrote {folder} again")
+        raise UsageError(why_empty(folder) or f"{folder / MANIFEST} is empty: run the stage that wrote {folder} again")
     passes, notes = _passes(records, repeats, folder)
     notes += _untitled(records)
     absolute = Path(os.path.abspath(folder))

@@ -12,6 +12,7 @@ from datakit.dataset import PICTURE_EXTENSIONS
 from datakit.errors import PictureError
 from datakit.execute import Crash, processes, serial
 from datakit.geometry import Size
+from datakit.libraries import check_opencv
 from datakit.stage import Execution
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # Below, starting processes takes longer than looking.
 _FEW = 48
 _NO_SIZE = Size(0, 0)
+# Sides of the copy whose cosine transform OpenCV hashes (modules/img_hash/src/phash.cpp).
+_HASHED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ def look_at_all(
     compared
         Names whose hash and sharpness are wanted too.
     """
+    if compared:
+        check_opencv()
     # Copies that are hard links are one file under several names, which need not be decoded again and again.
     files: dict[Hashable, list[str]] = {}
     for name in filter(is_readable, names):
@@ -117,10 +122,10 @@ def is_readable(name: str) -> bool:
 
 def _measured(image: Image.Image) -> tuple[int, float]:
     import cv2
-    import imagehash
     import numpy as np
 
-    grey = image.convert("L")
-    bits = imagehash.phash(grey).hash.flatten()
-    value = int("".join("1" if bit else "0" for bit in bits), 2)
-    return value, float(cv2.Laplacian(np.asarray(grey), cv2.CV_64F).var())
+    grey = np.asarray(image.convert("L"))
+    # Shrunk by area first: OpenCV itself takes single pixels, and finer detail would decide over the bits.
+    small = cv2.resize(grey, (_HASHED, _HASHED), interpolation=cv2.INTER_AREA)
+    bits = cv2.img_hash.pHash(small)
+    return int.from_bytes(bits.tobytes(), "big"), float(cv2.Laplacian(grey, cv2.CV_64F).var())

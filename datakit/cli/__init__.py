@@ -11,6 +11,7 @@ import click
 
 from datakit import __version__
 from datakit.errors import DatakitError
+from datakit.libraries import missing
 
 INTERRUPTED = "datakit: interrupted; what is finished is kept, the same command goes on from there"
 # Where each command lives and what the overview says of it; a command's module is imported when it is called.
@@ -57,6 +58,12 @@ class _Commands(click.Group):
             ctx.exit(2)
         except DatakitError as error:
             click.echo(f"datakit: {error}", err=True)
+            ctx.exit(2)
+        except ImportError as error:
+            message = missing("datakit", error)
+            if message is None:
+                raise
+            click.echo(f"datakit: {message}", err=True)
             ctx.exit(2)
         except BrokenPipeError:
             raise  # whoever read the output has seen enough: click ends quietly

@@ -58,7 +58,7 @@ def execution_options(command: Command) -> Command:
         help="Give up on a picture after this long.",
     )
     @click.option("--overwrite", is_flag=True, help="Make everything anew and replace files that are in the way.")
-    @click.option("--prune", is_flag=True, help="Delete outputs whose source is gone.")
+    @click.option("--prune", is_flag=True, help="Delete outputs whose source is gone, or refused now.")
     @click.option("--verify", is_flag=True, help="Hash every file instead of trusting size and time of change.")
     @click.option(
         "--strict",
@@ -145,17 +145,23 @@ def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool
     if report.faces_cut:
         say(f"{counted(len(report.faces_cut), 'picture')} whose largest face is not whole:")
         _list(say, [f"{source}: {kept:.0%} of the face kept" for source, kept in report.faces_cut], verbose)
-    for title, problems, colour in (("refused", report.refused, "yellow"), ("failed", report.failed, "red")):
-        if problems:
-            say(click.style(f"{len(problems)} {title}:", fg=colour))
-            _list(say, _reasons(problems), verbose)
+    if report.refused:
+        say(click.style(f"{len(report.refused)} refused:", fg="yellow"))
+        _list(say, _reasons(report.refused), verbose)
+        too_small = sum(problem.factor is not None for problem in report.refused)
+        if too_small > 1:
+            say(f"  --upscale {report.upscale_needed:g} would take all {too_small} that are too small")
+    if report.failed:
+        say(click.style(f"{len(report.failed)} failed:", fg="red"))
+        _list(say, _reasons(report.failed), verbose)
     if report.rejected:
         say(f"{len(report.rejected)} rejected in review, left out:")
         _list(say, report.rejected, verbose)
-    if report.removed:
-        ending = "deleted" if report.pruned else "kept; --prune deletes them"
-        say(f"{counted(len(report.removed), 'output')} whose source is gone ({ending}):")
-        _list(say, report.removed, verbose)
+    ending = "deleted" if report.pruned else "kept; --prune deletes them"
+    for title, outputs in (("whose source is gone", report.removed), ("of earlier options, refused now", report.stale)):
+        if outputs:
+            say(f"{counted(len(outputs), 'output')} {title} ({ending}):")
+            _list(say, outputs, verbose)
     for note in report.notes:
         say(f"note: {_line(note)}")
     _warnings(say, report, verbose)
@@ -173,12 +179,12 @@ def _warnings(say: Callable[[str], None], report: Report, verbose: bool) -> None
     if verbose or len(report.warnings) <= _FEW:
         say(f"{counted(len(report.warnings), 'warning')}:")
         for source, warning in report.warnings:
-            say(f"  {_line(source)}: {warning}")
-    else:
-        pictures = len({source for source, _ in report.warnings})
-        say(
-            f"{counted(len(report.warnings), 'warning')} on {counted(pictures, 'picture')} (-v lists them; manifest.jsonl keeps them)"
-        )
+            say(f"  {_line(source)}: {warning.sentence}")
+        return
+    pictures = len({source for source, _ in report.warnings})
+    kept = "; manifest.jsonl keeps them" if report.output else ""
+    say(f"{counted(len(report.warnings), 'warning')} on {counted(pictures, 'picture')} (-v lists them{kept}):")
+    say(f"  {report.warned_of()}")
 
 
 def _line(text: str) -> str:

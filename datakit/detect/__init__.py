@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from datakit.errors import MissingLibraryError, UsageError
+from datakit.libraries import check_opencv, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,20 +44,13 @@ SALIENCY: Mapping[str, str | None] = {
 
 # Packages that only an extra installs, and the extra's name, which is the same.
 _EXTRAS = ("mediapipe",)
-# The system packages that hold what OpenCV and MediaPipe open when they are imported, on Debian and Ubuntu.
-_SYSTEM_PACKAGES = {
-    "libGL": "libgl1",
-    "libEGL": "libegl1",
-    "libGLES": "libgles2",
-    "libgthread": "libglib2.0-0",
-    "libglib": "libglib2.0-0",
-}
 
 
 def check_available(detector: str, saliency: str) -> None:
-    """Import what these names need, so that a missing library is found before any work. Raises as `face_detector`."""
-    _load(DETECTORS, "detector", detector)
-    _load(SALIENCY, "saliency", saliency)
+    """Build what these names need, so that a missing library is found before any work. Raises as `face_detector`."""
+    check_opencv()  # writes every PNG
+    face_detector(detector)
+    saliency_map(saliency)
 
 
 @lru_cache
@@ -73,7 +67,8 @@ def face_detector(name: str) -> Detector | None:
         The weights are missing or altered.
     """
     build = _load(DETECTORS, "detector", name)
-    return None if build is None else build()
+    with named(f"detector {name}"):
+        return None if build is None else build()
 
 
 @lru_cache
@@ -90,15 +85,9 @@ def _load(table: Mapping[str, str | None], kind: str, name: str) -> Any:
         return None
     module, function = path.split(":")
     try:
-        return getattr(import_module(module), function)
+        with named(f"{kind} {name}"):
+            return getattr(import_module(module), function)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS:
             raise
         raise MissingLibraryError(f"{kind} {name} needs an extra: pip install 'datakit[{error.name}]'") from error
-    except (ImportError, OSError) as error:  # MediaPipe opens its libraries by hand, which raises OSError
-        package = next((package for library, package in _SYSTEM_PACKAGES.items() if library in str(error)), None)
-        if package is None:
-            raise
-        raise MissingLibraryError(
-            f"{kind} {name} needs a system library that is not installed ({error}): apt install {package}"
-        ) from error

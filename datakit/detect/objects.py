@@ -14,22 +14,21 @@ import cv2
 import numpy as np
 
 from datakit.detect import models
+from datakit.detect.networks import CELL, batch_of, load, thinned
 from datakit.detect.saliency import boolean_map
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from datakit.detect import Preview
-
-    Floats = NDArray[np.float32]
+    from datakit.detect.networks import Floats, Network
 
 # Long side in pixels of what the network sees: at 320 and at 416 it finds less; sides are whole cells of 32.
-_SIDE, _CELL = 384, 32
+_SIDE = 384
 _STRIDES = (8, 16, 32)
 # The network tells each side of a box as a distribution over 0 to 10 strides.
 _BINS = np.arange(11, dtype=np.float32)
-_MEAN = np.array([103.53, 116.28, 123.675], np.float32)
-_DEVIATION = np.array([57.375, 57.12, 58.395], np.float32)
+# Of red, green and blue, as the network was trained.
+_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
+_DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)
 MIN_SCORE, MAX_OVERLAP, MAX_OBJECTS = 0.2, 0.6, 20
 # The objects' share of the map against the Boolean map's 1; anything from 2 to 5 does as well.
 OBJECTS_WEIGHT = 3.0
@@ -49,29 +48,22 @@ def objects(preview: Preview) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _network() -> cv2.dnn.Net:
-    """Load the network once a process; OpenCV is held to one thread, workers are many."""
-    cv2.setNumThreads(1)
-    return cv2.dnn.readNetFromONNX(np.frombuffer(models.load(models.NANODET), np.uint8), engine=cv2.dnn.ENGINE_CLASSIC)
+def _network() -> Network:
+    """Load the network once a process."""
+    return load(models.NANODET, [f"{kind}{stride}" for kind in ("scores", "boxes") for stride in _STRIDES])
 
 
 def _detect(preview: Preview) -> list[tuple[Floats, float]]:
     """Return the boxes (left, top, right, bottom in shares of the sides) and scores, best first."""
     height, width = preview.shape[:2]
     factor = _SIDE / max(height, width)
-    size = [max(2, round(side * factor / _CELL)) * _CELL for side in (width, height)]
-    shrunk = cv2.cvtColor(cv2.resize(preview, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-    network = _network()
-    network.setInput(((shrunk.astype(np.float32) - _MEAN) / _DEVIATION).transpose(2, 0, 1)[None].copy())
-    names = [f"{kind}{stride}" for kind in ("scores", "boxes") for stride in _STRIDES]
-    outputs = [np.asarray(output)[0] for output in network.forward(names)]
+    size = [max(2, round(side * factor / CELL)) * CELL for side in (width, height)]
+    shrunk = cv2.resize(preview, size, interpolation=cv2.INTER_AREA)
+    outputs = [output[0] for output in _network()(batch_of((shrunk - _MEAN) / _DEVIATION, *size))]
     levels = [_decode(outputs[i], outputs[i + 3], stride) for i, stride in enumerate(_STRIDES)]
-    boxes = np.concatenate([boxes for boxes, _ in levels]) / np.array(size * 2, np.float32)
+    boxes = np.clip(np.concatenate([boxes for boxes, _ in levels]) / np.array(size * 2, np.float32), 0, 1)
     scores = np.concatenate([scores for _, scores in levels])
-    boxes = np.clip(boxes, 0, 1)
-    corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    kept = cv2.dnn.NMSBoxes(corners.tolist(), scores.tolist(), MIN_SCORE, MAX_OVERLAP)
-    return [(boxes[i], float(scores[i])) for i in list(kept)[:MAX_OBJECTS]]
+    return [(boxes[index], float(scores[index])) for index in thinned(boxes, scores, MAX_OVERLAP)[:MAX_OBJECTS]]
 
 
 def _decode(classes: Floats, sides: Floats, stride: int) -> tuple[Floats, Floats]:

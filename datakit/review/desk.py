@@ -25,6 +25,7 @@ from datakit.overrides import Override, change_override, clean_caption, is_pendi
 from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown
 from datakit.review.thumbnails import Thumbnails
 from datakit.stage import Execution
+from datakit.warned import Warned
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +53,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     override: ShownOverride | None
     key: str
     applied: bool
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -143,7 +144,7 @@ class Desk:
         if files is None:
             raise SampleError("it is no longer in the dataset: nothing can be decided about it")
         wanted = Override(source=files.id)
-        warnings: tuple[str, ...] = ()
+        warnings: tuple[Warned, ...] = ()
         if change.override:
             wanted, warnings = self._wanted(files, change.override, overrides.get(files.id, wanted))
         override = change_override(
@@ -226,7 +227,7 @@ class Desk:
             self.applying = Applying(True, done, total)
             yield item
 
-    def _wanted(self, files: Files, override: ShownOverride, before: Override) -> tuple[Override, tuple[str, ...]]:
+    def _wanted(self, files: Files, override: ShownOverride, before: Override) -> tuple[Override, tuple[Warned, ...]]:
         """Check what is wanted and fill in what follows from it: a size alone gets its best window, a window its size."""
         if override.accepted and override.rejected:
             raise SampleError("a picture is either accepted or rejected")

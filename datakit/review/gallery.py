@@ -23,6 +23,7 @@ from datakit.last import last_report
 from datakit.manifest import MANIFEST, Anchor, Face, Record, is_relative, read_manifest
 from datakit.origin import read_origin
 from datakit.overrides import OVERRIDES, Override, is_new, is_pending, read_applied, read_overrides
+from datakit.warned import KINDS, Warned
 
 Side = Literal["source", "output"]
 
@@ -75,7 +76,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     saliency_kept: float | None = None
     scale: float | None = None
     caption: str | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
     refused: str | None = None
     attention: float = 0.0
     confidence: Literal["low", "ok"] = "ok"
@@ -138,6 +139,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         The enlargement that applying will allow.
     stamp, runs
         Where asking for changes starts, and how many runs of crop were seen.
+    kinds
+        What each kind of warning says of a number of them.
     """
 
     stage: str
@@ -150,6 +153,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     upscale: float | None = None
     stamp: int = 0
     runs: int = 0
+    kinds: dict[str, str]
 
 
 class Files(NamedTuple):
@@ -233,6 +237,7 @@ class Gallery:
             buckets=tuple(Bucket(size, buckets[size]) for size in BUCKETS),
             batches=self._batches(batching),
             samples=self.by_attention() if samples else (),
+            kinds=KINDS,
         )
 
     def by_attention(self) -> list[Entry]:
@@ -247,7 +252,8 @@ class Gallery:
             records = self._records.get(source, [])
             entry = self._entry(source, records) if records else Entry(id=source, key=key_of(source), refused=absent[source])
             if records and source in self._problems:
-                entry = msgspec.structs.replace(entry, warnings=(*entry.warnings, f"not made anew: {self._problems[source]}"))
+                stale = Warned("not-made-anew", f"not made anew: {self._problems[source]}")
+                entry = msgspec.structs.replace(entry, warnings=(*entry.warnings, stale))
             override = overrides.get(source)
             if override:
                 record = records[0] if records else None

@@ -98,7 +98,11 @@ def _card(entry: Entry, picture: tuple[bytes, bool] | None) -> str:
     overlay = _overlay(entry, size, box) if picture and picture[1] and size else ""
     edited = entry.override.caption if entry.override and not entry.applied else None
     caption = entry.caption if edited is None else edited
-    lines = [*([entry.refused] if entry.refused else []), *([entry.why] if entry.why else []), *entry.warnings]
+    lines = [
+        *([entry.refused] if entry.refused else []),
+        *([entry.why] if entry.why else []),
+        *(warning.sentence for warning in entry.warnings),
+    ]
     lines += [f"{copy.output}: {copy.caption or 'no caption'}{_changes(copy.augmentation)}" for copy in entry.copies]
     classes = "".join(f" {word}" for word, holds in _states(entry).items() if holds)
     return (

@@ -1,7 +1,7 @@
 // Which samples are shown, in which order: the query, its controls, and its place in the address.
 
 import { element, sizeName } from "./element.js";
-import { dataset, kindOf, lookOf, samples } from "./samples.js";
+import { dataset, lookOf, samples } from "./samples.js";
 
 const bar = document.getElementById("filters");
 
@@ -31,6 +31,8 @@ const ORDERS = {
   bucket: (a, b) => orderOf(a) - orderOf(b) || byName(a, b),
 };
 
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
 function orderOf(sample) {
   const bucket = lookOf(sample).bucket;
   const index = bucket ? dataset.buckets.findIndex(({ size }) => sizeName(size) === sizeName(bucket)) : -1;
@@ -48,7 +50,7 @@ function passes(sample, text) {
   if (query.bucket && (!look.bucket || sizeName(look.bucket) !== query.bucket)) return false;
   if (query.anchor && look.anchor !== query.anchor) return false;
   if (query.warning === "any" && look.warnings.length === 0) return false;
-  if (query.warning && query.warning !== "any" && !look.warnings.some((warning) => kindOf(warning) === query.warning))
+  if (query.warning && query.warning !== "any" && !look.warnings.some(({ kind }) => kind === query.warning))
     return false;
   for (const flag of query.flags) if (!look[flag]) return false;
   return !text || `${sample.id}\n${look.caption}`.toLowerCase().includes(text);
@@ -65,7 +67,7 @@ function counts() {
     if (look.bucket) add(count.bucket, sizeName(look.bucket));
     if (look.anchor) add(count.anchor, look.anchor);
     if (look.warnings.length) count.warned += 1;
-    for (const kind of new Set(look.warnings.map(kindOf))) add(count.warning, kind);
+    for (const kind of new Set(look.warnings.map(({ kind }) => kind))) add(count.warning, kind);
     for (const flag of Object.keys(FLAGS)) if (look[flag]) add(count.flags, flag);
   }
   return count;
@@ -142,7 +144,7 @@ export function showFilters(shown) {
     warning: [
       option("", "All warnings or none"),
       option("any", `Any warning (${count.warned})`),
-      ...[...count.warning].sort().map(([kind, number]) => option(kind, `${kind} (${number})`)),
+      ...[...count.warning].sort().map(([kind, number]) => option(kind, `${capital(dataset.kinds[kind] ?? kind)} (${number})`)),
     ],
     anchor: [
       option("", "All anchors"),

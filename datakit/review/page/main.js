@@ -192,7 +192,7 @@ function nextWarning() {
     if (lookOf(sample).warnings.length === 0 && !lookOf(sample).refused) continue;
     if (view === "detail") open(sample.key, false);
     else grid.select(index);
-    return announce(`${sample.id}: ${sample.refused ?? lookOf(sample).warnings[0]}`);
+    return announce(`${sample.id}: ${sample.refused ?? lookOf(sample).warnings[0].sentence}`);
   }
   return announce("No warnings among these samples");
 }

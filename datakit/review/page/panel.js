@@ -34,7 +34,7 @@ export function makeState() {
     nodes: [badges, warnings],
     show(look, sample) {
       const refusal = look.refused ? [`Not in the dataset: ${sample.refused}`] : [];
-      const lines = [...refusal, ...look.warnings];
+      const lines = [...refusal, ...look.warnings.map(({ sentence }) => sentence)];
       const words = badgesOf(sample, look).map(([tone, text]) => element("span", { class: `badge ${tone}` }, text));
       badges.replaceChildren(...words);
       warnings.replaceChildren(...lines.map((line) => element("li", {}, line)));

@@ -116,15 +116,15 @@ function compose(sample) {
   };
 }
 
-// What crop warns of a window, in its words: a window drawn by hand has its own, before they are written.
-const OF_WINDOW = /^(a face does not fit: |placed by |enlarged )/;
+// What crop warns of a window: a window drawn by hand has its own, before they are written.
+const OF_WINDOW = new Set(["face-cut", "face-doubtful", "enlarged"]);
 
 function mendedWarnings(sample, faces, scale) {
   const cut = faces.filter((face) => face.kept < 0.99995);
   return [
-    ...sample.warnings.filter((warning) => !OF_WINDOW.test(warning)),
-    ...cut.map((face) => `a face does not fit: ${Math.round(100 * face.kept)}% of it is kept`),
-    ...(scale > 1 ? [`enlarged ${decimal(scale)} times`] : []),
+    ...sample.warnings.filter(({ kind }) => !OF_WINDOW.has(kind)),
+    ...cut.map(({ kept }) => ({ kind: "face-cut", sentence: `a face does not fit: ${Math.round(100 * kept)}% of it is kept` })),
+    ...(scale > 1 ? [{ kind: "enlarged", sentence: `enlarged ${decimal(scale)} times` }] : []),
   ];
 }
 
@@ -135,14 +135,6 @@ const decimal = (number) => number.toFixed(4).replace(/(\.\d+?)0+$/, "$1");
 export function isSettled(sample, override) {
   const unseen = { accepted: false };
   return sample.settled !== undefined && sameOverride({ ...override, ...unseen }, { ...sample.settled, ...unseen });
-}
-
-/** The kind of a warning: the sentence without its figures and names. */
-export function kindOf(warning) {
-  return warning
-    .replace(/'[^']*'|"[^"]*"/g, "…")
-    .replace(/\d[\d.,x×]*/g, "…")
-    .trim();
 }
 
 /** Where the picture of a sample is found: the source, where it still is there, or what was written. */
