@@ -104,7 +104,29 @@ def test_without_a_system_library_the_package_is_named(datakit, pictures, tmp_pa
     assert done.returncode == 2
     assert "apt install libgl1" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert datakit("crop", pictures, "out", "--detector", "none", "--saliency", "none", PYTHONPATH=str(tmp_path)).returncode == 1
+    assert not (tmp_path / "out" / "fig.jpg").exists()
+
+
+def test_what_a_detector_opens_only_when_it_is_built_is_named_before_any_work(datakit, pictures, tmp_path):
+    # A stand-in for a MediaPipe that opens libEGL not when it is imported, but when its detector is made.
+    stand_in = tmp_path / "mediapipe" / "tasks" / "python"
+    stand_in.mkdir(parents=True)
+    (tmp_path / "mediapipe" / "__init__.py").touch()
+    (tmp_path / "mediapipe" / "tasks" / "__init__.py").touch()
+    (stand_in / "__init__.py").write_text("BaseOptions = dict\n")
+    for library, remedy in (("libEGL.so.1", "apt install libegl1 libgles2"), ("libnew.so.7", "apt-file search libnew.so.7")):
+        (stand_in / "vision.py").write_text(
+            "class FaceDetector:\n"
+            "    def create_from_options(options):\n"
+            f"        raise OSError('{library}: cannot open shared object file: No such file or directory')\n"
+            "FaceDetectorOptions = dict\n"
+        )
+        done = datakit("crop", pictures, "out", "--detector", "mediapipe", PYTHONPATH=str(tmp_path))
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"datakit: detector mediapipe needs a system library that is not installed ({library}")
+        assert remedy in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not list((tmp_path / "out").rglob("*.jpg"))
 
 
 def test_an_edited_plan_is_not_overwritten(datakit, pictures, tmp_path):

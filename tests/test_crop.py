@@ -12,6 +12,7 @@ from datakit import BUCKETS, CropOptions, Execution, Size, crop_folder, plan_cro
 from datakit.errors import DatasetBusyError, PlanError, TooSmallError, UsageError
 from datakit.shuffle import shuffle_folder
 from datakit.store import Store
+from datakit.warned import Warned
 from tests.conftest import tree
 
 ANY_SIZE = CropOptions(upscale=3.0)
@@ -58,7 +59,7 @@ def test_the_manifest_says_what_was_done(cropped, pictures):
     assert record.anchor == "face"
     assert record.why == "keeps the face whole"
     assert record.faces[0].kept == 1
-    assert record.warnings == ("enlarged 2.0 times",)
+    assert record.warnings == (Warned("enlarged", "enlarged 2.0 times"),)
     assert [record.output for record in records.values()] == sorted(record.output for record in records.values())
     assert all(record.caption for record in records.values())
 

@@ -11,6 +11,7 @@ from datakit.colour import parse_colour
 from datakit.errors import PictureError, UsageError
 from datakit.geometry import Box, Size
 from datakit.images import dct_scale, decode, encode, open_picture, preview, render
+from datakit.warned import Warned
 
 COLOUR = (
     "srgb.png", "srgb.jpg", "display_p3.png", "display_p3.jpg", "adobe_rgb.png", "adobe_rgb.jpg", "cmyk_profile.jpg", "cmyk_plain.jpg",
@@ -103,7 +104,7 @@ def test_the_first_frame_of_an_animation_is_used_and_reported(awkward, make):
     for path in (awkward / "animated").iterdir():
         if path.suffix in (".gif", ".webp"):
             picture = open_picture(path)
-            assert picture.warnings == ("several frames or pages: only the first is used",)
+            assert [warning.kind for warning in picture.warnings] == ["frames"]
             assert not picture.final
             middle = whole(path).getpixel((512, 512))
             assert np.abs(np.subtract(middle, make.FIRST_FRAME)).max() <= 6
@@ -130,7 +131,8 @@ def test_a_truncated_picture_is_refused_not_filled_with_grey(awkward, name):
 
 
 def test_broken_tags_cost_no_picture(awkward):
-    assert open_picture(awkward / "broken" / "broken_icc.jpg").warnings == ("its colour profile is broken: taken as sRGB",)
+    (warning,) = open_picture(awkward / "broken" / "broken_icc.jpg").warnings
+    assert warning == Warned("profile", "its colour profile is broken: taken as sRGB")
     assert open_picture(awkward / "broken" / "garbage_exif.jpg").orientation == 1
     assert open_picture(awkward / "broken" / "jpeg_inside.png").format == "JPEG"
 
@@ -212,7 +214,8 @@ def test_a_profile_counts_more_than_a_chunk_that_says_srgb(tmp_path, make):
 
 def test_a_profile_for_other_pixels_is_left_out_and_reported(tmp_path, make):
     Image.new("RGB", (1024, 1024), (200, 30, 30)).save(tmp_path / "a.png", icc_profile=make.cmyk_profile())
-    assert open_picture(tmp_path / "a.png").warnings == ("its colour profile is for other pixels than it has: taken as sRGB",)
+    (warning,) = open_picture(tmp_path / "a.png").warnings
+    assert warning == Warned("profile", "its colour profile is for other pixels than it has: taken as sRGB")
     assert whole(tmp_path / "a.png").getpixel((5, 5)) == (200, 30, 30)
 
 

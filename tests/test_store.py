@@ -30,6 +30,8 @@ def source(pictures, tmp_path):
 KILLED = """
 import os, sys
 from datakit import CropOptions, crop_folder
+from datakit.warned import Warned
+from datakit.warned import Warned
 moves, replace = [0], os.replace
 def dying(source, target):
     if "fig" in str(target):
@@ -142,7 +144,7 @@ def test_an_applied_plan_tells_the_truth_about_its_box(source, tmp_path, picture
     report = crop_folder(source, tmp_path / "out", CropOptions(upscale=4), plan=tmp_path / "plan.jsonl")
     (record,) = read_manifest(tmp_path / "out")
     assert (record.why, record.faces[0].kept < 0.5, record.scale) == ("drawn by hand", True, 4.0)
-    assert "enlarged 4.0 times" in record.warnings
+    assert Warned("enlarged", "enlarged 4.0 times") in record.warnings
     assert report.faces_cut == [("astronaut.jpg", record.faces[0].kept)]
     (tmp_path / "plan.jsonl").write_text(json.dumps(line | {"source_size": [999, 999]}) + "\n")
     report = crop_folder(source, tmp_path / "out", CropOptions(upscale=4), plan=tmp_path / "plan.jsonl")

@@ -69,7 +69,7 @@ def test_blur_is_found(make_dataset):
     assert found(folder) == [("blurred", "p01.jpg")]
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 20))
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 8))
 def test_near_pairs_are_those_of_counting_bits(hashes, limit):
     expected = []
     for later in range(1, len(hashes)):

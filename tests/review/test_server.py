@@ -237,7 +237,7 @@ def test_a_window_is_held_against_the_picture_that_it_was_drawn_on(ask, out, sou
     assert change(client, key, {**small, "caption": "another"}, 2).status_code == 200
     (failed,) = applied(client)["report"]["failed"]
     assert "was made for a picture of 1800x1218" in failed["reason"]
-    assert any("was made for" in warning for warning in samples(client)["fig.jpg"]["warnings"])
+    assert any("was made for" in warning["sentence"] for warning in samples(client)["fig.jpg"]["warnings"])
 
 
 def test_decisions_about_pictures_that_are_gone_come_to_an_end(ask, out, source):
