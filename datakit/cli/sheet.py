@@ -8,6 +8,9 @@ import click
 
 from datakit.cli.shared import say_using
 
+# So many of the signs that no font has are named.
+_NAMED = 5
+
 
 @click.command()
 @click.argument("arguments", nargs=-1, metavar="[OUT] SHEET", type=click.Path(path_type=Path))
@@ -36,5 +39,18 @@ def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bo
         )
     folder = arguments[0] if len(arguments) == 2 else say_using(*last_dataset(Path.cwd()))
     refuse_in_source(arguments[-1], [folder])
-    for path in write_sheets(folder, arguments[-1], columns=columns, rows=rows, overwrite=overwrite):
+    sheets = write_sheets(folder, arguments[-1], columns=columns, rows=rows, overwrite=overwrite)
+    for path in sheets.files:
         click.echo(f"wrote {path}")
+    if sheets.missing:
+        click.echo(
+            f"note: no font here has {_signs(sheets.missing)}: a box stands for each; install fonts with more signs, such as Noto",
+            err=True,
+        )
+
+
+def _signs(missing: tuple[str, ...]) -> str:
+    """Name the first of some signs, by their numbers where a terminal cannot show them."""
+    named = [f"{sign} (U+{ord(sign):04X})" if sign.isprintable() else f"U+{ord(sign):04X}" for sign in missing[:_NAMED]]
+    more = f" and {len(missing) - _NAMED} more signs" if len(missing) > _NAMED else ""
+    return ", ".join(named) + more

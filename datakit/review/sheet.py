@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import cv2
-import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from datakit.errors import SampleError, UsageError
 from datakit.formats import FORMATS, Format
@@ -19,22 +19,30 @@ from datakit.images import encode
 from datakit.manifest import write_atomically
 from datakit.review.gallery import Entry, Gallery
 from datakit.review.thumbnails import Thumbnails
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from datakit.review.typesetting import Typesetter, clusters
 
 # In pixels: what a picture and the text below it take, and what lies between.
 _CELL, _TEXT, _GAP, _MARGIN = 240, 54, 20, 28
 _COLUMNS, _ROWS = 6, 8
 _PAPER, _WELL, _INK, _MUTED = (255, 255, 255), (241, 241, 239), (29, 31, 32), (90, 95, 99)
-_SIZE, _WEIGHT, _LINE, _CAPTION_LINES = 13, 400, 17, 2
-# A text is measured as if it were never wrapped.
-_ENDLESS = (1 << 20, 1 << 10)
+_SIZE, _LINE, _CAPTION_LINES = 13, 17, 2
+# No cell holds more letters.
+_MOST = 400
+# Brackets and quotation marks do not end a line that goes on, and such signs do not begin one.
+_OPENING, _CLOSING = {"Ps", "Pi"}, {"Pe", "Pf", "Po"}
 _QUALITY = 90
 
 
-def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int = _ROWS, overwrite: bool = False) -> list[Path]:
-    """Write a dataset's pictures to sheets and return their files: ``path``, then ``path`` with -2, -3 and so on.
+@dataclass(frozen=True, slots=True)
+class Sheets:
+    """What was written: the files, and the signs that no font here has, for which boxes stand."""
+
+    files: tuple[Path, ...]
+    missing: tuple[str, ...]
+
+
+def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int = _ROWS, overwrite: bool = False) -> Sheets:
+    """Write a dataset's pictures to sheets: ``path``, then ``path`` with -2, -3 and so on.
 
     Parameters
     ----------
@@ -60,16 +68,17 @@ def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int
     if not entries:
         raise UsageError(f"{folder} holds no pictures: nothing to show")
     each = columns * rows
-    sheets = [path if not start else path.with_stem(f"{path.stem}-{start // each + 1}") for start in range(0, len(entries), each)]
-    taken = [sheet for sheet in sheets if sheet.exists()]
+    files = [path if not start else path.with_stem(f"{path.stem}-{start // each + 1}") for start in range(0, len(entries), each)]
+    taken = [file for file in files if file.exists()]
     if taken and not overwrite:
         raise UsageError(f"{taken[0]} is there already: name another file, or use --overwrite to replace it")
     thumbnails = Thumbnails(folder, gallery.background)
-    for number, sheet in enumerate(sheets):
+    typesetter = Typesetter(_SIZE)
+    for number, file in enumerate(files):
         shown = entries[number * each : (number + 1) * each]
-        image = _drawn(gallery, thumbnails, shown, min(columns, len(entries)))
-        write_atomically(sheet, encode(image, _format(written), _QUALITY))
-    return sheets
+        image = _drawn(gallery, thumbnails, typesetter, shown, min(columns, len(entries)))
+        write_atomically(file, encode(image, _format(written), _QUALITY))
+    return Sheets(tuple(files), typesetter.missing)
 
 
 class _Shown(NamedTuple):
@@ -94,44 +103,33 @@ def _format(name: str) -> Format:
     return next(known for known in FORMATS if known == name)
 
 
-def _drawn(gallery: Gallery, thumbnails: Thumbnails, entries: list[_Shown], columns: int) -> Image.Image:
+def _drawn(gallery: Gallery, thumbnails: Thumbnails, typesetter: Typesetter, entries: list[_Shown], columns: int) -> Image.Image:
     """Draw one sheet."""
     rows = math.ceil(len(entries) / columns)
     step = Size(_CELL + _GAP, _CELL + _TEXT + _GAP)
     size = Size(2 * _MARGIN + columns * step.width - _GAP, 2 * _MARGIN + rows * step.height - _GAP)
-    sheet = np.full((size.height, size.width, 3), _PAPER, np.uint8)
+    sheet = Image.new("RGB", size, _PAPER)
+    canvas = ImageDraw.Draw(sheet)
+
+    def write(text: str, left: int, top: int, colour: tuple[int, int, int]) -> None:
+        typesetter.draw(canvas, text, (left, top + _SIZE), colour)
+
     for index, entry in enumerate(entries):
         left, top = _MARGIN + index % columns * step.width, _MARGIN + index // columns * step.height
-        sheet[top : top + _CELL, left : left + _CELL] = _WELL
+        sheet.paste(_WELL, (left, top, left + _CELL, top + _CELL))
         picture = _picture(gallery, thumbnails, entry)
         if picture is None:
-            _write(sheet, "no picture", left + (_CELL - _width("no picture")) // 2, top + (_CELL - _SIZE) // 2, _MUTED)
+            write("no picture", left + (_CELL - typesetter.width("no picture")) // 2, top + (_CELL - _SIZE) // 2, _MUTED)
         else:
-            x, y = left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2
-            sheet[y : y + picture.height, x : x + picture.width] = np.asarray(picture)
+            sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
         below = top + _CELL + 6
-        room = _width(entry.bucket)
-        _write(sheet, _ending(entry.name, _CELL - room - 10), left, below, _INK)
-        _write(sheet, entry.bucket, left + _CELL - room, below, _MUTED)
-        for number, line in enumerate(_lines((entry.caption or "no caption").replace("\n", " | "), _CELL, _CAPTION_LINES)):
-            _write(sheet, line, left, below + (number + 1) * _LINE, _MUTED)
-    return Image.fromarray(sheet)
-
-
-@lru_cache(maxsize=1)
-def _font() -> cv2.FontFace:
-    """Return OpenCV's own font, which has the letters of nearly all languages."""
-    return cv2.FontFace("sans")
-
-
-def _write(sheet: NDArray[np.uint8], text: str, left: int, top: int, colour: tuple[int, int, int]) -> None:
-    """Draw a line of text with the top of its letters at ``top``."""
-    cv2.putText(sheet, text, (left, top + _SIZE), colour, _font(), _SIZE, _WEIGHT)
-
-
-def _width(text: str) -> int:
-    """Return how many pixels a line of text takes."""
-    return cv2.getTextSize(_ENDLESS, text, (0, 0), _font(), _SIZE, _WEIGHT)[2]
+        room = typesetter.width(entry.bucket)
+        write(_ending(typesetter, entry.name, _CELL - room - 10), left, below, _INK)
+        write(entry.bucket, left + _CELL - room, below, _MUTED)
+        caption = (entry.caption or "no caption").replace("\n", " | ")
+        for number, line in enumerate(_lines(typesetter, caption, _CELL, _CAPTION_LINES)):
+            write(line, left, below + (number + 1) * _LINE, _MUTED)
+    return sheet
 
 
 def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: _Shown) -> Image.Image | None:
@@ -145,36 +143,41 @@ def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: _Shown) -> Image.I
         return None
 
 
-def _lines(text: str, room: int, most: int) -> Iterator[str]:
+def _lines(typesetter: Typesetter, text: str, room: int, most: int) -> Iterator[str]:
     """Yield the beginning of a text in so many lines of at most ``room`` pixels; an ellipsis stands for the rest."""
-    left = " ".join(text.split())
-    for number in range(most):
-        if not left:
-            return
-        fits = _fitting(left, room)
+    left = clusters(" ".join(text.split())[:_MOST])
+    for number in range(1, most + 1):
+        fits = _fitting(typesetter, left, room)
         if fits == len(left):
-            yield left
+            yield "".join(left)
             return
-        if number == most - 1:
-            yield left[: _fitting(left, room - _width("…"))].rstrip() + "…"
+        if number == most or not fits:
+            fits = _fitting(typesetter, left, room - typesetter.width("…"))
+            yield "".join(left[:fits]).rstrip() + "…"
             return
-        space = left.rfind(" ", 1, fits + 1)
-        end = space if space > 0 else max(1, fits)
-        yield left[:end].rstrip()
-        left = left[end:].lstrip()
+        end = next((at for at in range(fits, 0, -1) if _may_break(left[at - 1], left[at])), fits)
+        yield "".join(left[:end]).rstrip()
+        left = left[end + (left[end] == " ") :]
 
 
-def _ending(name: str, room: int) -> str:
+def _may_break(before: str, after: str) -> bool:
+    """Tell whether a line may end between two letters: at a space, and where Chinese, Japanese or Korean is written."""
+    if " " in (before, after):
+        return True
+    wide = any(unicodedata.east_asian_width(letter[0]) in {"W", "F"} for letter in (before, after))
+    return wide and unicodedata.category(before[0]) not in _OPENING and unicodedata.category(after[0]) not in _CLOSING
+
+
+def _ending(typesetter: Typesetter, name: str, room: int) -> str:
     """Return the end of a file's name that fits: what tells it apart from others of its folder."""
-    if _fitting(name, room) == len(name):
+    if typesetter.width(name) <= room:
         return name
-    return "…" + name[len(name) - _fitting(name[::-1], room - _width("…")) :]
+    letters = clusters(name[-_MOST:])
+    endings = ["…" + "".join(letters[start:]) for start in range(len(letters) + 1)]
+    return endings[bisect_left(endings, True, hi=len(letters), key=lambda ending: typesetter.width(ending) <= room)]
 
 
-def _fitting(text: str, room: int) -> int:
-    """Return how many leading characters fit."""
-    low, high = 0, min(len(text), 400)  # no cell holds more
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if _width(text[:middle]) <= room else (low, middle - 1)
-    return low
+def _fitting(typesetter: Typesetter, letters: list[str], room: int) -> int:
+    """Return how many leading letters fit."""
+    counts = range(1, len(letters) + 1)
+    return bisect_right(counts, room, key=lambda count: typesetter.width("".join(letters[:count])))

@@ -17,6 +17,8 @@ from datakit.review.thumbnails import Thumbnails
 
 # A file from elsewhere may not load or run anything either, whatever a caption holds.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# Names and captions are of no language that is known, and run as their first letter does.
+_ANY = 'lang="" dir="auto"'
 # A frame is this much lower than wide, as on the page.
 _FRAME = 0.8
 
@@ -69,7 +71,7 @@ def _header(name: str, dataset: Dataset) -> str:
     steps = f", {dataset.batches.steps} batches of 1 an epoch" if dataset.batches else ""
     written = sum(bucket.pictures for bucket in dataset.buckets)
     return (
-        f'<header class="top"><div class="title"><h1>{name}</h1>'
+        f'<header class="top"><div class="title"><h1 {_ANY}>{name}</h1>'
         f'<p class="muted">{written} pictures{out}{steps}</p></div><ul>{sizes}</ul></header>\n'
     )
 
@@ -108,11 +110,11 @@ def _card(entry: Entry, picture: tuple[bytes, bool] | None) -> str:
     return (
         f'<article class="cell{classes}" role="listitem">'
         f'<div class="frame"><div class="figure{"" if picture else " missing"}" style="width: {width}%{shape}">{image}{overlay}</div></div>'
-        f'<div class="line"><span class="name" title="{escape(entry.id)}">{escape(entry.id)}</span>'
+        f'<div class="line"><span class="name" {_ANY} title="{escape(entry.id)}">{escape(entry.id)}</span>'
         f'<span class="bucket muted">{Size(*bucket) if bucket else ""}</span></div>'
-        f'<p class="caption{"" if caption else " muted"}">{escape(caption or ("" if entry.refused else "no caption"))}</p>'
+        f'<p class="caption{"" if caption else " muted"}" {_ANY}>{escape(caption or ("" if entry.refused else "no caption"))}</p>'
         f'<div class="badges">{"".join(_badges(entry))}</div>'
-        f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul></article>\n"
+        f"<ul>{''.join(f'<li {_ANY}>{escape(line)}</li>' for line in lines)}</ul></article>\n"
     )
 
 

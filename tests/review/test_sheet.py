@@ -6,11 +6,38 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datakit import CropOptions, crop_folder
 from datakit.errors import UsageError
 from datakit.overrides import OVERRIDES
+from datakit.review import typesetting
 from datakit.review.sheet import write_sheets
 from datakit.shuffle import shuffle_folder
 from datakit.variants import ShuffleOptions
+from tests.review.scripts import SCRIPTS
+
+# Where the texts of a cell are, from the lower edge of its picture.
+NAME, CAPTION = np.s_[4:23, :150], np.s_[23:60, :244]
+
+
+@pytest.fixture
+def lettered(tmp_path_factory):
+    """Make a dataset of plain pictures with these names and captions; return what is below each on its sheet, and what is missing."""
+
+    def make(captions):
+        folder = tmp_path_factory.mktemp("lettered")
+        (folder / "src").mkdir()
+        for name, caption in captions.items():
+            Image.new("RGB", (1024, 1024), (90, 120, 150)).save(folder / "src" / f"{name}.png")
+            if caption is not None:
+                (folder / "src" / f"{name}.txt").write_text(caption, "utf-8")
+        crop_folder(folder / "src", folder / "out", CropOptions(detector="none", saliency="none"))
+        sheets = write_sheets(folder / "out", folder / "sheet.png", columns=4, rows=40)
+        with Image.open(sheets.files[0]) as sheet:
+            page = np.asarray(sheet.convert("RGB"))
+        places = [(28 + number // 4 * 314 + 240, 28 + number % 4 * 260) for number in range(len(captions))]
+        return [page[top : top + 66, left : left + 256] for top, left in places], sheets.missing
+
+    return make
 
 
 def fitted(path, side=240):
@@ -32,14 +59,14 @@ def found(sheet, picture):
 
 
 def test_every_picture_is_on_the_sheet_as_it_was_written(out, tmp_path):
-    (sheet,) = write_sheets(out, tmp_path / "sheet.png")
+    (sheet,) = write_sheets(out, tmp_path / "sheet.png").files
     for picture in sorted(out.glob("*.jpg")):
         assert found(sheet, fitted(picture)), picture
     assert not found(sheet, fitted(sorted(out.glob("*.jpg"))[0])[::-1])
 
 
 def test_what_does_not_fit_goes_to_more_sheets(out, tmp_path):
-    sheets = write_sheets(out, tmp_path / "sheet.jpg", columns=2, rows=1)
+    sheets = write_sheets(out, tmp_path / "sheet.jpg", columns=2, rows=1).files
     assert [sheet.name for sheet in sheets] == ["sheet.jpg", "sheet-2.jpg"]
     pictures = [fitted(path) for path in sorted(out.glob("*.jpg"))]
     assert [found(sheets[0], picture) for picture in pictures] == [True, True, False, False]
@@ -47,9 +74,9 @@ def test_what_does_not_fit_goes_to_more_sheets(out, tmp_path):
 
 
 def test_size_and_caption_stand_under_a_picture(out, tmp_path):
-    (before,) = write_sheets(out, tmp_path / "before.png", columns=4)
+    (before,) = write_sheets(out, tmp_path / "before.png", columns=4).files
     (out / "fig.txt").write_text("quite another caption, much longer than what there is room for " * 20)
-    (after,) = write_sheets(out, tmp_path / "after.png", columns=4)
+    (after,) = write_sheets(out, tmp_path / "after.png", columns=4).files
     one, other = (np.asarray(Image.open(sheet).convert("L"), int) for sheet in (before, after))
     rows, columns = np.nonzero(one != other)
     assert one.shape == other.shape
@@ -61,18 +88,53 @@ def test_size_and_caption_stand_under_a_picture(out, tmp_path):
     assert columns.max() < third + 240
 
 
-@pytest.mark.parametrize(("one", "other"), [("größer", "gräßer"), ("свет", "снег"), ("日本", "中文")])
-def test_captions_of_any_script_are_drawn(out, tmp_path, one, other):
-    sheets = []
-    for caption in (one, other):
-        (out / "fig.txt").write_text(caption, encoding="utf-8")
-        sheets += write_sheets(out, tmp_path / f"{caption}.png")
-    assert sheets[0].read_bytes() != sheets[1].read_bytes()  # letters without a shape would be drawn as the same box
+def test_captions_of_any_script_are_drawn_with_the_fonts_that_come_with_the_project(lettered, monkeypatch):
+    monkeypatch.setattr(typesetting, "SYSTEM_FOLDERS", ())
+    captions = list(SCRIPTS.values())
+    cells, missing = lettered({f"{number:02}": caption for number, caption in enumerate(captions)})
+    assert missing == ()
+    drawn = [cell[CAPTION].tobytes() for cell in cells]
+    assert len(set(drawn)) == len(captions)
+
+
+def test_file_names_of_any_script_are_drawn_with_the_fonts_that_come_with_the_project(lettered, monkeypatch):
+    monkeypatch.setattr(typesetting, "SYSTEM_FOLDERS", ())
+    cells, missing = lettered({name.replace("/", " "): None for name in SCRIPTS.values()})
+    assert missing == ()
+    assert len({cell[NAME].tobytes() for cell in cells}) == len(SCRIPTS)
+
+
+def test_the_same_captions_make_the_same_sheet(lettered):
+    one, other = ([cell.tobytes() for cell in lettered(SCRIPTS)[0]] for _ in range(2))
+    assert one == other
+
+
+def test_a_long_name_is_shown_by_its_end(lettered):
+    (one, other, end), _ = lettered({"1" * 60 + "one": None, "2" * 60 + "one": None, "3" * 60 + "two": None})
+    last = np.s_[:, 110:]
+    assert (one[NAME][last] == other[NAME][last]).all()
+    assert (one[NAME][last] != end[NAME][last]).any()
+
+
+def test_captions_are_broken_at_spaces_and_between_chinese_or_japanese_letters(lettered):
+    captions = {"a": "short " + "w" * 30, "b": "短い " + "青い空の下で" * 20, "c": "青い空の下で" * 20, "d": "w" * 300}
+    cells, _ = lettered(captions)
+    widths = [np.nonzero((cell[CAPTION][:17] != 255).any(axis=(0, 2)))[0].max() for cell in cells]
+    assert widths[0] < 50
+    assert min(widths[1:]) > 220
+
+
+def test_no_text_leaves_its_cell(lettered):
+    cells, _ = lettered({f"{number:02} {name}": (caption + " ") * 20 for number, (name, caption) in enumerate(SCRIPTS.items())})
+    for cell in cells:
+        assert (cell[:, 244:] == 255).all()
+    cells, _ = lettered({"a": "e" + "\u0903" * 300 + " ok", "b": "👩\u200d" * 200})
+    assert all((cell[:, 244:] == 255).all() for cell in cells)
 
 
 def test_every_copy_is_shown(out, tmp_path):
     shuffle_folder(out, tmp_path / "copies", ShuffleOptions(repeats=3, augment={"flip": 1}))
-    (sheet,) = write_sheets(tmp_path / "copies", tmp_path / "sheet.png")
+    (sheet,) = write_sheets(tmp_path / "copies", tmp_path / "sheet.png").files
     with Image.open(sheet) as drawn:
         assert drawn.size == (2 * 28 + 6 * 260 - 20, 2 * 28 + 2 * (240 + 54) + 20)
     assert found(sheet, fitted(tmp_path / "copies" / "fig_2.jpg"))
@@ -80,7 +142,7 @@ def test_every_copy_is_shown(out, tmp_path):
 
 def test_a_damaged_picture_leaves_a_gap(out, tmp_path):
     (out / "dogs.jpg").write_bytes(b"no picture")
-    (sheet,) = write_sheets(out, tmp_path / "sheet.png")
+    (sheet,) = write_sheets(out, tmp_path / "sheet.png").files
     assert found(sheet, fitted(out / "fig.jpg"))
 
 
@@ -110,3 +172,15 @@ def test_the_command_names_what_it_wrote(datakit, out, source, tmp_path):
     (tmp_path / "mine" / OVERRIDES).write_text("nonsense\n")
     done = datakit("sheet", "mine", "other.jpg")
     assert (done.returncode, f"{OVERRIDES}, line 1" in done.stderr) == (2, True)
+
+
+def test_the_command_names_what_no_font_has(datakit, out):
+    (out / "fig.txt").write_text("a \U0010abcd fig", "utf-8")
+    done = datakit("sheet", out, "sheet.png")
+    note = "note: no font here has U+10ABCD: a box stands for each; install fonts with more signs, such as Noto\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "wrote sheet.png\n", note)
+    (out / "fig.txt").write_text("".join(map(chr, range(0x10ABC0, 0x10ABC9))), "utf-8")
+    done = datakit("sheet", out, "more.png")
+    assert (
+        "no font here has U+10ABC0, U+10ABC1, U+10ABC2, U+10ABC3, U+10ABC4 and 4 more signs: a box stands for each" in done.stderr
+    )

@@ -18,6 +18,7 @@ from datakit.overrides import OVERRIDES
 from datakit.review.static import write_static
 from datakit.shuffle import shuffle_folder
 from datakit.variants import ShuffleOptions
+from tests.review.scripts import SCRIPTS
 
 EVIL = "<script>alert(1)</script> \"><img src=x onerror=alert(1)> & 'quoted' </style>"
 
@@ -83,6 +84,25 @@ def test_captions_and_names_are_text_whatever_they_hold(source, tmp_path):
     assert name in seen.text
     assert "<i>out & co" in seen.text
     assert len([1 for tag, _ in seen.elements if tag == "img"]) == 5
+
+
+def test_captions_and_names_of_any_script_are_in_it_and_run_in_their_own_direction(source, tmp_path):
+    for script, caption in SCRIPTS.items():
+        shutil.copy(source / "fig.jpg", source / f"{script} {caption[:8]}.jpg")
+        (source / f"{script} {caption[:8]}.txt").write_text(caption, "utf-8")
+    crop_folder(source, tmp_path / "out", CropOptions(upscale=1.5, detector="none", saliency="none"))
+    seen, text = report(tmp_path / "out", tmp_path / "report.html")
+    assert ("meta", {"charset": "utf-8"}) in seen.elements
+    for script, caption in SCRIPTS.items():
+        assert f"{script} {caption[:8]}.jpg" in seen.text
+        assert caption in seen.text
+    written = [
+        attributes for _, attributes in seen.elements if (attributes.get("class") or "").split()[:1] in (["name"], ["caption"])
+    ]
+    assert len(written) == 2 * (4 + len(SCRIPTS))
+    assert all((attributes["lang"], attributes["dir"]) == ("", "auto") for attributes in written)
+    # The last font is the browser's own choice, and so is that of each letter which the fonts before it lack.
+    assert re.search(r"font:[^;]*sans-serif;", text)
 
 
 def test_what_was_decided_is_shown(out, tmp_path):
