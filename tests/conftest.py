@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,10 @@ ROOT = Path(__file__).parent.parent
 
 settings.register_profile("datakit", deadline=None, print_blob=True)
 settings.load_profile("datakit")
+
+# Where the suite itself runs in the background, the shell has interrupts ignored, and so would all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Datakit = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -44,7 +44,8 @@ def test_crop_writes_a_dataset_and_says_so(datakit, pictures, tmp_path):
     assert done.stderr == ""
     again = datakit("crop", pictures, "out", "--json", "--upscale", "3")
     report = json.loads(again.stdout)
-    assert (again.returncode, report["done"], report["refused"]) == (0, 15, [])
+    assert (again.returncode, report["done"], report["skipped"], report["refused"]) == (0, 8, 7, [])
+    assert {"source": "coffee.png", "kind": "enlarged", "warning": "enlarged 2.08 times"} in report["warnings"]
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(datakit, pictures, tmp_path):
@@ -180,7 +181,35 @@ def test_a_name_never_steers_the_terminal(datakit, pictures, tmp_path):
 def test_few_warnings_are_shown_and_many_counted(datakit, pictures, tmp_path):
     few = datakit("crop", pictures, "few").stdout
     assert "dandelion.jpg: placed by what may be no face (score 0." in few
-    assert "(-v lists them" in datakit("crop", pictures, "many", "--upscale", "3").stdout
+    many = datakit("crop", pictures, "many", "--upscale", "3").stdout
+    assert "9 warnings on 9 pictures (-v lists them; manifest.jsonl keeps them):" in many
+    assert "  8 enlarged, 1 placed by what may be no face" in many
+    planned = datakit("crop", pictures, "--dry-run", "--upscale", "3").stderr
+    assert "9 warnings on 9 pictures (-v lists them):" in planned
+
+
+def test_the_factor_that_would_take_all_is_named(datakit, pictures):
+    shown = datakit("crop", pictures, "out").stdout
+    assert "--upscale 2.777 would take all 8 that are too small" in shown
+    assert datakit("crop", pictures, "out", "--upscale", "2.777").returncode == 0
+
+
+def test_a_crop_that_used_nothing_is_the_reason_that_later_stages_give(datakit, pictures):
+    assert datakit("crop", pictures, "out", "--max-pixels", "1000").returncode == 1
+    for words in (("shuffle", "out", "copies"), ("backend", "out", "--cache-root", "cache"), ("check", "out")):
+        done = datakit(*words)
+        assert done.returncode == 2
+        assert "out holds no pictures: the last crop used none of 15 pictures. astronaut.jpg: 512x512 is more than" in done.stderr
+
+
+def test_captions_that_most_pictures_lack_are_told_by_crop(datakit, pictures, tmp_path):
+    (tmp_path / "src").mkdir()
+    for name in ("fig.jpg", "dandelion.jpg", "djembe.jpg"):
+        shutil.copy(pictures / name, tmp_path / "src")
+    shutil.copy(pictures / "fig.txt", tmp_path / "src")
+    assert "note: 2 of 3 pictures have no caption" in datakit("crop", "src", "out").stdout
+    shutil.copy(pictures / "fig.txt", tmp_path / "src" / "djembe.txt")
+    assert "have no caption" not in datakit("crop", "src", "out").stdout
 
 
 def test_two_jobs_give_the_bytes_of_one(datakit, awkward, tmp_path):

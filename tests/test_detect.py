@@ -95,6 +95,7 @@ def test_what_mediapipe_lacks_is_named(tmp_path, module, hint, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for loaded in [name for name in sys.modules if name.split(".")[0] == "mediapipe" or name.endswith(".blazeface")]:
         monkeypatch.delitem(sys.modules, loaded)
+    detect.face_detector.cache_clear()
     with pytest.raises(MissingLibraryError, match=hint):
         detect.check_available("mediapipe", "none")
 

@@ -11,6 +11,7 @@ import pytest
 
 from datakit import CropOptions, Execution, crop_folder, read_manifest
 from datakit.errors import UsageError
+from datakit.warned import Warned
 from tests.conftest import tree
 
 NEW = CropOptions(quality=70)
@@ -111,7 +112,7 @@ def test_outputs_of_pictures_that_are_refused_now_are_named(source, tmp_path, pi
     shutil.copy(pictures / "coffee.png", source)
     crop_folder(source, tmp_path / "out", CropOptions(upscale=3))
     report = crop_folder(source, tmp_path / "out")
-    assert report.notes == ["1 output of an earlier run kept, made from pictures not used now: coffee.png"]
+    assert (report.stale, report.notes) == (["coffee.png"], [])
 
 
 def test_captions_can_be_required_of_a_dataset_that_is_there(source, tmp_path):
