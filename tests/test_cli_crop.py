@@ -19,7 +19,7 @@ def test_help_says_what_each_command_does_and_imports_nothing_heavy():
         "import sys\n"
         "from datakit.cli import main\n"
         "main(['--help'], standalone_mode=False)\n"
-        "print([m for m in ('cv2', 'mediapipe', 'numpy', 'PIL', 'tqdm', 'starlette', 'uvicorn') if m in sys.modules])\n"
+        "print([m for m in ('cv2', 'mediapipe', 'onnxruntime', 'numpy', 'PIL', 'tqdm', 'starlette', 'uvicorn') if m in sys.modules])\n"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "[]"

@@ -5,9 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datakit import detect
 from datakit.detect import models
+from datakit.detect.networks import thinned
 from datakit.errors import MissingLibraryError, UsageError, WeightsError
 from datakit.geometry import Size
 from datakit.images import decode, open_picture, preview
@@ -34,6 +37,37 @@ def test_the_face_of_a_portrait_is_found(pictures, name):
 def test_no_face_is_found_where_there_is_none(pictures, name, stem):
     path = next(path for path in pictures.glob(f"{stem}.*") if path.suffix != ".txt")
     assert detect.face_detector(name)(small(path)) == []
+
+
+def test_faces_lie_where_opencvs_own_reading_of_the_network_puts_them(pictures):
+    # FaceDetectorYN of OpenCV 5.0 on the same pixels: 640x640, and 500x333 whose sides are no multiples of 32.
+    whole = small(pictures / "astronaut.jpg")
+    for pixels, box, score in (
+        (whole, (223.53748, 79.73149, 337.00256, 217.33855), 0.943125),
+        (whole[:333, :500], (223.54468, 79.73069, 336.99780, 217.33542), 0.943111),
+    ):
+        (face,) = detect.face_detector("yunet")(pixels)
+        assert tuple(face.box) == pytest.approx(box, abs=0.001)
+        assert face.score == pytest.approx(score, abs=1e-5)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 40)] * 4, st.floats(0, 1, width=32)), min_size=1, max_size=12), st.floats(0.05, 0.95))
+def test_boxes_are_thinned_to_the_best_of_those_that_overlap(rows, most):
+    boxes = np.array([(x, y, x + w + 1, y + h + 1) for x, y, w, h, _ in rows])
+    scores = np.array([score for *_, score in rows], np.float32)
+    kept = thinned(boxes, scores, most)
+
+    def overlap(one, other):
+        a, b = (
+            {(x, y) for x in range(left, right) for y in range(top, bottom)}
+            for left, top, right, bottom in (boxes[one], boxes[other])
+        )
+        return len(a & b) / len(a | b)
+
+    assert [scores[index] for index in kept] == sorted((scores[index] for index in kept), reverse=True)
+    assert all(overlap(one, other) <= most for one in kept for other in kept if one != other)
+    for lost in set(range(len(rows))) - set(kept):
+        assert any(overlap(lost, index) > most and scores[index] >= scores[lost] for index in kept)
 
 
 @pytest.mark.parametrize("name", MAPS)

@@ -379,7 +379,7 @@ def test_every_command_and_option_has_help(command):
 
 
 def test_the_commands_import_no_picture_library():
-    heavy = "{'numpy', 'PIL', 'cv2', 'mediapipe', 'imagehash', 'tqdm', 'msgspec'}"
+    heavy = "{'numpy', 'PIL', 'cv2', 'mediapipe', 'onnxruntime', 'tqdm', 'msgspec'}"
     code = f"import sys, datakit.cli.backend; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr == ""
 
