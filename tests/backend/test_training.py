@@ -92,8 +92,8 @@ def test_the_trainer_never_plans_more_than_it_runs(buckets, passes, batch):
         assert load.planned == load.real or load.padded
 
 
-# SimpleTuner 3.1.6 was given pictures of these sizes and asked: what its step formula counts on, how many
-# micro-batches its sampler gave in one epoch (on the first of the GPUs), and the optimizer steps it plans.
+# SimpleTuner 3.1.6 was given so many pictures of the first sizes and said what its step formula counts on, how many
+# micro-batches its sampler gave in one epoch, and the optimizer steps it plans; of several GPUs, it ran as the first.
 @pytest.mark.parametrize(
     ("counts", "passes", "batching", "planned", "real", "steps"),
     [
@@ -200,16 +200,16 @@ def test_gpus_and_accumulation_divide_the_steps():
 def test_a_training_as_plain_data():
     batching = Batching(2, 1, 2)
     loads = bucket_loads("x", {SQUARE: 5}, 3, batching)
-    assert plan_training([(5, 3)], batching, steps=30, loads=loads).to_json() == {
-        "max_train_steps": 30,
-        "epochs": 8.0,
+    assert plan_training([(5, 3)], batching, steps=36, loads=loads).to_json() == {
+        "max_train_steps": 36,
+        "epochs": 9.6,
         "recipe_steps_per_epoch": 3.75,
         "planned_steps_per_epoch": 4,
         "real_steps_per_epoch": 5,
-        "real_epochs": 6.0,
-        "lr_warmup_steps": 3,
-        "checkpointing_steps": 3,
-        "validation_steps": 3,
+        "real_epochs": 7.2,
+        "lr_warmup_steps": 4,
+        "checkpointing_steps": 4,
+        "validation_steps": 4,
         "buckets": [
             {
                 "bucket": "1024x1024", "concept": "x", "pictures": 5, "passes": 3,
