@@ -37,7 +37,6 @@ OPERATORS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
 NAMES = {"min": "max", "ceil": "floor", "minimum": "maximum"}
 NAMES |= {after: before for before, after in NAMES.items()}
 UNTOUCHED = ("decorator_list", "annotation", "returns")
-SEED = "--hypothesis-seed=0"
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def run_tests(copied: Path, module: str, tests: list[str], loaded: Path | None =
     for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "datakit")]:
         del sys.modules[name]
     importlib.invalidate_caches()
-    options = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-profile=mutate", SEED]
+    options = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-profile=mutate", "--hypothesis-seed=0"]
     code = pytest.main([*options, "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests])
     # A module that its tests have not imported from the copy says nothing.
     found = sys.modules.get(module.removesuffix(".py").replace("/", "."))
@@ -183,19 +182,23 @@ def survivors(
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
     running: dict[int, tuple[Path, Mutant, float]] = {}
-    while waiting or running:
-        while waiting and copies:
-            copied, mutant = copies.pop(), waiting.pop(0)
-            write(copied, module, mutant.source)
-            running[start(copied, module, tests)] = copied, mutant, time.monotonic() + timeout
-        time.sleep(0.02)
-        for pid, (copied, mutant, deadline) in list(running.items()):
-            if (code := ended(pid, deadline)) is not None:
-                del running[pid]
-                copies.append(copied)
-                print(f"{number - len(waiting)}/{number} line {mutant.line}: {code}", file=sys.stderr)
-                if code == 0:
-                    yield mutant
+    try:
+        while waiting or running:
+            while waiting and copies:
+                copied, mutant = copies.pop(), waiting.pop(0)
+                write(copied, module, mutant.source)
+                running[start(copied, module, tests)] = copied, mutant, time.monotonic() + timeout
+            time.sleep(0.02)
+            for pid, (copied, mutant, deadline) in list(running.items()):
+                if (code := ended(pid, deadline)) is not None:
+                    del running[pid]
+                    copies.append(copied)
+                    print(f"{number - len(waiting)}/{number} line {mutant.line}: {code}", file=sys.stderr)
+                    if code == 0:
+                        yield mutant
+    finally:
+        for pid in running:
+            ended(pid, 0)
 
 
 def main() -> None:
