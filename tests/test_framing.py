@@ -278,20 +278,35 @@ def test_the_window_is_the_best_of_all_by_a_count_pixel_by_pixel(scene):
     assert plan.saliency_kept == pytest.approx(kept, abs=0.5001e-4)
 
 
-@given(counted_scenes())
-@settings(max_examples=15)
-def test_without_a_map_the_middle_counts(scene):
-    size, faces, _ = Size(640, 320), *scene[1:]
-    faces = [face for face in faces if face.box.right <= 320]
+@given(counted_scenes(), st.booleans())
+@settings(max_examples=20)
+def test_without_a_map_the_middle_counts(scene, tall):
+    size = Size(320, 640) if tall else Size(640, 320)
+    faces = [face for face in scene[1] if face.box.right <= 320 and face.box.bottom <= 320]
     plan = frame("a.jpg", size, Size(1024, 1024), faces)
     assert plan.box == best_box(size, Size(320, 320), faces, np.ones((64, 64)))[0]
     assert plan.saliency_kept is None
 
 
 def test_a_map_of_nothing_counts_as_an_even_one():
-    plan = frame("a.jpg", Size(3000, 1000), Size(1024, 1024), saliency=np.zeros((20, 40), np.float32))
+    plan = frame("a.jpg", Size(3000, 1000), Size(1024, 1024), saliency=np.zeros((7, 11), np.float32))
     assert abs(plan.box.left - 1000) <= 1
     assert plan.saliency_kept == 0.3333
+
+
+def test_a_map_counts_however_dim_it_is():
+    saliency = np.zeros((20, 40), np.float32)
+    saliency[5:15, 30:38] = 1
+    plans = [frame("a.jpg", Size(3000, 1000), Size(1024, 1024), saliency=saliency * factor) for factor in (1, 1e-6, 1e6)]
+    assert plans[0] == plans[1] == plans[2]
+
+
+def test_bodies_count_to_fractions_of_a_pixel():
+    faces = [Face(Area(20.5, 10, 26, 15), 0.9), Face(Area(50, 10, 55.5, 15), 0.9)]
+    plan = frame("a.jpg", Size(80, 40), Size(1024, 1024), faces, np.zeros((40, 80), np.float32))
+    # Both heads leave the window 17 to 19; the bodies span 15-31.5 and 44.5-61, of which it holds 27 of 33 pixels.
+    assert 17 <= plan.box.left <= 19
+    assert plan.saliency_kept == round((0.5 + 0.25 * 27 / 33) / 1.25, 4)
 
 
 def test_shares_are_rounded_to_four_decimals():
