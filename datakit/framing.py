@@ -161,8 +161,7 @@ def _mass(size: Size, faces: tuple[Face, ...], saliency: NDArray[np.float32] | N
             _overlap(rows, size.height, body.top, body.bottom),
             _overlap(columns, size.width, body.left, body.right),
         )
-        if cover.sum() > 0:
-            mass += BODY_WEIGHT / len(faces) * cover / cover.sum()
+        mass += BODY_WEIGHT / len(faces) * cover / cover.sum()
     return mass
 
 
@@ -249,8 +248,6 @@ def _allowed(free: int, length: int, spans: list[tuple[float, float, float, floa
 
 
 def _covered(offsets: NDArray[np.int64], length: int, start: float, end: float) -> Floats:
-    if end <= start:
-        return np.zeros(len(offsets))
     return np.clip(np.minimum(offsets + length, end) - np.maximum(offsets, start), 0, None) / (end - start)
 
 

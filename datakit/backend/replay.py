@@ -19,8 +19,8 @@ from datakit.geometry import Size
 ALIGNMENT = 64
 # Decimals of an aspect that names a bucket (SimpleTuner's default).
 ROUNDING = 2
-# Round megapixel values stand for the square pictures that trainers are used to.
-_ROUND_MEGAPIXELS = {0.25: 512**2, 0.5: 768**2, 1.0: 1024**2, 2.0: 1536**2, 4.0: 2048**2}
+# Round megapixel values stand for the squares that trainers are used to, by the length of their sides.
+_ROUND_MEGAPIXELS = {0.25: 512, 0.5: 768, 1.0: 1024, 2.0: 1536, 4.0: 2048}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +156,6 @@ def _sizes(size: Size, rule: Resizing, aspect: float) -> tuple[Size, Size]:
 
 def _by_area(size: Size, rounded: float, megapixels: float, aspect: float) -> tuple[Size, Size]:
     edge = _multiple(int(math.sqrt(megapixels * 1e6)))
-    if rounded == 1.0 and size.width == size.height:
-        return Size(edge, edge), Size(edge, edge)
     root = math.sqrt(rounded)
     target = Size(_multiple(edge * root), _multiple(edge / root))
     return target, _cover(target, aspect)
@@ -196,8 +194,8 @@ def _cover(target: Size, aspect: float) -> Size:
 def _square_edge(rule: Resizing) -> int:
     if rule.unit == "pixel":
         return int(rule.resolution)
-    near = next((area for value, area in _ROUND_MEGAPIXELS.items() if abs(rule.resolution - value) < 0.05), None)
-    return _multiple(math.sqrt(near or rule.resolution * 1e6))
+    near = next((edge for value, edge in _ROUND_MEGAPIXELS.items() if abs(rule.resolution - value) < 0.05), None)
+    return near or _multiple(math.sqrt(rule.resolution * 1e6))
 
 
 def _differs_in_area(size: Size, target: Size, rule: Resizing) -> bool:

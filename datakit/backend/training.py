@@ -242,7 +242,7 @@ def ways_out(loads: Sequence[BucketLoad], batching: Batching) -> list[str]:
     fits = min(load.pictures * load.passes for load in loads) // (batching.gpus * batching.accumulate)
     if fits >= 1:
         ways.append(f"all: batch size {fits} instead of {batching.size}")
-    elif batching.accumulate > 1 or batching.gpus > 1:
+    else:
         ways.append("all: accumulate fewer micro-batches or use fewer GPUs")
     return ways
 
