@@ -356,7 +356,8 @@ def test_faces_count_that_are_large_enough_the_largest_first(faces, kept):
 def test_what_may_be_no_face_is_said_where_it_placed_the_window(size, scores, doubted):
     faces = [Face(Area(100 + 200 * at, 300, 200 + 200 * at, 430), score) for at, score in enumerate(scores)]
     words = f"placed by what may be no face (score {doubted}): look at it, or use --detector none"
-    assert frame("a.jpg", Size(*size), Size(1024, 1024), faces).warnings == ((words,) if doubted else ())
+    warned = (Warned("face-doubtful", words),) if doubted else ()
+    assert frame("a.jpg", Size(*size), Size(1024, 1024), faces).warnings == warned
 
 
 @pytest.mark.parametrize(
@@ -381,7 +382,10 @@ def test_a_plan_says_why(size, faces, mapped, anchor, why):
 
 def test_a_face_is_cut_below_the_whole_of_it():
     faces = [Face(Area(0, 0, 1, 1), 0.9, kept) for kept in (1.0, 0.9999, 0.25)]
-    assert cut_warnings(faces) == ["a face does not fit: 100% of it is kept", "a face does not fit: 25% of it is kept"]
+    assert cut_warnings(faces) == [
+        Warned("face-cut", "a face does not fit: 100% of it is kept"),
+        Warned("face-cut", "a face does not fit: 25% of it is kept"),
+    ]
 
 
 @pytest.mark.parametrize(
