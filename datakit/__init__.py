@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from datakit.buckets import BUCKETS as BUCKETS
     from datakit.crop import crop_folder as crop_folder
     from datakit.crop import plan_crop as plan_crop
     from datakit.crop import plan_folder as plan_folder
@@ -22,13 +21,14 @@ if TYPE_CHECKING:
     from datakit.report import Report as Report
     from datakit.shuffle import plan_shuffle as plan_shuffle
     from datakit.shuffle import shuffle_folder as shuffle_folder
+    from datakit.sizes import BUCKETS as BUCKETS
     from datakit.stage import Execution as Execution
     from datakit.variants import ShuffleOptions as ShuffleOptions
     from datakit.variants import Variant as Variant
 
 # Imported when first used, so that `import datakit` and `datakit --help` load no picture library.
 _HOMES = {
-    "BUCKETS": "buckets",
+    "BUCKETS": "sizes",
     "Box": "geometry",
     "CropOptions": "crop_options",
     "CropPlan": "manifest",

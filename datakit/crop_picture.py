@@ -12,7 +12,6 @@ import msgspec
 
 from datakit import __version__
 from datakit.amend import CAPTION_EMPTY, CAPTION_MISSING, Decision
-from datakit.buckets import SCALE_ROUNDING, choose_bucket, enlargement, largest_window, rounded_scale
 from datakit.captions import Caption, decode_caption, read_caption
 from datakit.crop_options import CropOptions
 from datakit.dataset import Sample
@@ -23,6 +22,7 @@ from datakit.framing import cut_warnings, frame, kept_faces, slack
 from datakit.geometry import Box, Size
 from datakit.images import Picture, Pixels, dct_scale, decode, encode, open_picture, preview, render
 from datakit.manifest import CropPlan, Face, Record
+from datakit.sizes import SCALE_ROUNDING, choose_bucket, enlargement, largest_window, rounded_scale
 from datakit.stage import Made, NotMade, Task, write_temporary
 from datakit.warned import Warned
 

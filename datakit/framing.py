@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datakit.buckets import enlargement, largest_window, rounded_scale
 from datakit.geometry import Area, Box, Size, share_inside
 from datakit.manifest import Anchor, CropPlan, Face, Framing
+from datakit.sizes import enlargement, largest_window, rounded_scale
 from datakit.warned import Warned
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from datakit.buckets import BUCKETS
 from datakit.errors import PlanError
 from datakit.formats import PICTURE_SUFFIXES
 from datakit.geometry import Area, Box, Size
+from datakit.sizes import BUCKETS
 from datakit.warned import Warned
 
 MANIFEST = "manifest.jsonl"

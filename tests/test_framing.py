@@ -9,10 +9,10 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from datakit.buckets import BUCKETS, choose_bucket, enlargement, largest_window
 from datakit.framing import HEAD_DOWN, HEAD_SIDES, HEAD_UP, cut_warnings, frame, kept_faces, significant, slack
 from datakit.geometry import Area, Box, Size
 from datakit.manifest import Face
+from datakit.sizes import BUCKETS, choose_bucket, enlargement, largest_window
 from datakit.warned import Warned
 
 sizes = st.builds(Size, st.integers(300, 6000), st.integers(300, 6000))

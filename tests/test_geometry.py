@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datakit.buckets import BUCKETS, area_kept, choose_bucket, enlargement, in_order, largest_window, parse_bucket
 from datakit.errors import UsageError
 from datakit.geometry import Area, Box, Size, share_inside
+from datakit.sizes import BUCKETS, area_kept, choose_bucket, enlargement, in_order, largest_window, parse_bucket
 
 sizes = st.builds(Size, st.integers(1, 20_000), st.integers(1, 20_000))
 pictures = st.builds(Size, st.integers(200, 12_000), st.integers(200, 12_000))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from datakit.buckets import BUCKETS
 from datakit.colour import parse_colour
 from datakit.errors import PictureError, UsageError
 from datakit.geometry import Box, Size
 from datakit.images import dct_scale, decode, encode, open_picture, preview, render
+from datakit.sizes import BUCKETS
 from datakit.warned import Warned
 
 COLOUR = (

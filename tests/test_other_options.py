@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datakit import BUCKETS, CropOptions, Execution, Record, Size, crop_folder, plan_folder, read_manifest
-from datakit.buckets import choose_bucket, enlargement, largest_window
 from datakit.manifest import to_line, write_atomically
+from datakit.sizes import choose_bucket, enlargement, largest_window
 
 PLAIN = {"detector": "none", "saliency": "none"}
 LOOSE = CropOptions(upscale=3.0, **PLAIN)

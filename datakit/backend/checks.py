@@ -13,11 +13,11 @@ from typing import Literal
 from datakit.backend.concept import Concept, untitled
 from datakit.backend.looks import Look, is_readable
 from datakit.backend.simpletuner_files import is_listed, is_video
-from datakit.buckets import BUCKETS
 from datakit.captions import decode_caption
 from datakit.dataset import STATE_FOLDER, fold
 from datakit.errors import CaptionError
 from datakit.manifest import Record
+from datakit.sizes import BUCKETS
 from datakit.store import is_interrupted
 
 Kind = Literal[

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datakit.buckets import in_order
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.last import why_empty
 from datakit.manifest import MANIFEST, Record, read_manifest
 from datakit.origin import read_origin
+from datakit.sizes import in_order
 from datakit.store import is_interrupted
 
 # 32 bits tell versions of one dataset apart; the name beside it tells datasets apart.

@@ -9,10 +9,10 @@ from fractions import Fraction
 from typing import Any
 
 from datakit.backend.concept import Concept
-from datakit.buckets import area_kept
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted
+from datakit.sizes import area_kept
 
 # The recipe warms the learning rate up over a tenth of the training.
 WARMUP_SHARE = Fraction(1, 10)

@@ -307,7 +307,7 @@ def _look(concept: Concept, jobs: int | None, compared: bool = False) -> tuple[l
 
 def _enlarged(concept: Concept) -> list[Finding]:
     from datakit.backend.checks import Finding
-    from datakit.buckets import ENLARGED
+    from datakit.sizes import ENLARGED
 
     remedy = "take a larger source, or leave it out"
     return [

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datakit.buckets import BUCKETS, in_order, parse_bucket
 from datakit.cli.shared import execution_options, print_report
 from datakit.formats import DEFAULT_MAX_PIXELS
+from datakit.sizes import BUCKETS, in_order, parse_bucket
 
 if TYPE_CHECKING:
     from datakit.manifest import CropPlan

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from datakit.backend.training import Batching
-from datakit.buckets import BUCKETS
 from datakit.crop import crop_folder
 from datakit.crop_options import CropOptions
 from datakit.crop_picture import check_window
@@ -24,6 +23,7 @@ from datakit.manifest import MANIFEST, CropPlan
 from datakit.overrides import Override, change_override, clean_caption, is_pending, read_applied, read_overrides
 from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown
 from datakit.review.thumbnails import Thumbnails
+from datakit.sizes import BUCKETS
 from datakit.stage import Execution
 from datakit.warned import Warned
 

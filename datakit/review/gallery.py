@@ -14,7 +14,6 @@ import msgspec
 
 from datakit.backend.concept import Concept, check_written, read_concept
 from datakit.backend.training import Batching, bucket_loads
-from datakit.buckets import BUCKETS, ENLARGED
 from datakit.captions import read_caption
 from datakit.errors import CaptionError
 from datakit.framing import DOUBTFUL_SCORE
@@ -23,6 +22,7 @@ from datakit.last import last_report
 from datakit.manifest import MANIFEST, Anchor, Face, Record, is_relative, read_manifest
 from datakit.origin import read_origin
 from datakit.overrides import OVERRIDES, Override, is_new, is_pending, read_applied, read_overrides
+from datakit.sizes import BUCKETS, ENLARGED
 from datakit.warned import KINDS, Warned
 
 Side = Literal["source", "output"]

@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from datakit import crop_folder
 from datakit.backend.concept import read_concept
 from datakit.backend.simpletuner_config import REMOVED
-from datakit.buckets import BUCKETS
 from datakit.cli.backend import backend, check, verify
 from datakit.cli.config import config
 from datakit.cli.steps import steps
@@ -22,6 +21,7 @@ from datakit.geometry import Size
 from datakit.last import remember
 from datakit.origin import Origin, remember_origin
 from datakit.shuffle import shuffle_folder
+from datakit.sizes import BUCKETS
 from datakit.store import Store
 from datakit.variants import ShuffleOptions
 

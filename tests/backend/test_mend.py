@@ -9,9 +9,9 @@ import pytest
 
 from datakit.backend.concept import read_concept
 from datakit.backend.mend import mend_captions
-from datakit.buckets import BUCKETS
 from datakit.errors import DatasetBusyError, UsageError
 from datakit.manifest import METADATA
+from datakit.sizes import BUCKETS
 from datakit.store import Store
 from tests.backend.conftest import findings_of
 

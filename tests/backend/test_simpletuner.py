@@ -12,8 +12,8 @@ from datakit.backend.concept import content_hash, read_concept, read_concepts
 from datakit.backend.simpletuner import changed_sizes, emit, to_json
 from datakit.backend.simpletuner_entry import CaptionShuffle
 from datakit.backend.simpletuner_settings import parse_settings
-from datakit.buckets import BUCKETS
 from datakit.errors import UsageError
+from datakit.sizes import BUCKETS
 from tests.backend.golden_cases import CACHE, concept
 
 

@@ -19,8 +19,8 @@ from datakit.backend.concept import read_concept
 from datakit.backend.replay import bucket_name, replay_current
 from datakit.backend.simpletuner import emit, to_json
 from datakit.backend.simpletuner_entry import EntryOnFile
-from datakit.buckets import BUCKETS
 from datakit.geometry import Size
+from datakit.sizes import BUCKETS
 
 pytestmark = pytest.mark.simpletuner
 

@@ -9,8 +9,8 @@ import pytest
 from datakit.backend.concept import read_concept
 from datakit.backend.simpletuner import emit, to_json
 from datakit.backend.verify import verify_config
-from datakit.buckets import BUCKETS
 from datakit.errors import UsageError
+from datakit.sizes import BUCKETS
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from datakit.buckets import choose_bucket
 from datakit.geometry import Size
+from datakit.sizes import choose_bucket
 from tests.bench.corpus import KINDS
 from tests.bench.measure import Cost, median, run, table
 from tests.bench.peers import ENVIRONMENT, Peer, find_peers

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, crop_folder
-from datakit.buckets import BUCKETS
 from datakit.geometry import Box, Size
 from datakit.shuffle import shuffle_folder
+from datakit.sizes import BUCKETS
 from datakit.variants import ShuffleOptions
 from tests.review.conftest import Open, Serve
 from tests.review.driving import (
