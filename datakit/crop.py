@@ -14,10 +14,10 @@ from datakit.dataset import Found, Sample, find_source, output_stems, shared_cap
 from datakit.detect import check_available
 from datakit.errors import PlanError, UsageError
 from datakit.execute import processes, serial
-from datakit.formats import KEPT
 from datakit.last import remember_report
 from datakit.manifest import MANIFEST, CropPlan, Record, read_plan
 from datakit.origin import Origin, refuse_in_source, refuse_other_origin
+from datakit.picture.formats import KEPT
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage
 from datakit.store import Store
@@ -34,7 +34,7 @@ def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOption
         No allowed bucket can be filled within ``options.upscale``.
     """
     from datakit.crop_picture import plan_picture
-    from datakit.images import open_picture
+    from datakit.picture.images import open_picture
 
     path = Path(picture)
     return plan_picture(open_picture(path, options.max_pixels), path.name, options)[0]

@@ -17,11 +17,11 @@ from datakit.crop_options import CropOptions
 from datakit.dataset import Sample
 from datakit.detect import face_detector, saliency_map
 from datakit.errors import CaptionError, SampleError, TooLargeError, TooSmallError
-from datakit.formats import Format
 from datakit.framing import cut_warnings, frame, kept_faces, slack
 from datakit.geometry import Box, Size
-from datakit.images import Picture, Pixels, dct_scale, decode, encode, open_picture, preview, render
 from datakit.manifest import CropPlan, Face, Record
+from datakit.picture.formats import Format
+from datakit.picture.images import Picture, Pixels, dct_scale, decode, encode, open_picture, preview, render
 from datakit.sizes import SCALE_ROUNDING, choose_bucket, enlargement, largest_window, rounded_scale
 from datakit.stage import Made, NotMade, Task, write_temporary
 from datakit.warned import Warned

@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from datakit.errors import PlanError
-from datakit.formats import PICTURE_SUFFIXES
 from datakit.geometry import Area, Box, Size
+from datakit.picture.formats import PICTURE_SUFFIXES
 from datakit.sizes import BUCKETS
 from datakit.warned import Warned
 

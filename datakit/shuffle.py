@@ -13,17 +13,17 @@ from statistics import median
 import msgspec
 
 from datakit import __version__
-from datakit.augment import augment, enlargement_of
 from datakit.captions import Caption, read_caption
 from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems, shared_stems
 from datakit.errors import CaptionError, NoPicturesError, PictureError, SampleError
-from datakit.formats import KEPT, PICTURE_SUFFIXES
 from datakit.geometry import Box, Size
-from datakit.images import Picture, decode, encode, open_picture
 from datakit.last import why_empty
 from datakit.libraries import check_opencv
 from datakit.manifest import MANIFEST, Record, read_manifest
 from datakit.origin import Origin, read_origin, refuse_in_source, refuse_other_origin
+from datakit.picture.augment import augment, enlargement_of
+from datakit.picture.formats import KEPT, PICTURE_SUFFIXES
+from datakit.picture.images import Picture, decode, encode, open_picture
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.store import Store

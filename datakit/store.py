@@ -25,7 +25,6 @@ from filelock import FileLock, Timeout
 from datakit.dataset import STATE_FOLDER, fold
 from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
 from datakit.fingerprints import FINGERPRINTS, Fingerprints, hash_file
-from datakit.formats import PICTURE_SUFFIXES
 from datakit.links import place
 from datakit.manifest import (
     MANIFEST,
@@ -38,6 +37,7 @@ from datakit.manifest import (
     read_metadata,
     write_atomically,
 )
+from datakit.picture.formats import PICTURE_SUFFIXES
 
 
 def is_interrupted(dataset: Path) -> bool:

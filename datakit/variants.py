@@ -13,11 +13,11 @@ from random import Random
 
 import msgspec
 
-from datakit.augment import Drawn, check_strengths, draw
 from datakit.captions import swap_sides, written_word
 from datakit.errors import UsageError
-from datakit.formats import KEPT
 from datakit.links import LINKS
+from datakit.picture.augment import Drawn, check_strengths, draw
+from datakit.picture.formats import KEPT
 from datakit.seeds import DEFAULT_SEED, generator
 from datakit.tokens import Tokens, fill_wildcards, join, orders, parse, without
 
@@ -46,7 +46,7 @@ class ShuffleOptions:
     captions_only
         Write each picture once, with ``repeats`` captions for each of its own, a line each.
     augment
-        Strengths by name; see `datakit.augment.AUGMENTATIONS`. The first copy is never augmented.
+        Strengths by name; see `datakit.picture.augment.AUGMENTATIONS`. The first copy is never augmented.
     flip_anyway
         Mirror pictures whose captions speak of writing too.
     quality

@@ -17,9 +17,9 @@ from unittest import mock
 from click.testing import CliRunner, Result
 
 from datakit import CropOptions, Execution, crop_folder
-from datakit.augment import parse_augmentations
 from datakit.cli import main
 from datakit.execute import serial
+from datakit.picture.augment import parse_augmentations
 from datakit.shuffle import shuffle_folder
 from datakit.variants import ShuffleOptions
 from tests.conftest import tree

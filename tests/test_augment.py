@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from datakit.augment import AUGMENTATIONS, augment, check_strengths, draw, enlargement_of, parse_augmentations
 from datakit.errors import UsageError
 from datakit.geometry import Box, Size
-from datakit.images import encode, open_picture
+from datakit.picture.augment import AUGMENTATIONS, augment, check_strengths, draw, enlargement_of, parse_augmentations
+from datakit.picture.images import encode, open_picture
 
 SIZE = Size(320, 240)
 WHOLE = Box(0, 0, *SIZE)

@@ -87,7 +87,7 @@ def test_wrong_options_are_explained(datakit, folder, options, message):
 
 
 def test_the_help_names_every_augmentation_with_its_range_and_the_trainers(datakit):
-    from datakit.augment import AUGMENTATIONS
+    from datakit.picture.augment import AUGMENTATIONS
 
     shown = datakit("shuffle", "--help").stdout
     for name, kind in AUGMENTATIONS.items():

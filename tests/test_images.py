@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from datakit.colour import parse_colour
 from datakit.errors import PictureError, UsageError
 from datakit.geometry import Box, Size
-from datakit.images import dct_scale, decode, encode, open_picture, preview, render
+from datakit.picture.colour import parse_colour
+from datakit.picture.images import dct_scale, decode, encode, open_picture, preview, render
 from datakit.sizes import BUCKETS
 from datakit.warned import Warned
 

@@ -34,7 +34,7 @@ class Look:
     error
         Why it cannot be read or decoded; what follows then has no meaning.
     sha256, size, orientation, mode, alpha, deep
-        As in `datakit.images.Picture`.
+        As in `datakit.picture.images.Picture`.
     profile
         Whether it carries a colour profile that changes something.
     hash, sharpness
@@ -93,7 +93,7 @@ def _identity(path: Path) -> Hashable:
 
 def look_at(folder: Path, item: tuple[str, bool]) -> Look:
     """Look at one picture file; ``item`` is its name, and whether to measure what is compared."""
-    from datakit.images import decode, open_picture
+    from datakit.picture.images import decode, open_picture
 
     name, compared = item
     try:

@@ -119,9 +119,9 @@ def shuffle(
     datakit shuffle out/ --captions-only
     datakit shuffle out/ copies/ --augment flip,rotate=3,brightness
     """
-    from datakit.augment import parse_augmentations
     from datakit.last import remember
     from datakit.manifest import to_line
+    from datakit.picture.augment import parse_augmentations
     from datakit.shuffle import plan_shuffle, shuffle_folder
     from datakit.variants import ShuffleOptions
 

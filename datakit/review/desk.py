@@ -17,10 +17,10 @@ from datakit.crop_picture import check_window
 from datakit.errors import DatakitError, SampleError, UsageError
 from datakit.framing import frame
 from datakit.geometry import Size
-from datakit.images import open_picture
 from datakit.last import last_report
 from datakit.manifest import MANIFEST, CropPlan
 from datakit.overrides import Override, change_override, clean_caption, is_pending, read_applied, read_overrides
+from datakit.picture.images import open_picture
 from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown
 from datakit.review.thumbnails import Thumbnails
 from datakit.sizes import BUCKETS

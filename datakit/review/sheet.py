@@ -13,10 +13,10 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 
 from datakit.errors import SampleError, UsageError
-from datakit.formats import FORMATS, Format
 from datakit.geometry import Size
-from datakit.images import encode
 from datakit.manifest import write_atomically
+from datakit.picture.formats import FORMATS, Format
+from datakit.picture.images import encode
 from datakit.review.gallery import Entry, Gallery
 from datakit.review.thumbnails import Thumbnails
 from datakit.review.typesetting import Typesetter, clusters

@@ -16,8 +16,8 @@ from datakit.dataset import STATE_FOLDER
 from datakit.detect import saliency_map
 from datakit.fingerprints import hash_file
 from datakit.geometry import Size
-from datakit.images import decode, encode, open_picture, preview
 from datakit.manifest import write_atomically
+from datakit.picture.images import decode, encode, open_picture, preview
 
 THUMBNAIL_SIDE, PICTURE_SIDE = 320, 1600
 _QUALITY = 85

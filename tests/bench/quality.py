@@ -16,7 +16,7 @@ from PIL import Image
 
 from datakit.crop import plan_crop
 from datakit.crop_options import CropOptions
-from datakit.images import decode, encode, open_picture, render
+from datakit.picture.images import decode, encode, open_picture, render
 from tests.bench.corpus import KINDS, build
 from tests.bench.measure import median, table
 

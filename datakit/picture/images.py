@@ -21,10 +21,10 @@ import numpy as np
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, UnidentifiedImageError
 
-from datakit.colour import CONVERTED, is_for_other_pixels, is_srgb, parse_colour, to_srgb
 from datakit.errors import PictureError, TooLargeError
-from datakit.formats import DEFAULT_MAX_PIXELS, Format
 from datakit.geometry import Box, Size
+from datakit.picture.colour import CONVERTED, is_for_other_pixels, is_srgb, parse_colour, to_srgb
+from datakit.picture.formats import DEFAULT_MAX_PIXELS, Format
 from datakit.warned import Warned
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 
 from datakit.errors import UsageError
 from datakit.geometry import Box, Size
-from datakit.images import Picture, decode, render
+from datakit.picture.images import Picture, decode, render
 from datakit.seeds import generator
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _turned(picture: Picture, window: _Window, bucket: Size, background: str, *,
     The pixels around it are decoded at their own size, or shrunk to twice the bucket's scale where they are finer
     still. They are sampled at the bucket's grid with Lanczos4, or, where they are finer, at a grid twice as fine with
     the cubic filter (a third of the time, no difference after the next step), which Lanczos then halves: nothing
-    aliases, and against the plain resize of `datakit.images.render` no sharpness is lost.
+    aliases, and against the plain resize of `datakit.picture.images.render` no sharpness is lost.
     """
     import cv2
     from PIL import Image
