@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from datakit.captions import Caption, read_caption
+from datakit.caption.captions import Caption, read_caption
 from datakit.crop_options import CropOptions
 from datakit.errors import CaptionError, SampleError
 from datakit.manifest import CropPlan, Record, read_manifest

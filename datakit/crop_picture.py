@@ -12,7 +12,7 @@ import msgspec
 
 from datakit import __version__
 from datakit.amend import CAPTION_EMPTY, CAPTION_MISSING, Decision
-from datakit.captions import Caption, decode_caption, read_caption
+from datakit.caption.captions import Caption, decode_caption, read_caption
 from datakit.crop_options import CropOptions
 from datakit.dataset import Sample
 from datakit.detect import face_detector, saliency_map

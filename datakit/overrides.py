@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from filelock import FileLock
 
-from datakit.captions import decode_caption
+from datakit.caption.captions import decode_caption
 from datakit.dataset import STATE_FOLDER
 from datakit.errors import CaptionError, PlanError
 from datakit.geometry import Box, Size

@@ -13,7 +13,8 @@ from statistics import median
 import msgspec
 
 from datakit import __version__
-from datakit.captions import Caption, read_caption
+from datakit.caption.captions import Caption, read_caption
+from datakit.caption.tokens import count_orders
 from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems, shared_stems
 from datakit.errors import CaptionError, NoPicturesError, PictureError, SampleError
 from datakit.geometry import Box, Size
@@ -27,7 +28,6 @@ from datakit.picture.images import Picture, decode, encode, open_picture
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.store import Store
-from datakit.tokens import count_orders
 from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
 from datakit.warned import Warned
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from datakit.captions import Caption, read_caption
+from datakit.caption.captions import Caption, read_caption
 from datakit.dataset import Sample
 from datakit.errors import CaptionError, SampleError
 from datakit.execute import Crash, processes, serial

@@ -13,13 +13,13 @@ from random import Random
 
 import msgspec
 
-from datakit.captions import swap_sides, written_word
+from datakit.caption.captions import swap_sides, written_word
+from datakit.caption.tokens import Tokens, fill_wildcards, join, orders, parse, without
 from datakit.errors import UsageError
 from datakit.links import LINKS
 from datakit.picture.augment import Drawn, check_strengths, draw
 from datakit.picture.formats import KEPT
 from datakit.seeds import DEFAULT_SEED, generator
-from datakit.tokens import Tokens, fill_wildcards, join, orders, parse, without
 
 # Part of every options key: raise it when the same options give other bytes than before.
 _RULES = 2
@@ -36,7 +36,7 @@ class ShuffleOptions:
     keep
         Leading tokens that never move.
     separator, keep_separator, wildcards
-        See `datakit.tokens.split` and `datakit.tokens.parse`.
+        See `datakit.caption.tokens.split` and `datakit.caption.tokens.parse`.
     prefix, suffix
         Text before and after every caption; it never moves and does not count as kept.
     drop_tokens, drop_caption

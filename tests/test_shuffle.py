@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datakit import CropOptions, Execution, crop_folder, read_manifest
+from datakit.caption.tokens import split
 from datakit.dataset import copy_stems
 from datakit.errors import UsageError
 from datakit.shuffle import plan_shuffle, shuffle_folder
-from datakit.tokens import split
 from datakit.variants import ShuffleOptions
 from tests.conftest import tree
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datakit.captions import swap_sides, written_word
+from datakit.caption.captions import swap_sides, written_word
+from datakit.caption.tokens import Tokens, count_orders, fill_wildcards, join, orders, parse, split, without
 from datakit.seeds import generator
-from datakit.tokens import Tokens, count_orders, fill_wildcards, join, orders, parse, split, without
 
 captions = st.text(
     st.sampled_from("ab st.no5 ,,..{|}é猫🚗\t") | st.characters(exclude_characters="\n\r", exclude_categories=["Cs"])

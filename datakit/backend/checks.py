@@ -13,7 +13,7 @@ from typing import Literal
 from datakit.backend.concept import Concept, untitled
 from datakit.backend.looks import Look, is_readable
 from datakit.backend.simpletuner_files import is_listed, is_video
-from datakit.captions import decode_caption
+from datakit.caption.captions import decode_caption
 from datakit.dataset import STATE_FOLDER, fold
 from datakit.errors import CaptionError
 from datakit.manifest import Record

@@ -12,7 +12,7 @@ import msgspec
 
 from datakit.backend.checks import caption_fault
 from datakit.backend.concept import untitled
-from datakit.captions import decode_caption
+from datakit.caption.captions import decode_caption
 from datakit.errors import CaptionError, UsageError
 from datakit.manifest import MANIFEST, METADATA, Record, metadata_line, read_manifest, read_metadata, to_line, write_atomically
 from datakit.store import Store, is_interrupted

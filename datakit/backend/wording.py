@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datakit.backend.checks import Finding
 from datakit.backend.concept import Concept
-from datakit.captions import read_caption
+from datakit.caption.captions import read_caption
 from datakit.errors import CaptionError, UsageError
 
 # Tokenizer tokens that each family's encoders see, the start and end marks included; the rest is cut off. CLIP ends

@@ -14,7 +14,7 @@ import msgspec
 
 from datakit.backend.concept import Concept, check_written, read_concept
 from datakit.backend.training import Batching, bucket_loads
-from datakit.captions import read_caption
+from datakit.caption.captions import read_caption
 from datakit.errors import CaptionError
 from datakit.framing import DOUBTFUL_SCORE
 from datakit.geometry import Box, Size

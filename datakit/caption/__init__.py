@@ -1,0 +1,1 @@
+"""Between text, captions and their tokens."""
