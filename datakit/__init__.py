@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from datakit.crop import plan_crop as plan_crop
     from datakit.crop import plan_folder as plan_folder
     from datakit.crop_options import CropOptions as CropOptions
+    from datakit.dataset.manifest import CropPlan as CropPlan
+    from datakit.dataset.manifest import Record as Record
+    from datakit.dataset.manifest import read_manifest as read_manifest
     from datakit.errors import DatakitError as DatakitError
     from datakit.geometry import Box as Box
     from datakit.geometry import Size as Size
-    from datakit.manifest import CropPlan as CropPlan
-    from datakit.manifest import Record as Record
-    from datakit.manifest import read_manifest as read_manifest
     from datakit.report import Report as Report
     from datakit.shuffle import plan_shuffle as plan_shuffle
     from datakit.shuffle import shuffle_folder as shuffle_folder
@@ -31,10 +31,10 @@ _HOMES = {
     "BUCKETS": "sizes",
     "Box": "geometry",
     "CropOptions": "crop_options",
-    "CropPlan": "manifest",
+    "CropPlan": "dataset.manifest",
     "DatakitError": "errors",
     "Execution": "stage",
-    "Record": "manifest",
+    "Record": "dataset.manifest",
     "Report": "report",
     "ShuffleOptions": "variants",
     "Size": "geometry",
@@ -43,7 +43,7 @@ _HOMES = {
     "plan_crop": "crop",
     "plan_folder": "crop",
     "plan_shuffle": "shuffle",
-    "read_manifest": "manifest",
+    "read_manifest": "dataset.manifest",
     "shuffle_folder": "shuffle",
 }
 __all__ = [

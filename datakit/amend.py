@@ -14,9 +14,8 @@ import msgspec
 
 from datakit.caption.captions import Caption, read_caption
 from datakit.crop_options import CropOptions
-from datakit.errors import CaptionError, SampleError
-from datakit.manifest import CropPlan, Record, read_manifest
-from datakit.overrides import (
+from datakit.dataset.manifest import CropPlan, Record, read_manifest
+from datakit.dataset.overrides import (
     Override,
     clean_caption,
     end_applying,
@@ -27,9 +26,10 @@ from datakit.overrides import (
     write_applied,
     write_applying,
 )
+from datakit.dataset.store import Store
+from datakit.errors import CaptionError, SampleError
 from datakit.report import Report, counted, few
 from datakit.stage import Task, write_temporary
-from datakit.store import Store
 from datakit.warned import Warned
 
 # What crop says of a picture without a caption; no longer true where the review gave it one.

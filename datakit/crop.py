@@ -10,17 +10,17 @@ from pathlib import Path
 
 from datakit.amend import CAPTION_EMPTY, CAPTION_MISSING, Amendments, Decision
 from datakit.crop_options import CropOptions
-from datakit.dataset import Found, Sample, find_source, output_stems, shared_captions, shared_stems
+from datakit.dataset.last import remember_report
+from datakit.dataset.manifest import MANIFEST, CropPlan, Record, read_plan
+from datakit.dataset.origin import Origin, refuse_in_source, refuse_other_origin
+from datakit.dataset.samples import Found, Sample, find_source, output_stems, shared_captions, shared_stems
+from datakit.dataset.store import Store
 from datakit.detect import check_available
 from datakit.errors import PlanError, UsageError
 from datakit.execute import processes, serial
-from datakit.last import remember_report
-from datakit.manifest import MANIFEST, CropPlan, Record, read_plan
-from datakit.origin import Origin, refuse_in_source, refuse_other_origin
 from datakit.picture.formats import KEPT
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage
-from datakit.store import Store
 
 
 def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOptions()) -> CropPlan:
@@ -62,7 +62,7 @@ def crop_folder(
     plan
         A plan file to follow instead of deciding.
     apply_overrides
-        Apply what was decided in the review; see `datakit.overrides`.
+        Apply what was decided in the review; see `datakit.dataset.overrides`.
     execution
         Workers, limits, what may be replaced.
 

@@ -9,10 +9,10 @@ from typing import Literal
 
 import msgspec
 
+from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError
 from datakit.geometry import Size
-from datakit.manifest import FRAMINGS, CropPlan, Framing, Record
 from datakit.picture.colour import parse_colour
 from datakit.picture.formats import DEFAULT_MAX_PIXELS, FORMATS
 from datakit.sizes import BUCKETS, choose_bucket, enlargement, in_order, largest_window

@@ -14,12 +14,12 @@ from datakit import __version__
 from datakit.amend import CAPTION_EMPTY, CAPTION_MISSING, Decision
 from datakit.caption.captions import Caption, decode_caption, read_caption
 from datakit.crop_options import CropOptions
-from datakit.dataset import Sample
+from datakit.dataset.manifest import CropPlan, Face, Record
+from datakit.dataset.samples import Sample
 from datakit.detect import face_detector, saliency_map
 from datakit.errors import CaptionError, SampleError, TooLargeError, TooSmallError
 from datakit.framing import cut_warnings, frame, kept_faces, slack
 from datakit.geometry import Box, Size
-from datakit.manifest import CropPlan, Face, Record
 from datakit.picture.formats import Format
 from datakit.picture.images import Picture, Pixels, dct_scale, decode, encode, open_picture, preview, render
 from datakit.sizes import SCALE_ROUNDING, choose_bucket, enlargement, largest_window, rounded_scale

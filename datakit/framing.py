@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datakit.dataset.manifest import Anchor, CropPlan, Face, Framing
 from datakit.geometry import Area, Box, Size, share_inside
-from datakit.manifest import Anchor, CropPlan, Face, Framing
 from datakit.sizes import enlargement, largest_window, rounded_scale
 from datakit.warned import Warned
 

@@ -15,19 +15,19 @@ import msgspec
 from datakit import __version__
 from datakit.caption.captions import Caption, read_caption
 from datakit.caption.tokens import count_orders
-from datakit.dataset import Found, Sample, copy_stems, find_source, output_stems, shared_stems
+from datakit.dataset.last import why_empty
+from datakit.dataset.manifest import MANIFEST, Record, read_manifest
+from datakit.dataset.origin import Origin, read_origin, refuse_in_source, refuse_other_origin
+from datakit.dataset.samples import Found, Sample, copy_stems, find_source, output_stems, shared_stems
+from datakit.dataset.store import Store
 from datakit.errors import CaptionError, NoPicturesError, PictureError, SampleError
 from datakit.geometry import Box, Size
-from datakit.last import why_empty
 from datakit.libraries import check_opencv
-from datakit.manifest import MANIFEST, Record, read_manifest
-from datakit.origin import Origin, read_origin, refuse_in_source, refuse_other_origin
 from datakit.picture.augment import augment, enlargement_of
 from datakit.picture.formats import KEPT, PICTURE_SUFFIXES
 from datakit.picture.images import Picture, decode, encode, open_picture
 from datakit.report import Problem, Report, counted, few
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
-from datakit.store import Store
 from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
 from datakit.warned import Warned
 

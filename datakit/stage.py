@@ -17,13 +17,13 @@ from typing import Any, Protocol
 import msgspec
 
 from datakit.caption.captions import Caption, read_caption
-from datakit.dataset import Sample
+from datakit.dataset.manifest import MANIFEST, METADATA, Record
+from datakit.dataset.origin import Origin, remember_origin
+from datakit.dataset.samples import Sample
+from datakit.dataset.store import Store
 from datakit.errors import CaptionError, SampleError
 from datakit.execute import Crash, processes, serial
-from datakit.manifest import MANIFEST, METADATA, Record
-from datakit.origin import Origin, remember_origin
 from datakit.report import Problem, Report, counted, few
-from datakit.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ class Task:
 class Made:
     """What a worker made: the record, the caption's text, and finished files (temporary path, sha256).
 
-    With ``link``, a name for `datakit.links.place`, the first file is the source's picture, to be linked: its real path.
-    ``stamp`` is what `datakit.store.Fingerprints.learn` takes of the source's picture.
+    With ``link``, a name for `datakit.dataset.links.place`, the first file is the source's picture, to be linked: its real path.
+    ``stamp`` is what `datakit.dataset.store.Fingerprints.learn` takes of the source's picture.
     """
 
     record: Record

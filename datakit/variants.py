@@ -15,8 +15,8 @@ import msgspec
 
 from datakit.caption.captions import swap_sides, written_word
 from datakit.caption.tokens import Tokens, fill_wildcards, join, orders, parse, without
+from datakit.dataset.links import LINKS
 from datakit.errors import UsageError
-from datakit.links import LINKS
 from datakit.picture.augment import Drawn, check_strengths, draw
 from datakit.picture.formats import KEPT
 from datakit.seeds import DEFAULT_SEED, generator

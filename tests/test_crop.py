@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from datakit import BUCKETS, CropOptions, Execution, Size, crop_folder, plan_crop, plan_folder, read_manifest
+from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, PlanError, TooSmallError, UsageError
 from datakit.shuffle import shuffle_folder
-from datakit.store import Store
 from datakit.warned import Warned
 from tests.conftest import tree
 
@@ -81,7 +81,7 @@ def test_any_number_of_workers_gives_the_same_bytes(cropped, pictures, tmp_path)
 
 
 def test_a_plan_applied_gives_the_bytes_of_a_direct_run(cropped, pictures, tmp_path):
-    from datakit.manifest import to_line
+    from datakit.dataset.manifest import to_line
 
     plans, report = plan_folder(pictures, ANY_SIZE)
     assert report.done == len(plans)

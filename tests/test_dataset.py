@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit import CropOptions, crop_folder
-from datakit.dataset import Sample, find_samples, fold, output_stems, shared_captions
+from datakit.dataset.samples import Sample, find_samples, fold, output_stems, shared_captions
 from datakit.errors import UsageError
 from tests.conftest import ROOT
 

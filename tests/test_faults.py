@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from datakit import Execution
+from datakit.dataset.last import one_at_a_time
 from datakit.execute import Crash, processes
-from datakit.last import one_at_a_time
 from tests.commands import (
     COMMANDS,
     again,

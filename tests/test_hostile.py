@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, Execution, crop_folder, plan_crop, read_manifest
-from datakit.dataset import PICTURE_EXTENSIONS
+from datakit.dataset.samples import PICTURE_EXTENSIONS
 from datakit.errors import SampleError
 from tests.conftest import tree
 

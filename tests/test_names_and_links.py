@@ -12,8 +12,8 @@ from PIL import Image
 
 from datakit import CropOptions, crop_folder, read_manifest
 from datakit.backend.checks import list_files
-from datakit.manifest import to_line
-from datakit.store import Store
+from datakit.dataset.manifest import to_line
+from datakit.dataset.store import Store
 from tests.commands import invoke, said, untouched
 from tests.conftest import tree
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datakit import BUCKETS, CropOptions, Execution, Record, Size, crop_folder, plan_folder, read_manifest
-from datakit.manifest import to_line, write_atomically
+from datakit.dataset.manifest import to_line, write_atomically
 from datakit.sizes import choose_bucket, enlargement, largest_window
 
 PLAIN = {"detector": "none", "saliency": "none"}

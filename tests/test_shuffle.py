@@ -17,7 +17,7 @@ from PIL import Image
 
 from datakit import CropOptions, Execution, crop_folder, read_manifest
 from datakit.caption.tokens import split
-from datakit.dataset import copy_stems
+from datakit.dataset.samples import copy_stems
 from datakit.errors import UsageError
 from datakit.shuffle import plan_shuffle, shuffle_folder
 from datakit.variants import ShuffleOptions

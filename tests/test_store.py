@@ -136,7 +136,7 @@ def test_options_that_say_the_same_have_one_key():
 
 def test_an_applied_plan_tells_the_truth_about_its_box(source, tmp_path, pictures):
     from datakit import plan_folder
-    from datakit.manifest import to_line
+    from datakit.dataset.manifest import to_line
 
     shutil.copy(pictures / "astronaut.jpg", source)
     plans, _ = plan_folder(source, CropOptions(upscale=4))

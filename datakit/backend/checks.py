@@ -14,11 +14,11 @@ from datakit.backend.concept import Concept, untitled
 from datakit.backend.looks import Look, is_readable
 from datakit.backend.simpletuner_files import is_listed, is_video
 from datakit.caption.captions import decode_caption
-from datakit.dataset import STATE_FOLDER, fold
+from datakit.dataset.manifest import Record
+from datakit.dataset.samples import STATE_FOLDER, fold
+from datakit.dataset.store import is_interrupted
 from datakit.errors import CaptionError
-from datakit.manifest import Record
 from datakit.sizes import BUCKETS
-from datakit.store import is_interrupted
 
 Kind = Literal[
     "picture-missing", "picture-changed", "picture-unreadable", "picture-unknown", "size", "alpha", "orientation",

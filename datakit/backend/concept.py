@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datakit.dataset.last import why_empty
+from datakit.dataset.manifest import MANIFEST, Record, read_manifest
+from datakit.dataset.origin import read_origin
+from datakit.dataset.store import is_interrupted
 from datakit.errors import UsageError
 from datakit.geometry import Size
-from datakit.last import why_empty
-from datakit.manifest import MANIFEST, Record, read_manifest
-from datakit.origin import read_origin
 from datakit.sizes import in_order
-from datakit.store import is_interrupted
 
 # 32 bits tell versions of one dataset apart; the name beside it tells datasets apart.
 _HASH_DIGITS = 8

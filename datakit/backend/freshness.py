@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from datakit.manifest import MANIFEST, Record, read_manifest
-from datakit.origin import read_origin, source_folders
-from datakit.overrides import is_new, is_pending, read_applied, read_overrides
+from datakit.dataset.manifest import MANIFEST, Record, read_manifest
+from datakit.dataset.origin import read_origin, source_folders
+from datakit.dataset.overrides import is_new, is_pending, read_applied, read_overrides
 from datakit.report import counted, few
 
 

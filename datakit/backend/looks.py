@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datakit.dataset import PICTURE_EXTENSIONS
+from datakit.dataset.samples import PICTURE_EXTENSIONS
 from datakit.errors import PictureError
 from datakit.execute import Crash, processes, serial
 from datakit.geometry import Size

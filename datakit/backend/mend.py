@@ -13,9 +13,18 @@ import msgspec
 from datakit.backend.checks import caption_fault
 from datakit.backend.concept import untitled
 from datakit.caption.captions import decode_caption
+from datakit.dataset.manifest import (
+    MANIFEST,
+    METADATA,
+    Record,
+    metadata_line,
+    read_manifest,
+    read_metadata,
+    to_line,
+    write_atomically,
+)
+from datakit.dataset.store import Store, is_interrupted
 from datakit.errors import CaptionError, UsageError
-from datakit.manifest import MANIFEST, METADATA, Record, metadata_line, read_manifest, read_metadata, to_line, write_atomically
-from datakit.store import Store, is_interrupted
 
 
 @dataclass(slots=True)

@@ -18,8 +18,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from datakit.backend.replay import Resizing
+from datakit.dataset.manifest import NOT_JSON
 from datakit.errors import UsageError
-from datakit.manifest import NOT_JSON
 
 Positive = Annotated[int, Meta(ge=1)]
 # An aspect, width / height, or 0 for no limit.

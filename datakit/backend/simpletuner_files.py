@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from datakit.dataset.manifest import NOT_JSON
 from datakit.errors import UsageError
-from datakit.manifest import NOT_JSON
 
 # Listed beside the pictures and then opened as videos.
 _VIDEOS = frozenset({".mp4", ".avi", ".gif", ".mov", ".webm"})

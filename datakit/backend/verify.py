@@ -16,8 +16,8 @@ from datakit.backend.looks import Look, look_at_all
 from datakit.backend.replay import RELEASES, Resizing, bucket_name, unkept
 from datakit.backend.simpletuner_entry import EntryOnFile, read_entries, refused_together
 from datakit.backend.simpletuner_files import bucketed_pictures, is_listed
+from datakit.dataset.manifest import MANIFEST
 from datakit.errors import UsageError
-from datakit.manifest import MANIFEST
 from datakit.stage import Execution
 
 

@@ -122,8 +122,8 @@ def backend(
     from datakit.backend.concept import read_concepts
     from datakit.backend.simpletuner import changed_sizes
     from datakit.backend.simpletuner_entry import CaptionShuffle
+    from datakit.dataset.origin import refuse_in_source
     from datakit.errors import UsageError
-    from datakit.origin import refuse_in_source
 
     if trainer not in BACKENDS:
         raise UsageError(f"trainer {trainer!r} is not known: use one of {' '.join(BACKENDS)}")
@@ -267,7 +267,7 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int 
 
 def _folders(datasets: Sequence[Path]) -> list[Path]:
     """Return the datasets to use; where none is named, say so if there are copies of it that are now older."""
-    from datakit.origin import read_origin
+    from datakit.dataset.origin import read_origin
 
     folders = chosen(datasets)
     if not datasets:

@@ -12,7 +12,7 @@ from datakit.picture.formats import DEFAULT_MAX_PIXELS
 from datakit.sizes import BUCKETS, in_order, parse_bucket
 
 if TYPE_CHECKING:
-    from datakit.manifest import CropPlan
+    from datakit.dataset.manifest import CropPlan
     from datakit.stage import Execution
 
 
@@ -126,7 +126,7 @@ def crop(
     """
     from datakit.crop import crop_folder, plan_folder
     from datakit.crop_options import CropOptions
-    from datakit.last import remember
+    from datakit.dataset.last import remember
 
     options = CropOptions(
         buckets=in_order(map(parse_bucket, buckets)) or BUCKETS,
@@ -163,8 +163,8 @@ def crop(
 
 
 def _write_plan(plans: list[CropPlan], path: Path | None, source: Path, overwrite: bool) -> None:
+    from datakit.dataset.manifest import to_line, write_atomically
     from datakit.errors import UsageError
-    from datakit.manifest import to_line, write_atomically
 
     if path is None:
         for plan in plans:

@@ -41,11 +41,11 @@ def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path 
     datakit review out/
     datakit review --static report.html
     """
-    from datakit.last import last_dataset
+    from datakit.dataset.last import last_dataset
 
     folder = dataset or say_using(*last_dataset(Path.cwd()))
     if static_file:
-        from datakit.origin import refuse_in_source
+        from datakit.dataset.origin import refuse_in_source
         from datakit.review.static import write_static
 
         refuse_in_source(static_file, [folder])

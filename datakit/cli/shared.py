@@ -211,7 +211,7 @@ def chosen(datasets: Sequence[Path]) -> list[Path]:
     """Return the datasets named, else the one that the last stage run from here wrote, saying so on stderr."""
     if datasets:
         return list(datasets)
-    from datakit.last import last_dataset
+    from datakit.dataset.last import last_dataset
 
     return [say_using(*last_dataset(Path.cwd()))]
 
@@ -227,9 +227,9 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
     """
     from contextlib import ExitStack
 
+    from datakit.dataset.last import one_at_a_time
+    from datakit.dataset.origin import refuse_in_source
     from datakit.errors import UsageError
-    from datakit.last import one_at_a_time
-    from datakit.origin import refuse_in_source
 
     for number, (path, _) in enumerate(files):
         if os.path.realpath(path) in {os.path.realpath(other) for other, _ in files[:number]}:
@@ -245,9 +245,9 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
 
 def _write_free(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: bool) -> None:
     """Write files over nothing but what datakit wrote, and take note of them."""
+    from datakit.dataset.last import is_ours, remember_file
+    from datakit.dataset.manifest import write_atomically
     from datakit.errors import UsageError
-    from datakit.last import is_ours, remember_file
-    from datakit.manifest import write_atomically
 
     for path, content in files:
         if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(path):

@@ -119,8 +119,8 @@ def shuffle(
     datakit shuffle out/ --captions-only
     datakit shuffle out/ copies/ --augment flip,rotate=3,brightness
     """
-    from datakit.last import remember
-    from datakit.manifest import to_line
+    from datakit.dataset.last import remember
+    from datakit.dataset.manifest import to_line
     from datakit.picture.augment import parse_augmentations
     from datakit.shuffle import plan_shuffle, shuffle_folder
     from datakit.variants import ShuffleOptions
@@ -163,8 +163,8 @@ def _last() -> Path:
 
     After a shuffle that is what was shuffled, so that the same command run again goes on where it stopped.
     """
-    from datakit.last import last_dataset
-    from datakit.origin import read_origin
+    from datakit.dataset.last import last_dataset
+    from datakit.dataset.origin import read_origin
 
     dataset, stage = last_dataset(Path.cwd())
     origin = read_origin(dataset) if stage == "shuffle" else None

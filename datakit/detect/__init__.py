@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from datakit.manifest import Face
+    from datakit.dataset.manifest import Face
 
     Preview = NDArray[np.uint8]
     Detector = Callable[[Preview], list[Face]]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datakit.dataset.manifest import Face
 from datakit.detect import models
 from datakit.geometry import Area
-from datakit.manifest import Face
 
 if TYPE_CHECKING:
     from datakit.detect import Detector, Preview

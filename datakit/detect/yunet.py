@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datakit.dataset.manifest import Face
 from datakit.detect import models
 from datakit.detect.networks import CELL, batch_of, load, thinned
 from datakit.geometry import Area
-from datakit.manifest import Face
 
 if TYPE_CHECKING:
     from datakit.detect import Detector, Preview

@@ -14,12 +14,12 @@ from datakit.backend.training import Batching
 from datakit.crop import crop_folder
 from datakit.crop_options import CropOptions
 from datakit.crop_picture import check_window
+from datakit.dataset.last import last_report
+from datakit.dataset.manifest import MANIFEST, CropPlan
+from datakit.dataset.overrides import Override, change_override, clean_caption, is_pending, read_applied, read_overrides
 from datakit.errors import DatakitError, SampleError, UsageError
 from datakit.framing import frame
 from datakit.geometry import Size
-from datakit.last import last_report
-from datakit.manifest import MANIFEST, CropPlan
-from datakit.overrides import Override, change_override, clean_caption, is_pending, read_applied, read_overrides
 from datakit.picture.images import open_picture
 from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown
 from datakit.review.thumbnails import Thumbnails

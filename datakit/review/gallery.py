@@ -15,13 +15,13 @@ import msgspec
 from datakit.backend.concept import Concept, check_written, read_concept
 from datakit.backend.training import Batching, bucket_loads
 from datakit.caption.captions import read_caption
+from datakit.dataset.last import last_report
+from datakit.dataset.manifest import MANIFEST, Anchor, Face, Record, is_relative, read_manifest
+from datakit.dataset.origin import read_origin
+from datakit.dataset.overrides import OVERRIDES, Override, is_new, is_pending, read_applied, read_overrides
 from datakit.errors import CaptionError
 from datakit.framing import DOUBTFUL_SCORE
 from datakit.geometry import Box, Size
-from datakit.last import last_report
-from datakit.manifest import MANIFEST, Anchor, Face, Record, is_relative, read_manifest
-from datakit.origin import read_origin
-from datakit.overrides import OVERRIDES, Override, is_new, is_pending, read_applied, read_overrides
 from datakit.sizes import BUCKETS, ENLARGED
 from datakit.warned import KINDS, Warned
 
@@ -51,7 +51,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     output, caption
         The picture in the dataset, and its caption's text.
     size, box, bucket, anchor, why, faces, saliency_kept, scale, warnings
-        As in `datakit.manifest.Record`; size is the source's.
+        As in `datakit.dataset.manifest.Record`; size is the source's.
     refused
         Why it is not in the dataset.
     attention, confidence

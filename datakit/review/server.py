@@ -21,9 +21,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datakit.backend.training import Batching
+from datakit.dataset.manifest import NOT_JSON
+from datakit.dataset.overrides import ChangedMeanwhileError
 from datakit.errors import DatakitError, SampleError, UsageError
-from datakit.manifest import NOT_JSON
-from datakit.overrides import ChangedMeanwhileError
 from datakit.review.desk import Change, Desk
 from datakit.review.gallery import Files
 from datakit.review.thumbnails import PICTURE_SIDE, THUMBNAIL_SIDE

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
+from datakit.dataset.manifest import write_atomically
 from datakit.errors import SampleError, UsageError
 from datakit.geometry import Size
-from datakit.manifest import write_atomically
 from datakit.picture.formats import FORMATS, Format
 from datakit.picture.images import encode
 from datakit.review.gallery import Entry, Gallery

@@ -9,9 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from datakit.backend.training import Batching
+from datakit.dataset.manifest import Face, write_atomically
 from datakit.errors import SampleError, UsageError
 from datakit.geometry import Box, Size
-from datakit.manifest import Face, write_atomically
 from datakit.review.gallery import Dataset, Entry, Gallery
 from datakit.review.thumbnails import Thumbnails
 

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from datakit.crop_picture import PREVIEW_SIDE
-from datakit.dataset import STATE_FOLDER
+from datakit.dataset.fingerprints import hash_file
+from datakit.dataset.manifest import write_atomically
+from datakit.dataset.samples import STATE_FOLDER
 from datakit.detect import saliency_map
-from datakit.fingerprints import hash_file
 from datakit.geometry import Size
-from datakit.manifest import write_atomically
 from datakit.picture.images import decode, encode, open_picture, preview
 
 THUMBNAIL_SIDE, PICTURE_SIDE = 320, 1600

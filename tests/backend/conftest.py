@@ -12,11 +12,11 @@ from datakit.backend.checks import Finding, check_dataset, list_files
 from datakit.backend.concept import read_concept
 from datakit.backend.looks import look_at_all
 from datakit.backend.simpletuner_files import stale_files
+from datakit.dataset.manifest import MANIFEST, METADATA, Record, to_line
+from datakit.dataset.origin import Origin, remember_origin
+from datakit.dataset.store import Store
 from datakit.geometry import Size
-from datakit.manifest import MANIFEST, METADATA, Record, to_line
-from datakit.origin import Origin, remember_origin
 from datakit.sizes import BUCKETS
-from datakit.store import Store
 
 MakeDataset = Callable[..., Path]
 

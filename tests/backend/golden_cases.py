@@ -11,7 +11,7 @@ from datakit.backend.simpletuner import emit, to_json
 from datakit.backend.simpletuner_config import PRESETS, config_to_json, launcher_env, trainer_config
 from datakit.backend.simpletuner_entry import CaptionShuffle
 from datakit.backend.training import Batching, concept_loads, plan_training
-from datakit.manifest import Record
+from datakit.dataset.manifest import Record
 from datakit.sizes import BUCKETS
 
 GOLDEN = Path(__file__).parent / "golden"

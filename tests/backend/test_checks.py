@@ -13,8 +13,8 @@ from PIL import Image
 from datakit.backend.checks import caption_fault, check_folder, list_files
 from datakit.backend.concept import read_concept
 from datakit.backend.looks import look_at_all
+from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.geometry import Size
-from datakit.manifest import MANIFEST, read_manifest, to_line
 from datakit.sizes import BUCKETS
 from datakit.stage import Execution
 from tests.backend.conftest import findings_of, sha256

@@ -16,13 +16,13 @@ from datakit.backend.simpletuner_config import REMOVED
 from datakit.cli.backend import backend, check, verify
 from datakit.cli.config import config
 from datakit.cli.steps import steps
+from datakit.dataset.last import remember
+from datakit.dataset.origin import Origin, remember_origin
+from datakit.dataset.store import Store
 from datakit.errors import UsageError
 from datakit.geometry import Size
-from datakit.last import remember
-from datakit.origin import Origin, remember_origin
 from datakit.shuffle import shuffle_folder
 from datakit.sizes import BUCKETS
-from datakit.store import Store
 from datakit.variants import ShuffleOptions
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from datakit import CropOptions, Execution, ShuffleOptions, crop_folder, shuffle_folder
 from datakit.backend import freshness
-from datakit.manifest import read_manifest
+from datakit.dataset.manifest import read_manifest
 from tests.commands import ordinary_user, permissions_count
 from tests.conftest import ROOT
 

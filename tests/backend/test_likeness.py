@@ -15,8 +15,8 @@ from datakit.backend.concept import read_concept
 from datakit.backend.likeness import compared_names, find_likeness, near_pairs
 from datakit.backend.looks import look_at_all
 from datakit.backend.wording import check_wording, estimate_tokens, tokenizer_counter
+from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.errors import UsageError
-from datakit.manifest import MANIFEST, read_manifest, to_line
 from datakit.sizes import BUCKETS
 from tests.backend.conftest import draw, sha256
 

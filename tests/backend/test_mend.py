@@ -9,10 +9,10 @@ import pytest
 
 from datakit.backend.concept import read_concept
 from datakit.backend.mend import mend_captions
+from datakit.dataset.manifest import METADATA
+from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, UsageError
-from datakit.manifest import METADATA
 from datakit.sizes import BUCKETS
-from datakit.store import Store
 from tests.backend.conftest import findings_of
 
 

@@ -19,9 +19,9 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from datakit.dataset.manifest import MANIFEST, Face, Record, to_line
+from datakit.dataset.origin import Origin
 from datakit.geometry import Area, Box, Size
-from datakit.manifest import MANIFEST, Face, Record, to_line
-from datakit.origin import Origin
 from tests.bench.measure import table
 
 

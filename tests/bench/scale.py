@@ -14,14 +14,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from datakit.dataset import find_samples, output_stems, shared_stems
+from datakit.dataset.manifest import MANIFEST, Record
+from datakit.dataset.origin import Origin
+from datakit.dataset.samples import find_samples, output_stems, shared_stems
+from datakit.dataset.store import Store
 from datakit.geometry import Box, Size
-from datakit.manifest import MANIFEST, Record
-from datakit.origin import Origin
 from datakit.report import Report
 from datakit.sizes import BUCKETS
 from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
-from datakit.store import Store
 from tests.bench.measure import Cost, run, table
 
 _FOLDER_SIZE = 1000

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from datakit.dataset.manifest import Record, read_manifest
 from datakit.geometry import Box
-from datakit.manifest import Record, read_manifest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

@@ -14,10 +14,10 @@ from PIL import Image, ImageOps
 
 from datakit import CropOptions, Execution, crop_folder
 from datakit.backend.mend import mend_captions
+from datakit.dataset.manifest import read_manifest, write_atomically
+from datakit.dataset.overrides import OVERRIDES, ChangedMeanwhileError, Override, change_override, read_overrides
 from datakit.errors import PlanError, UsageError
 from datakit.geometry import Box
-from datakit.manifest import read_manifest, write_atomically
-from datakit.overrides import OVERRIDES, ChangedMeanwhileError, Override, change_override, read_overrides
 from datakit.sizes import BUCKETS
 from tests.conftest import tree
 

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, Execution, crop_folder
+from datakit.dataset.manifest import read_manifest
+from datakit.dataset.overrides import OVERRIDES, read_overrides
 from datakit.errors import UsageError
-from datakit.manifest import read_manifest
-from datakit.overrides import OVERRIDES, read_overrides
 from datakit.review.desk import Desk
 from datakit.review.server import Server
 from datakit.shuffle import shuffle_folder

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, crop_folder
+from datakit.dataset.overrides import OVERRIDES
 from datakit.errors import UsageError
-from datakit.overrides import OVERRIDES
 from datakit.review import typesetting
 from datakit.review.sheet import write_sheets
 from datakit.shuffle import shuffle_folder

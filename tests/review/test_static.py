@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, crop_folder
+from datakit.dataset.overrides import OVERRIDES
 from datakit.errors import UsageError
-from datakit.overrides import OVERRIDES
 from datakit.review.static import write_static
 from datakit.shuffle import shuffle_folder
 from datakit.variants import ShuffleOptions

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from datakit.dataset import STATE_FOLDER
+from datakit.dataset.fingerprints import hash_file
+from datakit.dataset.manifest import MANIFEST, NOT_JSON, read_manifest, write_atomically
+from datakit.dataset.samples import STATE_FOLDER
 from datakit.errors import UsageError
-from datakit.fingerprints import hash_file
-from datakit.manifest import MANIFEST, NOT_JSON, read_manifest, write_atomically
 
 _ORIGIN = "origin.json"
 # So many pictures tell whether one folder is a copy of another.

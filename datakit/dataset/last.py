@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 
-from datakit.dataset import STATE_FOLDER
+from datakit.dataset.manifest import NOT_JSON, write_atomically
+from datakit.dataset.origin import source_around
+from datakit.dataset.samples import STATE_FOLDER
 from datakit.errors import DatasetBusyError, UsageError
-from datakit.manifest import NOT_JSON, write_atomically
-from datakit.origin import source_around
 from datakit.report import Problem, Report, counted
 
 _REPORT = "report.json"

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from datakit.dataset import STATE_FOLDER
+from datakit.dataset.samples import STATE_FOLDER
 
 FINGERPRINTS = "seen.sqlite"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT) WITHOUT ROWID"

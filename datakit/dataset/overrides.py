@@ -14,10 +14,10 @@ import msgspec
 from filelock import FileLock
 
 from datakit.caption.captions import decode_caption
-from datakit.dataset import STATE_FOLDER
+from datakit.dataset.manifest import NOT_JSON, Record, check_decided, lines_of, to_line, write_atomically
+from datakit.dataset.samples import STATE_FOLDER
 from datakit.errors import CaptionError, PlanError
 from datakit.geometry import Box, Size
-from datakit.manifest import NOT_JSON, Record, check_decided, lines_of, to_line, write_atomically
 
 OVERRIDES = "overrides.jsonl"
 # The overrides as crop last applied them, in the dataset's state: what differs is still to be applied or taken back.

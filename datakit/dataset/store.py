@@ -22,11 +22,9 @@ from typing import Self
 import msgspec
 from filelock import FileLock, Timeout
 
-from datakit.dataset import STATE_FOLDER, fold
-from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
-from datakit.fingerprints import FINGERPRINTS, Fingerprints, hash_file
-from datakit.links import place
-from datakit.manifest import (
+from datakit.dataset.fingerprints import FINGERPRINTS, Fingerprints, hash_file
+from datakit.dataset.links import place
+from datakit.dataset.manifest import (
     MANIFEST,
     METADATA,
     NOT_JSON,
@@ -37,6 +35,8 @@ from datakit.manifest import (
     read_metadata,
     write_atomically,
 )
+from datakit.dataset.samples import STATE_FOLDER, fold
+from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
 from datakit.picture.formats import PICTURE_SUFFIXES
 
 
@@ -241,7 +241,7 @@ class Store:
         """Journal a record, then move its finished files (path, sha256) into place: the picture, and the caption if it changes.
 
         A file whose path is None stays as it is.
-        With ``link``, a name for `datakit.links.place`, the picture is linked and stays where it is.
+        With ``link``, a name for `datakit.dataset.links.place`, the picture is linked and stays where it is.
 
         Raises
         ------
