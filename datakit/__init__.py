@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from datakit.geometry import Box as Box
     from datakit.geometry import Size as Size
     from datakit.report import Report as Report
+    from datakit.run.stage import Execution as Execution
     from datakit.shuffle import plan_shuffle as plan_shuffle
     from datakit.shuffle import shuffle_folder as shuffle_folder
     from datakit.sizes import BUCKETS as BUCKETS
-    from datakit.stage import Execution as Execution
     from datakit.variants import ShuffleOptions as ShuffleOptions
     from datakit.variants import Variant as Variant
 
@@ -33,7 +33,7 @@ _HOMES = {
     "CropOptions": "crop_options",
     "CropPlan": "dataset.manifest",
     "DatakitError": "errors",
-    "Execution": "stage",
+    "Execution": "run.stage",
     "Record": "dataset.manifest",
     "Report": "report",
     "ShuffleOptions": "variants",

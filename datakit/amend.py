@@ -29,7 +29,7 @@ from datakit.dataset.overrides import (
 from datakit.dataset.store import Store
 from datakit.errors import CaptionError, SampleError
 from datakit.report import Report, counted, few
-from datakit.stage import Task, write_temporary
+from datakit.run.stage import Task, write_temporary
 from datakit.warned import Warned
 
 # What crop says of a picture without a caption; no longer true where the review gave it one.

@@ -17,10 +17,10 @@ from datakit.dataset.samples import Found, Sample, find_source, output_stems, sh
 from datakit.dataset.store import Store
 from datakit.detect import check_available
 from datakit.errors import PlanError, UsageError
-from datakit.execute import processes, serial
 from datakit.picture.formats import KEPT
 from datakit.report import Problem, Report, counted, few
-from datakit.stage import Execution, Made, NotMade, Task, run_stage
+from datakit.run.executors import processes, serial
+from datakit.run.stage import Execution, Made, NotMade, Task, run_stage
 
 
 def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOptions()) -> CropPlan:
@@ -51,7 +51,7 @@ def crop_folder(
 ) -> Report:
     """Crop every picture of a folder into a dataset, and report what was done.
 
-    Only new and changed pictures are made; see `datakit.stage`.
+    Only new and changed pictures are made; see `datakit.run.stage`.
 
     Parameters
     ----------

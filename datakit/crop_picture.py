@@ -22,8 +22,8 @@ from datakit.framing import cut_warnings, frame, kept_faces, slack
 from datakit.geometry import Box, Size
 from datakit.picture.formats import Format
 from datakit.picture.images import Picture, Pixels, dct_scale, decode, encode, open_picture, preview, render
+from datakit.run.stage import Made, NotMade, Task, write_temporary
 from datakit.sizes import SCALE_ROUNDING, choose_bucket, enlargement, largest_window, rounded_scale
-from datakit.stage import Made, NotMade, Task, write_temporary
 from datakit.warned import Warned
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from datakit.picture.augment import augment, enlargement_of
 from datakit.picture.formats import KEPT, PICTURE_SUFFIXES
 from datakit.picture.images import Picture, decode, encode, open_picture
 from datakit.report import Problem, Report, counted, few
-from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
+from datakit.run.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
 from datakit.warned import Warned
 
@@ -42,7 +42,7 @@ def shuffle_folder(
     """Write copies of every captioned picture of a folder into a dataset, and report what was done.
 
     The order of a copy's tokens depends on the seed, the sample's id and the number of the copy alone. Only new
-    and changed copies are made; see `datakit.stage`.
+    and changed copies are made; see `datakit.run.stage`.
 
     Parameters
     ----------

@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 
 from datakit import CropOptions, Execution, crop_folder
 from datakit.cli import main
-from datakit.execute import serial
 from datakit.picture.augment import parse_augmentations
+from datakit.run.executors import serial
 from datakit.shuffle import shuffle_folder
 from datakit.variants import ShuffleOptions
 from tests.conftest import tree
@@ -92,7 +92,11 @@ def invoke(words: list[str], cwd: Path) -> Result:
     """Run ``datakit`` in this process, its workers' part too; an error that nobody foresaw is raised."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        with contextlib.chdir(cwd), mock.patch("datakit.stage.processes", serial), mock.patch("datakit.crop.processes", serial):
+        with (
+            contextlib.chdir(cwd),
+            mock.patch("datakit.run.stage.processes", serial),
+            mock.patch("datakit.crop.processes", serial),
+        ):
             return CliRunner().invoke(main, words, catch_exceptions=False)
     finally:
         signal.signal(signal.SIGTERM, handler)

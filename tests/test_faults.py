@@ -16,7 +16,7 @@ import pytest
 
 from datakit import Execution
 from datakit.dataset.last import one_at_a_time
-from datakit.execute import Crash, processes
+from datakit.run.executors import Crash, processes
 from tests.commands import (
     COMMANDS,
     again,

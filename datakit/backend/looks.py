@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from datakit.dataset.samples import PICTURE_EXTENSIONS
 from datakit.errors import PictureError
-from datakit.execute import Crash, processes, serial
 from datakit.geometry import Size
 from datakit.libraries import check_opencv
-from datakit.stage import Execution
+from datakit.run.executors import Crash, processes, serial
+from datakit.run.stage import Execution
 
 if TYPE_CHECKING:
     from PIL import Image

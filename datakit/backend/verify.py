@@ -18,7 +18,7 @@ from datakit.backend.simpletuner_entry import EntryOnFile, read_entries, refused
 from datakit.backend.simpletuner_files import bucketed_pictures, is_listed
 from datakit.dataset.manifest import MANIFEST
 from datakit.errors import UsageError
-from datakit.stage import Execution
+from datakit.run.stage import Execution
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from datakit.backend.checks import Finding
     from datakit.backend.concept import Concept
     from datakit.backend.looks import Look
-    from datakit.stage import Execution
+    from datakit.run.stage import Execution
 
 family_option = click.option(
     "--model-family", "family", default="sd3", show_default=True, metavar="NAME", help="sd3, sdxl or flux."
@@ -288,7 +288,7 @@ def _say_behind(folders: Sequence[Path], concepts: Sequence[Concept]) -> None:
 
 
 def _execution(jobs: int | None) -> Execution:
-    from datakit.stage import Execution
+    from datakit.run.stage import Execution
 
     return Execution(jobs=jobs or cores(), progress=progress_bar)
 

@@ -13,7 +13,7 @@ from datakit.sizes import BUCKETS, in_order, parse_bucket
 
 if TYPE_CHECKING:
     from datakit.dataset.manifest import CropPlan
-    from datakit.stage import Execution
+    from datakit.run.stage import Execution
 
 
 @click.command()

@@ -70,7 +70,7 @@ def execution_options(command: Command) -> Command:
     def wrapped(
         *, jobs: int | None, timeout: float, overwrite: bool, prune: bool, verify: bool, strict: bool, **options: Any
     ) -> Any:
-        from datakit.stage import Execution
+        from datakit.run.stage import Execution
 
         execution = Execution(
             jobs=jobs or cores(),

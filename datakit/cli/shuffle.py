@@ -10,7 +10,7 @@ import click
 from datakit.cli.shared import execution_options, print_report, say_using
 
 if TYPE_CHECKING:
-    from datakit.stage import Execution
+    from datakit.run.stage import Execution
 
 _AUGMENT_HELP = """Change the pixels of copies 2 to N; strengths are optional and draw a value for each copy:
 

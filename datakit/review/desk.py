@@ -23,8 +23,8 @@ from datakit.geometry import Size
 from datakit.picture.images import open_picture
 from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown
 from datakit.review.thumbnails import Thumbnails
+from datakit.run.stage import Execution
 from datakit.sizes import BUCKETS
-from datakit.stage import Execution
 from datakit.warned import Warned
 
 

@@ -15,8 +15,8 @@ from datakit.backend.concept import read_concept
 from datakit.backend.looks import look_at_all
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.geometry import Size
+from datakit.run.stage import Execution
 from datakit.sizes import BUCKETS
-from datakit.stage import Execution
 from tests.backend.conftest import findings_of, sha256
 
 

@@ -20,8 +20,8 @@ from datakit.dataset.samples import find_samples, output_stems, shared_stems
 from datakit.dataset.store import Store
 from datakit.geometry import Box, Size
 from datakit.report import Report
+from datakit.run.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from datakit.sizes import BUCKETS
-from datakit.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
 from tests.bench.measure import Cost, run, table
 
 _FOLDER_SIZE = 1000

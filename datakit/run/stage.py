@@ -22,8 +22,8 @@ from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.samples import Sample
 from datakit.dataset.store import Store
 from datakit.errors import CaptionError, SampleError
-from datakit.execute import Crash, processes, serial
 from datakit.report import Problem, Report, counted, few
+from datakit.run.executors import Crash, processes, serial
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Run a stage over a dataset, in this process or in several."""
