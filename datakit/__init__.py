@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from datakit.crop import crop_folder as crop_folder
-    from datakit.crop import plan_crop as plan_crop
-    from datakit.crop import plan_folder as plan_folder
-    from datakit.crop_options import CropOptions as CropOptions
+    from datakit.crop.folder import crop_folder as crop_folder
+    from datakit.crop.folder import plan_crop as plan_crop
+    from datakit.crop.folder import plan_folder as plan_folder
+    from datakit.crop.options import CropOptions as CropOptions
     from datakit.dataset.manifest import CropPlan as CropPlan
     from datakit.dataset.manifest import Record as Record
     from datakit.dataset.manifest import read_manifest as read_manifest
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BUCKETS": "sizes",
     "Box": "geometry",
-    "CropOptions": "crop_options",
+    "CropOptions": "crop.options",
     "CropPlan": "dataset.manifest",
     "DatakitError": "errors",
     "Execution": "run.stage",
@@ -39,9 +39,9 @@ _HOMES = {
     "ShuffleOptions": "variants",
     "Size": "geometry",
     "Variant": "variants",
-    "crop_folder": "crop",
-    "plan_crop": "crop",
-    "plan_folder": "crop",
+    "crop_folder": "crop.folder",
+    "plan_crop": "crop.folder",
+    "plan_folder": "crop.folder",
     "plan_shuffle": "shuffle",
     "read_manifest": "dataset.manifest",
     "shuffle_folder": "shuffle",

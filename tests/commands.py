@@ -95,7 +95,7 @@ def invoke(words: list[str], cwd: Path) -> Result:
         with (
             contextlib.chdir(cwd),
             mock.patch("datakit.run.stage.processes", serial),
-            mock.patch("datakit.crop.processes", serial),
+            mock.patch("datakit.crop.folder.processes", serial),
         ):
             return CliRunner().invoke(main, words, catch_exceptions=False)
     finally:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from datakit.crop.framing import HEAD_DOWN, HEAD_SIDES, HEAD_UP, cut_warnings, frame, kept_faces, significant, slack
 from datakit.dataset.manifest import Face
-from datakit.framing import HEAD_DOWN, HEAD_SIDES, HEAD_UP, cut_warnings, frame, kept_faces, significant, slack
 from datakit.geometry import Area, Box, Size
 from datakit.sizes import BUCKETS, choose_bucket, enlargement, largest_window
 from datakit.warned import Warned

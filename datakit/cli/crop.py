@@ -124,8 +124,8 @@ def crop(
     datakit crop photos/ out/ --apply plan.jsonl
     datakit crop photos/ out/ --apply-overrides    (after datakit review out/)
     """
-    from datakit.crop import crop_folder, plan_folder
-    from datakit.crop_options import CropOptions
+    from datakit.crop.folder import crop_folder, plan_folder
+    from datakit.crop.options import CropOptions
     from datakit.dataset.last import remember
 
     options = CropOptions(

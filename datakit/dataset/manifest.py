@@ -31,7 +31,7 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LONGEST = 2**31
 
 Anchor = Literal["face", "saliency", "center", "manual"]
-# What a window is drawn around: all it can hold, head and shoulders, or the face; see `datakit.framing.frame`.
+# What a window is drawn around: all it can hold, head and shoulders, or the face; see `datakit.crop.framing.frame`.
 Framing = Literal["full", "portrait", "face"]
 FRAMINGS: tuple[Framing, ...] = ("full", "portrait", "face")
 

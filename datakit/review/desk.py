@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 from datakit.backend.training import Batching
-from datakit.crop import crop_folder
-from datakit.crop_options import CropOptions
-from datakit.crop_picture import check_window
+from datakit.crop.folder import crop_folder
+from datakit.crop.framing import frame
+from datakit.crop.options import CropOptions
+from datakit.crop.picture import check_window
 from datakit.dataset.last import last_report
 from datakit.dataset.manifest import MANIFEST, CropPlan
 from datakit.dataset.overrides import Override, change_override, clean_caption, is_pending, read_applied, read_overrides
 from datakit.errors import DatakitError, SampleError, UsageError
-from datakit.framing import frame
 from datakit.geometry import Size
 from datakit.picture.images import open_picture
 from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown

@@ -15,12 +15,12 @@ import msgspec
 from datakit.backend.concept import Concept, check_written, read_concept
 from datakit.backend.training import Batching, bucket_loads
 from datakit.caption.captions import read_caption
+from datakit.crop.framing import DOUBTFUL_SCORE
 from datakit.dataset.last import last_report
 from datakit.dataset.manifest import MANIFEST, Anchor, Face, Record, is_relative, read_manifest
 from datakit.dataset.origin import read_origin
 from datakit.dataset.overrides import OVERRIDES, Override, is_new, is_pending, read_applied, read_overrides
 from datakit.errors import CaptionError
-from datakit.framing import DOUBTFUL_SCORE
 from datakit.geometry import Box, Size
 from datakit.sizes import BUCKETS, ENLARGED
 from datakit.warned import KINDS, Warned

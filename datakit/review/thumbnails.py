@@ -11,7 +11,7 @@ from threading import Lock, Semaphore
 import numpy as np
 from PIL import Image
 
-from datakit.crop_picture import PREVIEW_SIDE
+from datakit.crop.picture import PREVIEW_SIDE
 from datakit.dataset.fingerprints import hash_file
 from datakit.dataset.manifest import write_atomically
 from datakit.dataset.samples import STATE_FOLDER

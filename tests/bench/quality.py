@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datakit.crop import plan_crop
-from datakit.crop_options import CropOptions
+from datakit.crop.folder import plan_crop
+from datakit.crop.options import CropOptions
 from datakit.picture.images import decode, encode, open_picture, render
 from tests.bench.corpus import KINDS, build
 from tests.bench.measure import median, table

@@ -366,7 +366,7 @@ def test_what_a_killed_run_applied_can_be_taken_back(source, out, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("datakit.amend.write_applied", killed)
+        patch.setattr("datakit.crop.amend.write_applied", killed)
         with pytest.raises(KeyboardInterrupt):
             crop_folder(source, out, UPSCALE, apply_overrides=True)
     assert (out / "mountains.txt").read_text() == "a new one"

@@ -32,7 +32,7 @@ class CropOptions:
     detector, saliency
         Names from `datakit.detect.DETECTORS` and `SALIENCY`.
     framing
-        ``full``, ``portrait`` or ``face``; see `datakit.framing.frame`.
+        ``full``, ``portrait`` or ``face``; see `datakit.crop.framing.frame`.
     upscale
         Largest enlargement allowed; 1 allows none.
     format

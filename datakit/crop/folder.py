@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from datakit.amend import CAPTION_EMPTY, CAPTION_MISSING, Amendments, Decision
-from datakit.crop_options import CropOptions
+from datakit.crop.amend import CAPTION_EMPTY, CAPTION_MISSING, Amendments, Decision
+from datakit.crop.options import CropOptions
 from datakit.dataset.last import remember_report
 from datakit.dataset.manifest import MANIFEST, CropPlan, Record, read_plan
 from datakit.dataset.origin import Origin, refuse_in_source, refuse_other_origin
@@ -33,7 +33,7 @@ def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOption
     TooSmallError
         No allowed bucket can be filled within ``options.upscale``.
     """
-    from datakit.crop_picture import plan_picture
+    from datakit.crop.picture import plan_picture
     from datakit.picture.images import open_picture
 
     path = Path(picture)
@@ -134,7 +134,7 @@ def plan_folder(
     execution: Execution = Execution(),
 ) -> tuple[list[CropPlan], Report]:
     """Decide how every picture of a folder is cropped; return the plans in the order of their sources."""
-    from datakit.crop_picture import plan_sample
+    from datakit.crop.picture import plan_sample
 
     folder = Path(source)
     found = find_source(folder, None)
@@ -175,7 +175,7 @@ def _passed_over(found: Found, folder: Path) -> list[str]:
 
 def _maker(options: CropOptions, temporary: Path, *, deciding: bool) -> Callable[[Task], Made | NotMade]:
     """Return what crops one sample; all that it needs is loaded here, so that a run with nothing to do is fast."""
-    from datakit.crop_picture import make_crop
+    from datakit.crop.picture import make_crop
 
     if deciding:
         check_available(options.detector, options.saliency)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from datakit.caption.captions import Caption, read_caption
-from datakit.crop_options import CropOptions
+from datakit.crop.options import CropOptions
 from datakit.dataset.manifest import CropPlan, Record, read_manifest
 from datakit.dataset.overrides import (
     Override,

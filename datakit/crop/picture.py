@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from datakit import __version__
-from datakit.amend import CAPTION_EMPTY, CAPTION_MISSING, Decision
 from datakit.caption.captions import Caption, decode_caption, read_caption
-from datakit.crop_options import CropOptions
+from datakit.crop.amend import CAPTION_EMPTY, CAPTION_MISSING, Decision
+from datakit.crop.framing import cut_warnings, frame, kept_faces, slack
+from datakit.crop.options import CropOptions
 from datakit.dataset.manifest import CropPlan, Face, Record
 from datakit.dataset.samples import Sample
 from datakit.detect import face_detector, saliency_map
 from datakit.errors import CaptionError, SampleError, TooLargeError, TooSmallError
-from datakit.framing import cut_warnings, frame, kept_faces, slack
 from datakit.geometry import Box, Size
 from datakit.picture.formats import Format
 from datakit.picture.images import Picture, Pixels, dct_scale, decode, encode, open_picture, preview, render
