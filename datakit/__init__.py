@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from datakit.geometry import Size as Size
     from datakit.report import Report as Report
     from datakit.run.stage import Execution as Execution
-    from datakit.shuffle import plan_shuffle as plan_shuffle
-    from datakit.shuffle import shuffle_folder as shuffle_folder
+    from datakit.shuffle.folder import plan_shuffle as plan_shuffle
+    from datakit.shuffle.folder import shuffle_folder as shuffle_folder
+    from datakit.shuffle.variants import ShuffleOptions as ShuffleOptions
+    from datakit.shuffle.variants import Variant as Variant
     from datakit.sizes import BUCKETS as BUCKETS
-    from datakit.variants import ShuffleOptions as ShuffleOptions
-    from datakit.variants import Variant as Variant
 
 # Imported when first used, so that `import datakit` and `datakit --help` load no picture library.
 _HOMES = {
@@ -36,15 +36,15 @@ _HOMES = {
     "Execution": "run.stage",
     "Record": "dataset.manifest",
     "Report": "report",
-    "ShuffleOptions": "variants",
+    "ShuffleOptions": "shuffle.variants",
     "Size": "geometry",
-    "Variant": "variants",
+    "Variant": "shuffle.variants",
     "crop_folder": "crop.folder",
     "plan_crop": "crop.folder",
     "plan_folder": "crop.folder",
-    "plan_shuffle": "shuffle",
+    "plan_shuffle": "shuffle.folder",
     "read_manifest": "dataset.manifest",
-    "shuffle_folder": "shuffle",
+    "shuffle_folder": "shuffle.folder",
 }
 __all__ = [
     "BUCKETS",

@@ -20,8 +20,8 @@ from datakit import CropOptions, Execution, crop_folder
 from datakit.cli import main
 from datakit.picture.augment import parse_augmentations
 from datakit.run.executors import serial
-from datakit.shuffle import shuffle_folder
-from datakit.variants import ShuffleOptions
+from datakit.shuffle.folder import shuffle_folder
+from datakit.shuffle.variants import ShuffleOptions
 from tests.conftest import tree
 
 # For each command: what it reads (a folder of the corpus), and its arguments, in which IN and OUT stand for folders.

@@ -11,7 +11,7 @@ from PIL import Image
 from datakit import BUCKETS, CropOptions, Execution, Size, crop_folder, plan_crop, plan_folder, read_manifest
 from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, PlanError, TooSmallError, UsageError
-from datakit.shuffle import shuffle_folder
+from datakit.shuffle.folder import shuffle_folder
 from datakit.warned import Warned
 from tests.conftest import tree
 

@@ -19,8 +19,8 @@ from datakit import CropOptions, Execution, crop_folder, read_manifest
 from datakit.caption.tokens import split
 from datakit.dataset.samples import copy_stems
 from datakit.errors import UsageError
-from datakit.shuffle import plan_shuffle, shuffle_folder
-from datakit.variants import ShuffleOptions
+from datakit.shuffle.folder import plan_shuffle, shuffle_folder
+from datakit.shuffle.variants import ShuffleOptions
 from tests.conftest import tree
 
 CAPTION = "red car, wet street, night, neon, rain, 3.5 mm"
@@ -120,7 +120,7 @@ def test_the_same_bytes_in_another_process_and_with_other_workers(cropped, tmp_p
     options = {"repeats": 3, "augment": {"rotate": 5.0, "hue": 10.0, "noise": 5.0, "blur": 1.0}}
     shuffle_folder(cropped / "out", tmp_path / "here", ShuffleOptions(**options))
     shuffle_folder(cropped / "out", tmp_path / "workers", ShuffleOptions(**options), execution=Execution(jobs=2))
-    code = f"import sys; from datakit.shuffle import *\nshuffle_folder(sys.argv[1], sys.argv[2], ShuffleOptions(**{options!r}))"
+    code = f"import sys; from datakit.shuffle.folder import *\nshuffle_folder(sys.argv[1], sys.argv[2], ShuffleOptions(**{options!r}))"
     subprocess.run(
         [sys.executable, "-c", code, cropped / "out", tmp_path / "there"], check=True, env=os.environ | {"PYTHONHASHSEED": "7"}
     )

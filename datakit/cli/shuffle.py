@@ -122,8 +122,8 @@ def shuffle(
     from datakit.dataset.last import remember
     from datakit.dataset.manifest import to_line
     from datakit.picture.augment import parse_augmentations
-    from datakit.shuffle import plan_shuffle, shuffle_folder
-    from datakit.variants import ShuffleOptions
+    from datakit.shuffle.folder import plan_shuffle, shuffle_folder
+    from datakit.shuffle.variants import ShuffleOptions
 
     options = ShuffleOptions(
         repeats=repeats,

@@ -21,9 +21,9 @@ from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.store import Store
 from datakit.errors import UsageError
 from datakit.geometry import Size
-from datakit.shuffle import shuffle_folder
+from datakit.shuffle.folder import shuffle_folder
+from datakit.shuffle.variants import ShuffleOptions
 from datakit.sizes import BUCKETS
-from datakit.variants import ShuffleOptions
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from datakit import CropOptions, crop_folder
-from datakit.shuffle import shuffle_folder
-from datakit.variants import ShuffleOptions
+from datakit.shuffle.folder import shuffle_folder
+from datakit.shuffle.variants import ShuffleOptions
 
 PICTURES, REPEATS, SIZE, ROUNDS = 500, 5, 1_500_000, 3
 CAPTION = "woman in a red coat, smiling, short brown hair, white helmet, wet street, neon sign, night, reflections, grey sky"

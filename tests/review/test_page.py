@@ -13,9 +13,9 @@ from PIL import Image
 
 from datakit import CropOptions, crop_folder
 from datakit.geometry import Box, Size
-from datakit.shuffle import shuffle_folder
+from datakit.shuffle.folder import shuffle_folder
+from datakit.shuffle.variants import ShuffleOptions
 from datakit.sizes import BUCKETS
-from datakit.variants import ShuffleOptions
 from tests.review.conftest import Open, Serve
 from tests.review.driving import (
     apply,

@@ -23,8 +23,8 @@ from datakit.dataset.overrides import OVERRIDES, read_overrides
 from datakit.errors import UsageError
 from datakit.review.desk import Desk
 from datakit.review.server import Server
-from datakit.shuffle import shuffle_folder
-from datakit.variants import ShuffleOptions
+from datakit.shuffle.folder import shuffle_folder
+from datakit.shuffle.variants import ShuffleOptions
 
 WINDOW = {"box": [0, 0, 1024, 1024], "bucket": [1024, 1024]}
 

@@ -11,8 +11,8 @@ from datakit.dataset.overrides import OVERRIDES
 from datakit.errors import UsageError
 from datakit.review import typesetting
 from datakit.review.sheet import write_sheets
-from datakit.shuffle import shuffle_folder
-from datakit.variants import ShuffleOptions
+from datakit.shuffle.folder import shuffle_folder
+from datakit.shuffle.variants import ShuffleOptions
 from tests.review.scripts import SCRIPTS
 
 # Where the texts of a cell are, from the lower edge of its picture.

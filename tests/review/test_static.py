@@ -16,8 +16,8 @@ from datakit import CropOptions, crop_folder
 from datakit.dataset.overrides import OVERRIDES
 from datakit.errors import UsageError
 from datakit.review.static import write_static
-from datakit.shuffle import shuffle_folder
-from datakit.variants import ShuffleOptions
+from datakit.shuffle.folder import shuffle_folder
+from datakit.shuffle.variants import ShuffleOptions
 from tests.review.scripts import SCRIPTS
 
 EVIL = "<script>alert(1)</script> \"><img src=x onerror=alert(1)> & 'quoted' </style>"

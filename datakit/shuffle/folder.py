@@ -28,7 +28,7 @@ from datakit.picture.formats import KEPT, PICTURE_SUFFIXES
 from datakit.picture.images import Picture, decode, encode, open_picture
 from datakit.report import Problem, Report, counted, few
 from datakit.run.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
-from datakit.variants import ShuffleOptions, Variant, tokens_of, variants_of
+from datakit.shuffle.variants import ShuffleOptions, Variant, tokens_of, variants_of
 from datakit.warned import Warned
 
 

@@ -1,0 +1,1 @@
+"""Stage 2: copies with shuffled captions, linked or augmented."""
