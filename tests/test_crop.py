@@ -217,7 +217,7 @@ def test_an_edited_caption_survives_another_run(source, tmp_path):
 
 
 def test_an_edited_caption_that_was_taken_into_the_manifest_survives_too(source, tmp_path):
-    from datakit.backend.mend import mend_captions
+    from datakit.audit.mend import mend_captions
 
     out = tmp_path / "out"
     crop_folder(source, out)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, crop_folder, read_manifest
-from datakit.backend.checks import list_files
+from datakit.audit.checks import list_files
 from datakit.dataset.manifest import to_line
 from datakit.dataset.store import Store
 from tests.commands import invoke, said, untouched

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET
 
-from datakit.backend.concept import Concept, captions_hash
+from datakit.audit.concept import Concept, captions_hash
 from datakit.backend.replay import unkept
 from datakit.backend.simpletuner_entry import (
     CaptionShuffle,

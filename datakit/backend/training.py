@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from datakit.backend.concept import Concept
+from datakit.audit.concept import Concept
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted

@@ -32,9 +32,9 @@ from datakit.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from datakit.backend.checks import Finding
-    from datakit.backend.concept import Concept
-    from datakit.backend.looks import Look
+    from datakit.audit.checks import Finding
+    from datakit.audit.concept import Concept
+    from datakit.audit.looks import Look
     from datakit.run.stage import Execution
 
 family_option = click.option(
@@ -118,8 +118,8 @@ def backend(
     datakit backend person/ style/ --repeats 10 --repeats 1 --cache-root cache/ --model-family flux
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
     """
+    from datakit.audit.concept import read_concepts
     from datakit.backend import BACKENDS
-    from datakit.backend.concept import read_concepts
     from datakit.backend.simpletuner import changed_sizes
     from datakit.backend.simpletuner_entry import CaptionShuffle
     from datakit.dataset.origin import refuse_in_source
@@ -188,11 +188,11 @@ def check(
     datakit check out/ --batch-size 6 --trigger ohwx
     datakit check out/ --fix
     """
-    from datakit.backend.concept import read_concepts
-    from datakit.backend.likeness import find_likeness
+    from datakit.audit.concept import read_concepts
+    from datakit.audit.likeness import find_likeness
+    from datakit.audit.wording import check_wording, tokenizer_counter
     from datakit.backend.simpletuner import FAMILIES
     from datakit.backend.training import Batching, concept_loads, plan_training, ways_out
-    from datakit.backend.wording import check_wording, tokenizer_counter
     from datakit.errors import UsageError
     from datakit.report import counted
 
@@ -280,7 +280,7 @@ def _folders(datasets: Sequence[Path]) -> list[Path]:
 
 def _say_behind(folders: Sequence[Path], concepts: Sequence[Concept]) -> None:
     """Say on stderr what the datasets do not show yet."""
-    from datakit.backend.freshness import behind
+    from datakit.audit.freshness import behind
 
     for folder, concept in zip(folders, concepts, strict=True):
         for sentence in behind(folder, concept.records):
@@ -295,10 +295,10 @@ def _execution(jobs: int | None) -> Execution:
 
 def _look(concept: Concept, jobs: int | None, compared: bool = False) -> tuple[list[Finding], dict[str, Look]]:
     """Look at every file of a dataset; return what is wrong with it, and what was seen of its pictures."""
-    from datakit.backend.checks import check_dataset, list_files
-    from datakit.backend.likeness import compared_names
-    from datakit.backend.looks import look_at_all
-    from datakit.backend.simpletuner_files import stale_files
+    from datakit.audit.checks import check_dataset, list_files
+    from datakit.audit.likeness import compared_names
+    from datakit.audit.listed import stale_files
+    from datakit.audit.looks import look_at_all
 
     files = list_files(concept.folder)
     looks = look_at_all(concept.folder, files, _execution(jobs), compared_names(concept) if compared else frozenset())
@@ -306,7 +306,7 @@ def _look(concept: Concept, jobs: int | None, compared: bool = False) -> tuple[l
 
 
 def _enlarged(concept: Concept) -> list[Finding]:
-    from datakit.backend.checks import Finding
+    from datakit.audit.checks import Finding
     from datakit.sizes import ENLARGED
 
     remedy = "take a larger source, or leave it out"
@@ -318,7 +318,7 @@ def _enlarged(concept: Concept) -> list[Finding]:
 
 
 def _mend(folders: Sequence[Path], verbose: bool) -> None:
-    from datakit.backend.mend import mend_captions
+    from datakit.audit.mend import mend_captions
     from datakit.report import counted
 
     for folder in folders:

@@ -13,8 +13,8 @@ from datakit.cli.shared import print_json
 from datakit.report import counted
 
 if TYPE_CHECKING:
-    from datakit.backend.checks import Finding
-    from datakit.backend.concept import Concept
+    from datakit.audit.checks import Finding
+    from datakit.audit.concept import Concept
     from datakit.backend.training import Training
     from datakit.backend.verify import Fault, Verdict
 

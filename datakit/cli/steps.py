@@ -137,7 +137,7 @@ def _work_out(
     folders: Sequence[Path], repeats: Sequence[int], plain: list[tuple[int, int]], batching: Batching, epochs: float | None, steps: int | None,
 ) -> tuple[Training, list[BucketLoad]]:  # fmt: skip
     """Work out a training from datasets, from counts, or from both; return what each bucket of the datasets gives, too."""
-    from datakit.backend.concept import read_concepts
+    from datakit.audit.concept import read_concepts
     from datakit.backend.training import concept_loads, plan_training
 
     concepts = read_concepts(folders, repeats=repeats) if folders else []

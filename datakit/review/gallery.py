@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from datakit.backend.concept import Concept, check_written, read_concept
+from datakit.audit.concept import Concept, check_written, read_concept
 from datakit.backend.training import Batching, bucket_loads
 from datakit.caption.captions import read_caption
 from datakit.crop.framing import DOUBTFUL_SCORE

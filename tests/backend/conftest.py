@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from datakit.backend.checks import Finding, check_dataset, list_files
-from datakit.backend.concept import read_concept
-from datakit.backend.looks import look_at_all
-from datakit.backend.simpletuner_files import stale_files
+from datakit.audit.checks import Finding, check_dataset, list_files
+from datakit.audit.concept import read_concept
+from datakit.audit.listed import stale_files
+from datakit.audit.looks import look_at_all
 from datakit.dataset.manifest import MANIFEST, METADATA, Record, to_line
 from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.store import Store

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from datakit.audit.concept import Concept
 from datakit.backend.accelerate import accelerate_yaml
-from datakit.backend.concept import Concept
 from datakit.backend.simpletuner import emit, to_json
 from datakit.backend.simpletuner_config import PRESETS, config_to_json, launcher_env, trainer_config
 from datakit.backend.simpletuner_entry import CaptionShuffle

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from PIL import Image
 
-from datakit.backend.checks import caption_fault, check_folder, list_files
-from datakit.backend.concept import read_concept
-from datakit.backend.looks import look_at_all
+from datakit.audit.checks import caption_fault, check_folder, list_files
+from datakit.audit.concept import read_concept
+from datakit.audit.looks import look_at_all
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.geometry import Size
 from datakit.run.stage import Execution

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from datakit import crop_folder
-from datakit.backend.concept import read_concept
+from datakit.audit.concept import read_concept
 from datakit.backend.simpletuner_config import REMOVED
 from datakit.cli.backend import backend, check, verify
 from datakit.cli.config import config

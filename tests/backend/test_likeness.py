@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from datakit.backend.checks import list_files
-from datakit.backend.concept import read_concept
-from datakit.backend.likeness import compared_names, find_likeness, near_pairs
-from datakit.backend.looks import look_at_all
-from datakit.backend.wording import check_wording, estimate_tokens, tokenizer_counter
+from datakit.audit.checks import list_files
+from datakit.audit.concept import read_concept
+from datakit.audit.likeness import compared_names, find_likeness, near_pairs
+from datakit.audit.looks import look_at_all
+from datakit.audit.wording import check_wording, estimate_tokens, tokenizer_counter
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.errors import UsageError
 from datakit.sizes import BUCKETS

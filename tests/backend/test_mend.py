@@ -7,8 +7,8 @@ import os
 import msgspec
 import pytest
 
-from datakit.backend.concept import read_concept
-from datakit.backend.mend import mend_captions
+from datakit.audit.concept import read_concept
+from datakit.audit.mend import mend_captions
 from datakit.dataset.manifest import METADATA
 from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, UsageError

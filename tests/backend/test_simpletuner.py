@@ -8,7 +8,7 @@ import shutil
 import msgspec
 import pytest
 
-from datakit.backend.concept import content_hash, read_concept, read_concepts
+from datakit.audit.concept import content_hash, read_concept, read_concepts
 from datakit.backend.simpletuner import changed_sizes, emit, to_json
 from datakit.backend.simpletuner_entry import CaptionShuffle
 from datakit.backend.simpletuner_settings import parse_settings

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from datakit.backend.concept import read_concept
+from datakit.audit.concept import read_concept
 from datakit.backend.replay import bucket_name, replay_current
 from datakit.backend.simpletuner import emit, to_json
 from datakit.backend.simpletuner_entry import EntryOnFile

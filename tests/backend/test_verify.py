@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from datakit.backend.concept import read_concept
+from datakit.audit.concept import read_concept
 from datakit.backend.simpletuner import emit, to_json
 from datakit.backend.verify import verify_config
 from datakit.errors import UsageError

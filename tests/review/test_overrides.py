@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from datakit import CropOptions, Execution, crop_folder
-from datakit.backend.mend import mend_captions
+from datakit.audit.mend import mend_captions
 from datakit.dataset.manifest import read_manifest, write_atomically
 from datakit.dataset.overrides import OVERRIDES, ChangedMeanwhileError, Override, change_override, read_overrides
 from datakit.errors import PlanError, UsageError

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datakit.backend.checks import Finding
-from datakit.backend.concept import Concept
-from datakit.backend.looks import Look
+from datakit.audit.checks import Finding
+from datakit.audit.concept import Concept
+from datakit.audit.looks import Look
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

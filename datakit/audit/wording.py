@@ -7,8 +7,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from datakit.backend.checks import Finding
-from datakit.backend.concept import Concept
+from datakit.audit.checks import Finding
+from datakit.audit.concept import Concept
 from datakit.caption.captions import read_caption
 from datakit.errors import CaptionError, UsageError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from datakit.backend.checks import caption_fault
-from datakit.backend.concept import untitled
+from datakit.audit.checks import caption_fault
+from datakit.audit.concept import untitled
 from datakit.caption.captions import decode_caption
 from datakit.dataset.manifest import (
     MANIFEST,

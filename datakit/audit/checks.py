@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from datakit.backend.concept import Concept, untitled
-from datakit.backend.looks import Look, is_readable
-from datakit.backend.simpletuner_files import is_listed, is_video
+from datakit.audit.concept import Concept, untitled
+from datakit.audit.listed import is_listed, is_video
+from datakit.audit.looks import Look, is_readable
 from datakit.caption.captions import decode_caption
 from datakit.dataset.manifest import Record
 from datakit.dataset.samples import STATE_FOLDER, fold
@@ -72,7 +72,7 @@ def check_dataset(concept: Concept, files: Sequence[str], looks: Mapping[str, Lo
     files
         Everything in its folder, from `list_files`.
     looks
-        What was seen of its pictures, from `datakit.backend.looks.look_at_all`.
+        What was seen of its pictures, from `datakit.audit.looks.look_at_all`.
     stale
         Files that a trainer left there for an earlier config.
 
