@@ -120,10 +120,10 @@ def backend(
     """
     from datakit.audit.concept import read_concepts
     from datakit.backend import BACKENDS
-    from datakit.backend.simpletuner import changed_sizes
-    from datakit.backend.simpletuner_entry import CaptionShuffle
     from datakit.dataset.origin import refuse_in_source
     from datakit.errors import UsageError
+    from datakit.trainers.simpletuner.backend import changed_sizes
+    from datakit.trainers.simpletuner.entry import CaptionShuffle
 
     if trainer not in BACKENDS:
         raise UsageError(f"trainer {trainer!r} is not known: use one of {' '.join(BACKENDS)}")
@@ -191,10 +191,10 @@ def check(
     from datakit.audit.concept import read_concepts
     from datakit.audit.likeness import find_likeness
     from datakit.audit.wording import check_wording, tokenizer_counter
-    from datakit.backend.simpletuner import FAMILIES
-    from datakit.backend.training import Batching, concept_loads, plan_training, ways_out
     from datakit.errors import UsageError
     from datakit.report import counted
+    from datakit.trainers.simpletuner.backend import FAMILIES
+    from datakit.trainers.simpletuner.steps import Batching, concept_loads, plan_training, ways_out
 
     if family not in FAMILIES:
         raise UsageError(f"model family {family!r} is not known: use one of {' '.join(FAMILIES)}")
@@ -250,9 +250,9 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int 
     datakit verify
     datakit verify multidatabackend.json --release current --json
     """
-    from datakit.backend.replay import RELEASES
-    from datakit.backend.verify import verify_config
     from datakit.errors import UsageError
+    from datakit.trainers.simpletuner.replay import RELEASES
+    from datakit.trainers.simpletuner.verify import verify_config
 
     unknown = [release for release in releases if release not in RELEASES]
     if unknown:

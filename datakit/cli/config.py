@@ -13,8 +13,8 @@ from datakit.cli.shared import overwrite_option, write_files
 from datakit.cli.steps import print_training, training_options
 
 if TYPE_CHECKING:
-    from datakit.backend.envfile import Notice
-    from datakit.backend.training import Batching, Training
+    from datakit.trainers.simpletuner.oldenv.envfile import Notice
+    from datakit.trainers.simpletuner.steps import Batching, Training
 
 
 class _WritesByDefault(click.Group):
@@ -102,9 +102,9 @@ def write(
     datakit config --preset flux-lora --steps 3000 --output -
     datakit config --env config.env --accelerate accelerate.yaml --deepspeed
     """
-    from datakit.backend.accelerate import accelerate_yaml
-    from datakit.backend.simpletuner import families_of
-    from datakit.backend.simpletuner_config import PRESETS, REMOVED, config_to_json, launcher_env, trainer_config
+    from datakit.trainers.simpletuner.accelerate import accelerate_yaml
+    from datakit.trainers.simpletuner.backend import families_of
+    from datakit.trainers.simpletuner.config import PRESETS, REMOVED, config_to_json, launcher_env, trainer_config
 
     if deepspeed and yaml_file is None:
         raise click.UsageError("--deepspeed is set in the accelerate YAML: name one with --accelerate FILE")
@@ -183,7 +183,7 @@ def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> Non
 
 def _other_format(text: str, from_json: bool) -> tuple[str, list[Notice]]:
     """Return the content of the other file, and what is to be said about it."""
-    from datakit.backend.convert import config_to_env, env_to_config, read_config, write_config
+    from datakit.trainers.simpletuner.oldenv.convert import config_to_env, env_to_config, read_config, write_config
 
     if not from_json:
         config, notices = env_to_config(text)

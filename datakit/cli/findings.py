@@ -15,8 +15,8 @@ from datakit.report import counted
 if TYPE_CHECKING:
     from datakit.audit.checks import Finding
     from datakit.audit.concept import Concept
-    from datakit.backend.training import Training
-    from datakit.backend.verify import Fault, Verdict
+    from datakit.trainers.simpletuner.steps import Training
+    from datakit.trainers.simpletuner.verify import Fault, Verdict
 
 _PROVED = "proved: every picture is trained pixel by pixel as written"
 # Files named of those that have the same finding; -v and --json name all.
@@ -48,7 +48,7 @@ def print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence
 
 def print_written(written: Sequence[tuple[str, Concept]], shuffled: bool, err: bool) -> None:
     """Print what was written, (id, dataset) each."""
-    from datakit.backend.simpletuner import CAPTION_SHUFFLE_SINCE
+    from datakit.trainers.simpletuner.backend import CAPTION_SHUFFLE_SINCE
 
     for name, concept in written:
         often = "once" if concept.passes == 1 else f"{concept.passes} times"

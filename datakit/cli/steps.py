@@ -13,7 +13,7 @@ from datakit.cli.findings import print_miscount
 from datakit.cli.shared import Command, batching_options, chosen, datasets_argument, json_option, repeats_option
 
 if TYPE_CHECKING:
-    from datakit.backend.training import Batching, BucketLoad, Training
+    from datakit.trainers.simpletuner.steps import Batching, BucketLoad, Training
 
 
 def training_options(command: Command) -> Command:
@@ -45,7 +45,7 @@ def training_options(command: Command) -> Command:
         *, datasets: tuple[Path, ...], epochs: float | None, steps: int | None, counts: tuple[str, ...], repeats: tuple[int, ...],
         batch_size: int, gpus: int, accumulate: int, **options: Any,
     ) -> None:  # fmt: skip
-        from datakit.backend.training import Batching
+        from datakit.trainers.simpletuner.steps import Batching
 
         batching = Batching(batch_size, gpus, accumulate)
         plain = _parse_counts(counts)
@@ -138,7 +138,7 @@ def _work_out(
 ) -> tuple[Training, list[BucketLoad]]:  # fmt: skip
     """Work out a training from datasets, from counts, or from both; return what each bucket of the datasets gives, too."""
     from datakit.audit.concept import read_concepts
-    from datakit.backend.training import concept_loads, plan_training
+    from datakit.trainers.simpletuner.steps import concept_loads, plan_training
 
     concepts = read_concepts(folders, repeats=repeats) if folders else []
     for concept in concepts:

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from datakit.backend.training import Batching
 from datakit.crop.folder import crop_folder
 from datakit.crop.framing import frame
 from datakit.crop.options import CropOptions
@@ -25,6 +24,7 @@ from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_o
 from datakit.review.thumbnails import Thumbnails
 from datakit.run.stage import Execution
 from datakit.sizes import BUCKETS
+from datakit.trainers.simpletuner.steps import Batching
 from datakit.warned import Warned
 
 

@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from datakit.audit.concept import Concept, check_written, read_concept
-from datakit.backend.training import Batching, bucket_loads
 from datakit.caption.captions import read_caption
 from datakit.crop.framing import DOUBTFUL_SCORE
 from datakit.dataset.last import last_report
@@ -23,6 +22,7 @@ from datakit.dataset.overrides import OVERRIDES, Override, is_new, is_pending, r
 from datakit.errors import CaptionError
 from datakit.geometry import Box, Size
 from datakit.sizes import BUCKETS, ENLARGED
+from datakit.trainers.simpletuner.steps import Batching, bucket_loads
 from datakit.warned import KINDS, Warned
 
 Side = Literal["source", "output"]
@@ -105,7 +105,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class BatchRow(msgspec.Struct, frozen=True):
-    """What one bucket gives in an epoch; see `datakit.backend.training.BucketLoad`."""
+    """What one bucket gives in an epoch; see `datakit.trainers.simpletuner.steps.BucketLoad`."""
 
     bucket: Size
     pictures: int

@@ -20,13 +20,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from datakit.backend.training import Batching
 from datakit.dataset.manifest import NOT_JSON
 from datakit.dataset.overrides import ChangedMeanwhileError
 from datakit.errors import DatakitError, SampleError, UsageError
 from datakit.review.desk import Change, Desk
 from datakit.review.gallery import Files
 from datakit.review.thumbnails import PICTURE_SIDE, THUMBNAIL_SIDE
+from datakit.trainers.simpletuner.steps import Batching
 
 PAGE = Path(__file__).parent / "page"
 ADDRESS = "127.0.0.1"

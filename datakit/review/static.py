@@ -8,12 +8,12 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from datakit.backend.training import Batching
 from datakit.dataset.manifest import Face, write_atomically
 from datakit.errors import SampleError, UsageError
 from datakit.geometry import Box, Size
 from datakit.review.gallery import Dataset, Entry, Gallery
 from datakit.review.thumbnails import Thumbnails
+from datakit.trainers.simpletuner.steps import Batching
 
 # A file from elsewhere may not load or run anything either, whatever a caption holds.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

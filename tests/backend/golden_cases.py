@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datakit.audit.concept import Concept
-from datakit.backend.accelerate import accelerate_yaml
-from datakit.backend.simpletuner import emit, to_json
-from datakit.backend.simpletuner_config import PRESETS, config_to_json, launcher_env, trainer_config
-from datakit.backend.simpletuner_entry import CaptionShuffle
-from datakit.backend.training import Batching, concept_loads, plan_training
 from datakit.dataset.manifest import Record
 from datakit.sizes import BUCKETS
+from datakit.trainers.simpletuner.accelerate import accelerate_yaml
+from datakit.trainers.simpletuner.backend import emit, to_json
+from datakit.trainers.simpletuner.config import PRESETS, config_to_json, launcher_env, trainer_config
+from datakit.trainers.simpletuner.entry import CaptionShuffle
+from datakit.trainers.simpletuner.steps import Batching, concept_loads, plan_training
 
 GOLDEN = Path(__file__).parent / "golden"
 CACHE = Path("/cache")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datakit.backend.bash import calculate, logical_lines, read_words, unfinished
+from datakit.trainers.simpletuner.oldenv.bash import calculate, logical_lines, read_words, unfinished
 
 BASH = shutil.which("bash")
 PIECES = st.lists(

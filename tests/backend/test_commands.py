@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from datakit import crop_folder
 from datakit.audit.concept import read_concept
-from datakit.backend.simpletuner_config import REMOVED
 from datakit.cli.backend import backend, check, verify
 from datakit.cli.config import config
 from datakit.cli.steps import steps
@@ -24,6 +23,7 @@ from datakit.geometry import Size
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
 from datakit.sizes import BUCKETS
+from datakit.trainers.simpletuner.config import REMOVED
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from datakit.backend.convert import config_to_env, env_to_config, read_config, write_config
-from datakit.backend.simpletuner_config import ENVIRONMENT, REMOVED
 from datakit.errors import UsageError
+from datakit.trainers.simpletuner.config import ENVIRONMENT, REMOVED
+from datakit.trainers.simpletuner.oldenv.convert import config_to_env, env_to_config, read_config, write_config
 
 SIGNS = st.text(st.sampled_from("ab 7.-'\"#=+$`\\{}()é日\u00a0\n\t~;&!"), max_size=8)
 NUMBERS = st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False)

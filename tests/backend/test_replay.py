@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datakit.backend.replay import RELEASES, Fate, Resizing, bucket_name, replay_current, replay_recipe, unkept
-from datakit.backend.simpletuner import emit
-from datakit.backend.simpletuner_entry import Entry, EntryOnFile
 from datakit.geometry import Size
 from datakit.sizes import BUCKETS
+from datakit.trainers.simpletuner.backend import emit
+from datakit.trainers.simpletuner.entry import Entry, EntryOnFile
+from datakit.trainers.simpletuner.replay import RELEASES, Fate, Resizing, bucket_name, replay_current, replay_recipe, unkept
 from tests.backend.golden_cases import CACHE, concept
 
 # The recipe's own entry: no cropping, all three sizes at one megapixel.

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from datakit.audit.concept import content_hash, read_concept, read_concepts
-from datakit.backend.simpletuner import changed_sizes, emit, to_json
-from datakit.backend.simpletuner_entry import CaptionShuffle
-from datakit.backend.simpletuner_settings import parse_settings
 from datakit.errors import UsageError
 from datakit.sizes import BUCKETS
+from datakit.trainers.simpletuner.backend import changed_sizes, emit, to_json
+from datakit.trainers.simpletuner.entry import CaptionShuffle
+from datakit.trainers.simpletuner.settings import parse_settings
 from tests.backend.golden_cases import CACHE, concept
 
 

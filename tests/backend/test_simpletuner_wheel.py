@@ -16,11 +16,11 @@ import msgspec
 import pytest
 
 from datakit.audit.concept import read_concept
-from datakit.backend.replay import bucket_name, replay_current
-from datakit.backend.simpletuner import emit, to_json
-from datakit.backend.simpletuner_entry import EntryOnFile
 from datakit.geometry import Size
 from datakit.sizes import BUCKETS
+from datakit.trainers.simpletuner.backend import emit, to_json
+from datakit.trainers.simpletuner.entry import EntryOnFile
+from datakit.trainers.simpletuner.replay import bucket_name, replay_current
 
 pytestmark = pytest.mark.simpletuner
 

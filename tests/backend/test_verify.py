@@ -7,10 +7,10 @@ import json
 import pytest
 
 from datakit.audit.concept import read_concept
-from datakit.backend.simpletuner import emit, to_json
-from datakit.backend.verify import verify_config
 from datakit.errors import UsageError
 from datakit.sizes import BUCKETS
+from datakit.trainers.simpletuner.backend import emit, to_json
+from datakit.trainers.simpletuner.verify import verify_config
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET
 
 from datakit.audit.concept import Concept, captions_hash
-from datakit.backend.replay import unkept
-from datakit.backend.simpletuner_entry import (
+from datakit.errors import UsageError
+from datakit.trainers.simpletuner.entry import (
     CaptionShuffle,
     Entry,
     EntryOnFile,
@@ -20,8 +20,8 @@ from datakit.backend.simpletuner_entry import (
     is_inside,
     read_entries,
 )
-from datakit.backend.simpletuner_settings import parse_settings
-from datakit.errors import UsageError
+from datakit.trainers.simpletuner.replay import unkept
+from datakit.trainers.simpletuner.settings import parse_settings
 
 # Families whose sizes are multiples of 64 and whose canvas is not limited below the eight sizes.
 FAMILIES = ("sd3", "sdxl", "flux")

@@ -14,11 +14,11 @@ from datakit.audit.checks import check_dataset, check_folder, list_files
 from datakit.audit.concept import content_hash, read_concept
 from datakit.audit.listed import bucketed_pictures, is_listed
 from datakit.audit.looks import Look, look_at_all
-from datakit.backend.replay import RELEASES, Resizing, bucket_name, unkept
-from datakit.backend.simpletuner_entry import EntryOnFile, read_entries, refused_together
 from datakit.dataset.manifest import MANIFEST
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
+from datakit.trainers.simpletuner.entry import EntryOnFile, read_entries, refused_together
+from datakit.trainers.simpletuner.replay import RELEASES, Resizing, bucket_name, unkept
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from datakit.backend.replay import Resizing
 from datakit.dataset.manifest import NOT_JSON
 from datakit.errors import UsageError
+from datakit.trainers.simpletuner.replay import Resizing
 
 Positive = Annotated[int, Meta(ge=1)]
 # An aspect, width / height, or 0 for no limit.

@@ -13,9 +13,9 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from datakit.backend.envfile import write_assignment
-from datakit.backend.training import Batching, Training
 from datakit.errors import UsageError
+from datakit.trainers.simpletuner.oldenv.envfile import write_assignment
+from datakit.trainers.simpletuner.steps import Batching, Training
 
 # Options of the recipe that end 3.1.6 and later with an argument error, and what took their place.
 REMOVED = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datakit.backend.training import Batching
 from datakit.errors import UsageError
+from datakit.trainers.simpletuner.steps import Batching
 
 KINDS = ("plain", "deepspeed2")
 

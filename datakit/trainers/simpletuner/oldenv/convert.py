@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
-from datakit.backend.envfile import BYTE_ORDER_MARK, Assignment, Notice, parse_env, write_assignment
-from datakit.backend.simpletuner_config import ENVIRONMENT, EXTRA_ARGUMENTS, ON_BY_DEFAULT, REMOVED, SWITCHES, is_for_launcher
 from datakit.errors import UsageError
+from datakit.trainers.simpletuner.config import ENVIRONMENT, EXTRA_ARGUMENTS, ON_BY_DEFAULT, REMOVED, SWITCHES, is_for_launcher
+from datakit.trainers.simpletuner.oldenv.envfile import BYTE_ORDER_MARK, Assignment, Notice, parse_env, write_assignment
 
 Value = str | int | float | bool
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from datakit.backend.simpletuner_entry import ImageEntry
 from datakit.errors import UsageError
+from datakit.trainers.simpletuner.entry import ImageEntry
 
 _OURS = "datakit writes it from the dataset and from its own options"
 _OTHER_KIND = "SimpleTuner reads it only in entries of another kind (csv, aws, huggingface, parquet, video or audio)"

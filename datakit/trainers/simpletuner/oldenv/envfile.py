@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from datakit.backend.bash import Word, logical_lines, read_words
+from datakit.trainers.simpletuner.oldenv.bash import Word, logical_lines, read_words
 
 BYTE_ORDER_MARK = "\ufeff"
 

@@ -1,0 +1,1 @@
+"""SimpleTuner: its dataset entries and config files, its arithmetic re-derived, and the proof."""
