@@ -1,4 +1,4 @@
-"""The commands `datakit backend`, `check` and `verify`: parse, call the backend package, print."""
+"""The commands `datakit backend`, `check` and `verify`: parse, call the audit and the trainer, print."""
 
 from __future__ import annotations
 
@@ -119,15 +119,12 @@ def backend(
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
     """
     from datakit.audit.concept import read_concepts
-    from datakit.backend import BACKENDS
     from datakit.dataset.origin import refuse_in_source
-    from datakit.errors import UsageError
+    from datakit.trainers import trainer as trainer_called
     from datakit.trainers.simpletuner.backend import changed_sizes
     from datakit.trainers.simpletuner.entry import CaptionShuffle
 
-    if trainer not in BACKENDS:
-        raise UsageError(f"trainer {trainer!r} is not known: use one of {' '.join(BACKENDS)}")
-    emit, to_json = BACKENDS[trainer]
+    written_by = trainer_called(trainer)
     folders = _folders(datasets)
     refuse_in_source(cache_root, folders)
     if fix:
@@ -135,13 +132,13 @@ def backend(
     concepts = read_concepts(folders, names, repeats)
     _say_behind(folders, concepts)
     shuffle = None if caption_shuffle is None else CaptionShuffle(count=caption_shuffle, position_start=keep)
-    entries = emit(concepts, cache_root, family, settings, shuffle)
+    entries = written_by.emit(concepts, cache_root, family, settings, shuffle)
     findings = [(concept, finding) for concept in concepts for finding in _look(concept, jobs)[0]]
     changed = changed_sizes(entries, concepts)
     if findings or changed:
         print_refusal(findings, changed, as_json, verbose)
         ctx.exit(1)
-    content = to_json(entries)
+    content = written_by.to_json(entries)
     if output == "-":
         click.echo(content, nl=False)
     else:

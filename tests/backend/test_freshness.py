@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from datakit import CropOptions, Execution, ShuffleOptions, crop_folder, shuffle_folder
-from datakit.backend import freshness
+from datakit.audit import freshness
 from datakit.dataset.manifest import read_manifest
 from tests.commands import ordinary_user, permissions_count
 from tests.conftest import ROOT
