@@ -11,7 +11,8 @@ DatakitError
         PictureError                its picture cannot be read
             TooLargeError           or has more pixels than are allowed
         TooSmallError               its picture would have to be enlarged beyond the limit
-        CaptionError                its caption cannot be read or is required and missing
+        CaptionError                its caption cannot be read
+            CaptionMissingError     or is required and missing
 """
 
 from __future__ import annotations
@@ -77,4 +78,8 @@ class TooSmallError(SampleError):
 
 
 class CaptionError(SampleError):
-    """A caption cannot be read, or is required and missing."""
+    """A caption cannot be read."""
+
+
+class CaptionMissingError(CaptionError):
+    """A caption is required and missing."""

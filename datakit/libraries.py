@@ -14,9 +14,10 @@ from datakit.errors import MissingLibraryError
 _OPENCV, _MEDIAPIPE = "libgl1 libglib2.0-0", "libegl1 libgles2"
 _PACKAGES = (
     (re.compile(r"lib(EGL|GLES)"), _MEDIAPIPE),
-    (re.compile(r"lib(GL|X|xcb|SM|ICE|g|z)"), _OPENCV),
+    (re.compile(r"lib(GL|X|xcb|SM|ICE|gthread|glib)"), _OPENCV),
 )
-_LIBRARY = re.compile(r"[\w+-]+(?:\.so|\.dylib)[\w.]*|\w[\w.+-]*\.(?:dylib|framework)")
+# What the loaders of Linux and macOS say: of a library that is there but too old, or of a symbol, they say something else.
+_CANNOT_OPEN = re.compile(r"([^\s:/]+): cannot open shared object file|Library not loaded: (?:\S*/)?([^\s/]+)")
 
 
 @contextmanager
@@ -38,11 +39,12 @@ def named(what: str) -> Iterator[None]:
 
 def missing(what: str, error: BaseException) -> str | None:
     """Return what to do about a library that could not be opened; None where the error is about none."""
-    found = _LIBRARY.search(str(error))
+    found = _CANNOT_OPEN.search(str(error))
     if found is None:
         return None
-    package = next((package for pattern, package in _PACKAGES if pattern.match(found[0])), None)
-    remedy = f"apt install {package}" if package else f"install the package that holds it (apt-file search {found[0]})"
+    library = found[1] or found[2]
+    package = next((package for pattern, package in _PACKAGES if pattern.match(library)), None)
+    remedy = f"apt install {package}" if package else f"install the package of your system that holds {library}"
     return f"{what} needs a system library that is not installed ({error}): {remedy}"
 
 

@@ -13,11 +13,22 @@ from datakit.warned import KINDS, Warned
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A sample that was not used: its path, the reason, and the enlargement it would need, if that is it."""
+    """A sample that was not used.
+
+    Attributes
+    ----------
+    source, reason
+        Its path, and why.
+    factor
+        The enlargement that it would need, if that is it.
+    ruled_out
+        Whether a limit of the run excludes it, so that what an earlier run made of it is stale.
+    """
 
     source: str
     reason: str
     factor: float | None = None
+    ruled_out: bool = False
 
 
 @dataclass(slots=True)

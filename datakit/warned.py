@@ -19,6 +19,7 @@ KINDS = {
     "exif": "with a broken EXIF block",
     "source-gone": "augmented from the crop, its source being gone",
     "not-made-anew": "not made anew",
+    "older": "noted by an older datakit",
 }
 
 

@@ -182,11 +182,11 @@ def damaged_bytes(data: bytes) -> st.SearchStrategy[bytes]:
 FILES = {
     "plan.jsonl": "crop src applied --upscale=3 --apply=plan.jsonl",
     "out/manifest.jsonl": "crop src out --upscale=3 --detector=none --saliency=none --prune",
-    "out/.datakit/dataset/origin.json": "shuffle out fresh --repeats=2 --augment=brightness",
+    "out/.datakit/origin.json": "shuffle out fresh --repeats=2 --augment=brightness",
     "copies/manifest.jsonl": "backend copies --cache-root=cache --output=c.json --fix",
     "copies/metadata.jsonl": "check copies --fix",
     "b.json": "verify b.json",
-    ".datakit/dataset/last.json": "shuffle --repeats=2",
+    ".datakit/last.json": "shuffle --repeats=2",
     ".datakit/files.json": "backend copies --cache-root=cache --output=b.json",
     "copies/.datakit/journal.jsonl": "shuffle out copies --repeats=2 --prune",
 }

@@ -31,8 +31,6 @@ def source(pictures, tmp_path):
 KILLED = """
 import os, sys
 from datakit import CropOptions, crop_folder
-from datakit.warned import Warned
-from datakit.warned import Warned
 moves, replace = [0], os.replace
 def dying(source, target):
     if "fig" in str(target):

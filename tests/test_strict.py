@@ -90,7 +90,7 @@ def test_a_strict_plan_is_written_whole_or_not_at_all(copied, tmp_path, command)
 
 def test_a_link_that_cannot_be_made_stops_a_strict_run_at_once(copied, tmp_path, monkeypatch):
     """Which is found out only when files are moved into place; here nothing was yet."""
-    from datakit import links
+    from datakit.dataset import links
     from datakit.shuffle.folder import shuffle_folder
     from datakit.shuffle.variants import ShuffleOptions
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from datakit.dataset.last import last_report
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import read_origin, source_folders
 from datakit.dataset.overrides import is_new, is_pending, read_applied, read_overrides
@@ -24,7 +25,7 @@ def behind(dataset: Path, records: Sequence[Record]) -> list[str]:
     PlanError
         A line of a manifest or of the overrides cannot be used.
     """
-    said = _undecided(dataset, records)
+    said = [*_undecided(dataset, records), *_stale(dataset, records)]
     origin = read_origin(dataset)
     if origin is None or not os.path.isdir(origin.source):
         return said
@@ -44,6 +45,15 @@ def behind(dataset: Path, records: Sequence[Record]) -> list[str]:
         what = f"{counted(len(changed), 'picture or caption', 'pictures or captions')} changed in {source}"
         said.append(f"{dataset}: {what} since it was made: {few(changed)}: run {again} again")
     return said + behind(source, list(now.values())) if now else said
+
+
+def _stale(dataset: Path, records: Sequence[Record]) -> list[str]:
+    report = last_report(dataset)
+    stale = sorted({*report.stale} & {record.output for record in records}) if report and not report.pruned else []
+    if not stale:
+        return []
+    what = f"{counted(len(stale), 'picture')} of earlier options, which the last crop refused: {few(stale)}"
+    return [f"{dataset}: {what}: `datakit crop` with --prune leaves them out"]
 
 
 def _is_gone(path: Path) -> bool:

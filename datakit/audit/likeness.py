@@ -128,7 +128,9 @@ def _alike(values: NDArray[np.uint64], most: int) -> Iterator[tuple[NDArray[np.i
                 others = parts ^ sum(1 << bit for bit in flipped)
                 counts = begins[others + 1] - begins[others]
                 met = np.nonzero(counts)[0]
-                for piece in np.array_split(met, 1 + int(counts.sum(dtype=np.int64)) // _AT_ONCE):
+                pairs = np.cumsum(counts[met], dtype=np.int64)
+                ends = np.searchsorted(pairs, np.arange(_AT_ONCE, pairs[-1] if len(pairs) else 0, _AT_ONCE))
+                for piece in np.split(met, ends):
                     several = counts[piece].astype(np.int64)
                     within = np.arange(several.sum()) - np.repeat(np.cumsum(several) - several, several)
                     one = order[np.repeat(begins[others[piece]], several) + within]

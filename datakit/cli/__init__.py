@@ -60,7 +60,7 @@ class _Commands(click.Group):
             click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)
         except ImportError as error:
-            message = missing("datakit", error)
+            message = missing("this command", error)
             if message is None:
                 raise
             click.echo(f"datakit: {message}", err=True)
@@ -68,7 +68,7 @@ class _Commands(click.Group):
         except BrokenPipeError:
             raise  # whoever read the output has seen enough: click ends quietly
         except OSError as error:
-            click.echo(f"datakit: {error}", err=True)
+            click.echo(f"datakit: {missing('this command', error) or error}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo(INTERRUPTED, err=True)

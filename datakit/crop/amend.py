@@ -206,6 +206,8 @@ class Amendments:
             bucket=override.bucket,
             source_size=override.source_size,
             faces=record.faces if record else (),
+            # What was allowed when it was applied is allowed now.
+            scale=record.scale if record and (record.box, record.bucket) == (override.box, override.bucket) else None,
         )
         return replace(task, key=self._options.key(plan), detail=Decision("the review", plan, caption))
 

@@ -17,6 +17,7 @@ from datakit.dataset.samples import Found, Sample, find_source, output_stems, sh
 from datakit.dataset.store import Store
 from datakit.detect import check_available
 from datakit.errors import PlanError, UsageError
+from datakit.libraries import check_opencv
 from datakit.picture.formats import KEPT
 from datakit.report import Problem, Report, counted, few
 from datakit.run.executors import processes, serial
@@ -108,7 +109,7 @@ def crop_folder(
         amendments = Amendments(store, apply_overrides, execution.overwrite, options, report)
         wanted, settled = amendments.follow(tasks)
         if plans is None and not execution.overwrite:
-            wanted = [task if task.source in settled else _honouring_hand(store, task, report) for task in wanted]
+            wanted = _honouring_hand(store, wanted, settled, options, report)
         run_stage(
             store,
             wanted,
@@ -177,6 +178,7 @@ def _maker(options: CropOptions, temporary: Path, *, deciding: bool) -> Callable
     """Return what crops one sample; all that it needs is loaded here, so that a run with nothing to do is fast."""
     from datakit.crop.picture import make_crop
 
+    check_opencv()  # writes every PNG
     if deciding:
         check_available(options.detector, options.saliency)
     return partial(make_crop, options=options, temporary=temporary)
@@ -194,9 +196,9 @@ def _task(sample: Sample, stem: str, options: CropOptions, numbered: tuple[int, 
 
 
 def _allowed(options: CropOptions, task: Task, record: Record) -> bool:
-    """Tell whether a record stands under the options of this run; what a person drew has no limit of enlargement."""
-    by_hand = record.anchor == "manual" or (task.detail is not None and task.detail.plan is not None)
-    return options.allow(record, decided=not by_hand)
+    """Tell whether a record stands under the limits of this run."""
+    decision: Decision | None = task.detail
+    return options.allow(record, None if decision is None else decision.plan)
 
 
 def _without_captions(report: Report, samples: int) -> list[str]:
@@ -209,15 +211,34 @@ def _without_captions(report: Report, samples: int) -> list[str]:
     ]
 
 
-def _honouring_hand(store: Store, task: Task, report: Report) -> Task:
-    """Take a window that was drawn by hand as up to date while its source is the same, whatever the options say."""
-    record = store.record(task.output)
-    if record is None or record.anchor != "manual" or store.missing(record):
-        return task
-    if not store.up_to_date(record, record.key, task.source, task.picture, task.caption):
-        return task
-    report.notes.append(f"{task.source} keeps its window drawn by hand (--overwrite decides anew)")
-    return replace(task, key=record.key)
+def _honouring_hand(store: Store, tasks: list[Task], settled: set[str], options: CropOptions, report: Report) -> list[Task]:
+    """Keep windows that were drawn by hand while their pictures are the same, whatever the options and their names are now.
+
+    ``settled`` are sources whose window the review decides.
+    """
+    wanted = {task.output for task in tasks}
+    renamed = {record.source: record for name in store.outputs() if name not in wanted and (record := store.record(name))}
+    honouring = []
+    for task in tasks:
+        record = None if task.source in settled else store.record(task.output) or renamed.get(task.source)
+        if record is None or record.anchor != "manual" or record.box is None:
+            honouring.append(task)
+        elif record.source_sha256 != store.fingerprints.sha256(task.picture):
+            honouring.append(task)  # it was drawn on another picture
+        else:
+            report.notes.append(f"{task.source} keeps its window drawn by hand (--overwrite decides anew)")
+            plan = CropPlan(
+                source=task.source,
+                box=record.box,
+                bucket=record.bucket,
+                source_size=record.source_size,
+                faces=record.faces,
+                scale=record.scale,
+            )
+            decision: Decision | None = task.detail
+            caption = decision.caption if decision else None
+            honouring.append(replace(task, key=record.key, detail=Decision("the window drawn by hand", plan, caption)))
+    return honouring
 
 
 def _read_plans(path: Path, found: Found, report: Report) -> dict[str, tuple[int, CropPlan]]:

@@ -92,10 +92,7 @@ def frame(
     box = zoomed or _slid(size, window, subjects, mass)
     kept = kept_faces(subjects, box)
     warnings += cut_warnings(kept)
-    best = max((face.score for face in kept), default=1.0)
-    if best < DOUBTFUL_SCORE and box.size != size:
-        sentence = f"placed by what may be no face (score {best:.2f}): look at it, or use --detector none"
-        warnings.append(Warned("face-doubtful", sentence))
+    warnings += doubt_warnings(kept, box, size)
     anchor, why = _reason(size, box, kept, saliency is not None)
     return CropPlan(
         source=source,
@@ -120,6 +117,15 @@ def kept_faces(faces: Sequence[Face], box: Box) -> tuple[Face, ...]:
 def cut_warnings(faces: Sequence[Face]) -> list[Warned]:
     """Return a warning for each face that is not kept whole."""
     return [Warned("face-cut", f"a face does not fit: {face.kept:.0%} of it is kept") for face in faces if face.kept < 1]
+
+
+def doubt_warnings(faces: Sequence[Face], box: Box, size: Size) -> list[Warned]:
+    """Return a warning where a box was placed in a picture of a size by what may be no face."""
+    best = max((face.score for face in faces), default=1.0)
+    if best >= DOUBTFUL_SCORE or box.size == size:
+        return []
+    sentence = f"placed by what may be no face (score {best:.2f}): look at it, or use --detector none"
+    return [Warned("face-doubtful", sentence)]
 
 
 def slack(size: Size, bucket: Size) -> int:

@@ -15,7 +15,7 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.picture.colour import parse_colour
 from datakit.picture.formats import DEFAULT_MAX_PIXELS, FORMATS
-from datakit.sizes import BUCKETS, choose_bucket, enlargement, in_order, largest_window
+from datakit.sizes import BUCKETS, SCALE_ROUNDING, choose_bucket, enlargement, in_order, largest_window
 
 # Part of every options key: raise it when the same options give other bytes than before.
 _RULES = 2
@@ -94,15 +94,21 @@ class CropOptions:
         text = msgspec.json.encode({"rules": _RULES, **decisive}, order="sorted")
         return hashlib.sha256(text).hexdigest()[:12]
 
-    def allow(self, record: Record, *, decided: bool = True) -> bool:
+    def most(self, plan: CropPlan) -> float:
+        """Return the largest enlargement that a window given by a plan may have: what the plan was made with is allowed."""
+        return max(self.upscale, (plan.scale or 1) + SCALE_ROUNDING)
+
+    def allow(self, record: Record, plan: CropPlan | None = None) -> bool:
         """Tell whether a picture that was made with the same key would be made again, and to the same size.
 
-        ``decided`` is False where a person chose size and window, which no limit of enlargement then changes.
+        ``plan`` is what gives its window, where that is not decided by these options.
         """
         size = record.source_size
         if (self.captions == "required" and record.caption is None) or (size and size.area > self.max_pixels):
             return False
-        if not decided or size is None:
+        if plan is not None:
+            return enlargement(plan.box.size, plan.bucket) <= self.most(plan)
+        if size is None:
             return True
         chosen = choose_bucket(size, self.buckets, self.upscale)
         return chosen == record.bucket and enlargement(largest_window(size, chosen), chosen) <= self.upscale

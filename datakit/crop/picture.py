@@ -13,17 +13,17 @@ import msgspec
 from datakit import __version__
 from datakit.caption.captions import Caption, decode_caption, read_caption
 from datakit.crop.amend import CAPTION_EMPTY, CAPTION_MISSING, Decision
-from datakit.crop.framing import cut_warnings, frame, kept_faces, slack
+from datakit.crop.framing import cut_warnings, doubt_warnings, frame, kept_faces, slack
 from datakit.crop.options import CropOptions
 from datakit.dataset.manifest import CropPlan, Face, Record
 from datakit.dataset.samples import Sample
 from datakit.detect import face_detector, saliency_map
-from datakit.errors import CaptionError, SampleError, TooLargeError, TooSmallError
+from datakit.errors import CaptionError, CaptionMissingError, SampleError, TooLargeError, TooSmallError
 from datakit.geometry import Box, Size
 from datakit.picture.formats import Format
 from datakit.picture.images import Picture, Pixels, dct_scale, decode, encode, open_picture, preview, render
 from datakit.run.stage import Made, NotMade, Task, write_temporary
-from datakit.sizes import SCALE_ROUNDING, choose_bucket, enlargement, largest_window, rounded_scale
+from datakit.sizes import choose_bucket, enlargement, largest_window, rounded_scale
 from datakit.warned import Warned
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _FORMAT_NAMES: dict[str, Format] = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 def plan_sample(sample: Sample, options: CropOptions) -> CropPlan | NotMade:
     """Decide on one sample of a folder; runs in a worker."""
     try:
+        _read_caption(sample.caption, options)
         return plan_picture(open_picture(sample.picture, options.max_pixels), sample.id, options)[0]
     except SampleError as error:
         return _not_made(error)
@@ -109,7 +110,8 @@ def make_crop(task: Task, options: CropOptions, temporary: Path) -> Made | NotMa
 
 def _not_made(error: SampleError) -> NotMade:
     refused = isinstance(error, (TooSmallError, TooLargeError, CaptionError))
-    return NotMade(str(error), refused, error.factor if isinstance(error, TooSmallError) else None)
+    ruled_out = isinstance(error, (TooSmallError, TooLargeError, CaptionMissingError))
+    return NotMade(str(error), refused, ruled_out, error.factor if isinstance(error, TooSmallError) else None)
 
 
 def _caption(task: Task, options: CropOptions) -> Caption:
@@ -117,11 +119,16 @@ def _caption(task: Task, options: CropOptions) -> Caption:
     if decision is not None and decision.caption is not None:
         source = read_caption(task.caption).sha256 if task.caption else None
         return Caption(decode_caption(decision.caption.encode(), task.source).lines, source)
-    caption = read_caption(task.caption) if task.caption else Caption((), None)
+    return _read_caption(task.caption, options)
+
+
+def _read_caption(path: Path | None, options: CropOptions) -> Caption:
+    """Read a caption, if there is one; none is an error where captions are required, else a warning."""
+    caption = read_caption(path) if path else Caption((), None)
     if not caption.lines:
-        missing = CAPTION_EMPTY if task.caption else CAPTION_MISSING
+        missing = CAPTION_EMPTY if path else CAPTION_MISSING
         if options.captions == "required":
-            raise CaptionError(f"{missing.sentence}: write one, or use --captions optional")
+            raise CaptionMissingError(f"{missing.sentence}: write one, or use --captions optional")
         return Caption((), caption.sha256, (*caption.warnings, missing))
     return caption
 
@@ -152,8 +159,7 @@ def check_window(picture: Picture, where: str, plan: CropPlan, options: CropOpti
         raise SampleError(
             f"{where}: box of {window} would be stretched to {plan.bucket}: make it {Size(exact.width, window.height)}"
         )
-    # A plan carries the enlargement that was allowed when it was made, rounded.
-    _check_enlargement(window, window, plan.bucket, max(options.upscale, (plan.scale or 1) + SCALE_ROUNDING))
+    _check_enlargement(window, window, plan.bucket, options.most(plan))
     faces = kept_faces(plan.faces, plan.box)
     by_hand = plan.anchor == "manual"
     return msgspec.structs.replace(
@@ -161,7 +167,11 @@ def check_window(picture: Picture, where: str, plan: CropPlan, options: CropOpti
         why="drawn by hand" if by_hand else plan.why,
         faces=faces,
         saliency_kept=None if by_hand else plan.saliency_kept,
-        warnings=(*cut_warnings(faces), *_enlarged(enlargement(window, plan.bucket))),
+        warnings=(
+            *cut_warnings(faces),
+            *(() if by_hand else doubt_warnings(faces, plan.box, picture.size)),
+            *_enlarged(enlargement(window, plan.bucket)),
+        ),
         source_size=picture.size,
         area_kept=round(window.area / picture.size.area, 4),
         scale=rounded_scale(enlargement(window, plan.bucket)),

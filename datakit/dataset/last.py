@@ -31,10 +31,14 @@ class _Last(msgspec.Struct):
 
 
 class LastReport(msgspec.Struct, frozen=True):
-    """What the last run of crop left out of a dataset and why, and the options it ran with, as plain data."""
+    """What the last run of crop used and left out of a dataset and why, and the options it ran with, as plain data."""
 
+    done: int = 0
+    skipped: int = 0
     refused: tuple[Problem, ...] = ()
     failed: tuple[Problem, ...] = ()
+    stale: tuple[str, ...] = ()
+    pruned: bool = False
     options: dict[str, Any] = {}
 
 
@@ -56,7 +60,7 @@ def last_report(dataset: Path) -> LastReport | None:
 def why_empty(dataset: Path) -> str:
     """Say why a dataset holds no pictures, where the last run of crop left all of them out; else nothing."""
     report = last_report(dataset)
-    problems = (*report.refused, *report.failed) if report else ()
+    problems = (*report.refused, *report.failed) if report and not report.done + report.skipped else ()
     if not problems:
         return ""
     return (

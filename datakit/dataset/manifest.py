@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -34,6 +34,9 @@ Anchor = Literal["face", "saliency", "center", "manual"]
 # What a window is drawn around: all it can hold, head and shoulders, or the face; see `datakit.crop.framing.frame`.
 Framing = Literal["full", "portrait", "face"]
 FRAMINGS: tuple[Framing, ...] = ("full", "portrait", "face")
+
+
+Entry = TypeVar("Entry", "CropPlan", "Record")
 
 
 class Face(msgspec.Struct, frozen=True):
@@ -164,7 +167,7 @@ def parse_record(line: bytes, where: str) -> Record:
         The line is no record, or names a file that is none of the dataset's pictures and captions.
     """
     try:
-        record = _RECORDS.decode(line)
+        record = _decoded(_RECORDS, line)
     except NOT_JSON as error:
         raise PlanError(f"{where}: no record: {error}") from None
     for name in (record.output, record.caption, record.source):
@@ -180,6 +183,19 @@ def parse_record(line: bytes, where: str) -> Record:
             f"{where}: bucket {Size(*record.bucket)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels"
         )
     return record
+
+
+def _decoded(decoder: msgspec.json.Decoder[Entry], line: bytes) -> Entry:
+    """Read a plan or a record from a line."""
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError:
+        # Warnings were sentences before they had kinds.
+        entry = msgspec.json.decode(line)
+        if not isinstance(entry, dict) or not all(isinstance(each, str) for each in entry.get("warnings", [0])):
+            raise
+        entry["warnings"] = [Warned("older", each) for each in entry["warnings"]]
+        return msgspec.convert(entry, decoder.type)
 
 
 def read_manifest(folder: Path) -> Iterator[Record]:
@@ -222,7 +238,7 @@ def read_plan(path: Path) -> Iterator[tuple[int, CropPlan]]:
         if not line.strip():
             continue
         try:
-            plan = _PLANS.decode(line)
+            plan = _decoded(_PLANS, line)
         except NOT_JSON as error:
             raise PlanError(f"{where}: no crop plan: {error}") from None
         check_decided(plan.source, plan.bucket, where)

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from datakit.errors import MissingLibraryError, UsageError
-from datakit.libraries import check_opencv, named
+from datakit.libraries import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +48,13 @@ _EXTRAS = ("mediapipe",)
 
 def check_available(detector: str, saliency: str) -> None:
     """Build what these names need, so that a missing library is found before any work. Raises as `face_detector`."""
-    check_opencv()  # writes every PNG
     face_detector(detector)
-    saliency_map(saliency)
+    salient = saliency_map(saliency)
+    if salient is not None:
+        import numpy as np
+
+        with named(f"saliency {saliency}"):
+            salient(np.zeros((32, 32, 3), np.uint8))  # a network is loaded when it is first used
 
 
 @lru_cache

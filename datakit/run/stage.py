@@ -84,10 +84,23 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class NotMade:
-    """Why a worker made nothing; ``refused`` where a rule excludes the sample, else it is damaged."""
+    """Why a worker made nothing.
+
+    Attributes
+    ----------
+    reason
+        What the user is told.
+    refused
+        Whether the sample is refused; else it is damaged.
+    ruled_out
+        Whether it is a limit of this run that excludes it, so that what an earlier run made of it is stale.
+    factor
+        The enlargement that it would need, if that is it.
+    """
 
     reason: str
     refused: bool = False
+    ruled_out: bool = False
     factor: float | None = None
 
 
@@ -186,18 +199,15 @@ def run_stage(
             _withhold(store, report)
             return
     remember_origin(store.folder, origin)
-    ruled_out: set[str] = set()
     for task, result in results:
         if not isinstance(result, Made):
             _note(task, result, report)
-            if isinstance(result, NotMade) and result.refused:
-                ruled_out.add(task.output)
         elif not (execution.strict and report.failed):
             _commit(store, task, result if execution.overwrite else _keeping_caption(store, result, report), report)
     if execution.strict and report.failed:
         report.notes.append("stopped there, as --strict asks: what was moved into place before is kept")
     else:
-        _tidy(store, tasks, present, unseen, ruled_out, execution.prune, report)
+        _tidy(store, tasks, present, unseen, execution.prune, report)
     try:
         store.finish()
     except OSError as error:
@@ -307,7 +317,7 @@ def _commit(store: Store, task: Task, made: Made, report: Report) -> None:
 
 def _note(task: Task, result: NotMade | Crash, report: Report) -> None:
     if isinstance(result, NotMade) and result.refused:
-        report.refused.append(Problem(task.source, result.reason, result.factor))
+        report.refused.append(Problem(task.source, result.reason, result.factor, result.ruled_out))
     else:
         report.failed.append(Problem(task.source, result.reason))
 
@@ -323,38 +333,45 @@ def _tidy(
     tasks: Sequence[Task],
     present: set[str],
     unseen: Sequence[str],
-    ruled_out: set[str],
     prune: bool,
     report: Report,
 ) -> None:
-    """Deal with outputs that no task stands for any more: their source is gone, refused now, or written under another name."""
+    """Deal with outputs that no task stands for any more: their source is gone, ruled out now, or written under another name."""
     report.pruned = prune
-    forgotten: list[Record] = []
-    report.stale = sorted(output for output in ruled_out if store.record(output))
-    if prune:
-        forgotten += [record for output in report.stale if (record := store.record(output))]
     failed = {problem.source for problem in (*report.failed, *report.refused)}
-    left = sorted(
-        task.output for task in tasks if task.source in failed and task.output not in ruled_out and store.record(task.output)
-    )
+    excluded = {problem.source for problem in report.refused if problem.ruled_out}
+    wanted = {task.output: task.source for task in tasks}
+    decided = set(wanted.values())
+    forgotten: list[Record] = []
+    left: list[str] = []
+    renamed = 0
+    for output in store.outputs():
+        record = None if output in wanted and wanted[output] not in failed else store.record(output)
+        if record is None:
+            continue
+        drop = prune
+        if record.source not in present and not any(f"{record.source}/".startswith(f"{path}/") for path in unseen):
+            report.removed.append(output)
+        elif record.source in excluded and not _is_by_hand(store, record):
+            report.stale.append(output)
+        elif record.source in failed:
+            left.append(output)
+            drop = False
+        else:
+            drop = record.source in decided
+            renamed += drop
+        if drop:
+            forgotten.append(record)
     if left:
         report.notes.append(
             f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {few(left)}"
         )
-    wanted = {task.output for task in tasks}
-    decided = {task.source for task in tasks}
-    renamed = 0
-    for output in store.outputs():
-        record = None if output in wanted else store.record(output)
-        if record is None:
-            continue
-        gone = record.source not in present and not any(f"{record.source}/".startswith(f"{path}/") for path in unseen)
-        if gone:
-            report.removed.append(output)
-        if (gone and prune) or (record.source in decided and record.source not in failed):
-            renamed += not gone
-            forgotten.append(record)
     for record in forgotten:
         report.notes += [f"{name} is no longer wanted, but was edited: left as it is" for name in store.forget(record)]
     if renamed:
-        report.notes.append(f"deleted {counted(renamed, 'output')} of earlier options, which nothing wants any more")
+        report.notes.append(f"deleted {counted(renamed, 'output')} of earlier options: renamed now, or copies beyond --repeats")
+
+
+def _is_by_hand(store: Store, record: Record) -> bool:
+    """Tell whether a person drew the window of an output, or edited it or its caption."""
+    return record.anchor == "manual" or record.caption_edited or bool(store.edited(record))

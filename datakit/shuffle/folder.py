@@ -20,7 +20,7 @@ from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import Origin, read_origin, refuse_in_source, refuse_other_origin
 from datakit.dataset.samples import Found, Sample, copy_stems, find_source, output_stems, shared_stems
 from datakit.dataset.store import Store
-from datakit.errors import CaptionError, NoPicturesError, PictureError, SampleError
+from datakit.errors import CaptionError, CaptionMissingError, NoPicturesError, PictureError, SampleError
 from datakit.geometry import Box, Size
 from datakit.libraries import check_opencv
 from datakit.picture.augment import augment, enlargement_of
@@ -154,7 +154,7 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
         try:
             caption = _caption(sample)
         except SampleError as error:
-            report.refused.append(Problem(sample.id, str(error)))
+            report.refused.append(Problem(sample.id, str(error), ruled_out=isinstance(error, CaptionMissingError)))
             continue
         lines = [tokens_of(line, options) for line in caption.lines]
         movable += (tokens.movable for tokens in lines)
@@ -185,10 +185,10 @@ def _caption(sample: Sample) -> Caption:
     if suffix not in PICTURE_SUFFIXES:
         raise SampleError(f"{suffix} is not what every trainer reads: run datakit crop first, which writes it as png")
     if sample.caption is None:
-        raise CaptionError("no caption (.txt or .caption) beside it: write one")
+        raise CaptionMissingError("no caption (.txt or .caption) beside it: write one")
     caption = read_caption(sample.caption)
     if not caption.lines:
-        raise CaptionError(f"caption {sample.caption.name} is empty: write one")
+        raise CaptionMissingError(f"caption {sample.caption.name} is empty: write one")
     return caption
 
 
