@@ -9,6 +9,10 @@ import sys
 
 import pytest
 
+from datakit import CropOptions, crop_folder
+from datakit.detect import models, objects
+from datakit.errors import WeightsError
+from datakit.libraries import missing
 from tests.conftest import tree
 
 COMMANDS = ("crop", "shuffle", "review", "sheet", "backend", "check", "steps", "verify", "config")
@@ -106,6 +110,42 @@ def test_without_a_system_library_the_package_is_named(datakit, pictures, tmp_pa
     assert "apt install libgl1" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out" / "fig.jpg").exists()
+
+
+def test_without_a_system_library_a_plan_is_not_applied_picture_by_picture(datakit, pictures, tmp_path):
+    datakit("crop", pictures, "--plan", "plan.jsonl", "--upscale", "3")
+    (tmp_path / "cv2.py").write_text("raise OSError('libxcb.so.1: cannot open shared object file: No such file or directory')")
+    for words in (("crop", pictures, "out", "--apply", "plan.jsonl"), ("crop", pictures, "out", "--saliency", "none")):
+        done = datakit(*words, PYTHONPATH=str(tmp_path))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "OpenCV needs a system library" in done.stderr
+        assert "apt install libgl1 libglib2.0-0" in done.stderr
+
+
+def test_weights_of_every_network_are_looked_at_before_any_work(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "NANODET", models.Weights(models.NANODET.file, "0" * 64, "", ""))
+    objects._network.cache_clear()
+    with pytest.raises(WeightsError, match="not 0000"):
+        crop_folder(pictures, tmp_path / "out", CropOptions(detector="none"))
+    objects._network.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("libxcb.so.1: cannot open shared object file: No such file or directory", "apt install libgl1 libglib2.0-0"),
+        ("libgthread-2.0.so.0: cannot open shared object file: No such file or directory", "apt install libgl1 libglib2.0-0"),
+        ("libGLESv2.so.2: cannot open shared object file: No such file or directory", "apt install libegl1 libgles2"),
+        ("libgomp.so.1: cannot open shared object file: No such file or directory", "holds libgomp.so.1"),
+        ("dlopen(/x/cv2.abi3.so, 0x0002): Library not loaded: @rpath/libavif.16.dylib", "holds libavif.16.dylib"),
+        ("cannot import name 'img_hash' from 'cv2' (/x/cv2.cpython-313-x86_64-linux-gnu.so)", None),
+        ("/x/onnxruntime_pybind11_state.so: undefined symbol: foo", None),
+        ("/lib/libc.so.6: version `GLIBC_2.38' not found (required by /x/cv2.abi3.so)", None),
+    ],
+)
+def test_only_a_library_that_cannot_be_opened_is_called_missing(said, remedy):
+    message = missing("OpenCV", ImportError(said))
+    assert message is None if remedy is None else message.endswith(remedy)
 
 
 def test_what_a_detector_opens_only_when_it_is_built_is_named_before_any_work(datakit, pictures, tmp_path):

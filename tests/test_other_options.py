@@ -13,8 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datakit import BUCKETS, CropOptions, Execution, Record, Size, crop_folder, plan_folder, read_manifest
-from datakit.dataset.manifest import to_line, write_atomically
+from datakit import (
+    BUCKETS,
+    Box,
+    CropOptions,
+    Execution,
+    Record,
+    ShuffleOptions,
+    Size,
+    crop_folder,
+    plan_folder,
+    read_manifest,
+    shuffle_folder,
+)
+from datakit.audit.freshness import behind
+from datakit.dataset.manifest import CropPlan, to_line, write_atomically
+from datakit.errors import PlanError
 from datakit.sizes import choose_bucket, enlargement, largest_window
 
 PLAIN = {"detector": "none", "saliency": "none"}
@@ -71,12 +85,113 @@ def test_what_a_limit_refuses_now_is_named_and_goes_with_prune(source, out, limi
     assert again.stale == []
 
 
-def test_what_somebody_edited_stays_though_its_picture_is_refused_and_pruned(source, out):
+def test_what_somebody_edited_stays_whole_and_is_there_when_the_limit_goes(source, out):
     (out / "coffee.txt").write_text("mine")
     report = crop_folder(source, out, CropOptions(**PLAIN), execution=Execution(prune=True))
-    assert report.notes == ["coffee.txt is no longer wanted, but was edited: left as it is"]
-    assert (out / "coffee.txt").read_text() == "mine"
-    assert not (out / "coffee.png").exists()
+    assert report.notes == ["1 output of an earlier run kept, made from pictures not used now: coffee.png"]
+    assert (out / "coffee.png").exists()
+    assert "rocket.jpg" in report.stale
+    again = crop_folder(source, out, LOOSE)
+    assert (again.refused, (out / "coffee.txt").read_text()) == ([], "mine")
+
+
+def test_a_caption_that_cannot_be_read_now_costs_no_output(source, out):
+    (source / "coffee.txt").write_bytes(b"a\0b")
+    report = crop_folder(source, out, LOOSE, execution=Execution(prune=True))
+    assert [problem.source for problem in report.refused] == ["coffee.png"]
+    assert report.stale == []
+    assert (out / "coffee.png").exists()
+
+
+def test_outputs_ruled_out_go_under_whatever_name_they_have_now(source, out):
+    report = crop_folder(source, out, CropOptions(format="webp", **PLAIN))
+    assert report.stale == ["coffee.png", "moose.webp", "rocket.jpg"]
+    crop_folder(source, out, CropOptions(format="webp", **PLAIN), execution=Execution(prune=True))
+    assert sizes_by_source(out).keys() == {"fig.jpg"}
+
+
+def test_copies_of_what_has_no_caption_any_more_go_with_prune(source, out, tmp_path):
+    options = ShuffleOptions(repeats=2)
+    (source / "rocket.txt").write_text("a rocket, at night")
+    crop_folder(source, out, LOOSE)
+    shuffle_folder(out, tmp_path / "copies", options)
+    (source / "coffee.txt").unlink()
+    crop_folder(source, out, LOOSE)
+    report = shuffle_folder(out, tmp_path / "copies", options)
+    assert report.stale == ["coffee_1.png", "coffee_2.png"]
+    shuffle_folder(out, tmp_path / "copies", options, execution=Execution(prune=True))
+    assert not list((tmp_path / "copies").glob("coffee*"))
+
+
+def test_what_an_earlier_run_left_is_told_before_it_is_trained(source, out):
+    crop_folder(source, out, CropOptions(**PLAIN))
+    (said,) = behind(out, list(read_manifest(out)))
+    assert "3 pictures of earlier options, which the last crop refused: coffee.png, moose.webp, rocket.jpg" in said
+    crop_folder(source, out, CropOptions(**PLAIN), execution=Execution(prune=True))
+    assert behind(out, list(read_manifest(out))) == []
+
+
+@pytest.fixture
+def drawn(source, tmp_path):
+    """A dataset in which the window of coffee.png was drawn by hand, enlarged 2.08 times."""
+    line = {"source": "coffee.png", "box": [0, 0, 585, 400], "bucket": [1216, 832]}
+    (tmp_path / "plan.jsonl").write_text(json.dumps(line) + "\n")
+    report = crop_folder(source, tmp_path / "out", CropOptions(upscale=4, **PLAIN), plan=tmp_path / "plan.jsonl")
+    assert report.exit_code == 0
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("change", ["caption", "format", "both", "gone"])
+def test_a_window_drawn_by_hand_stays_whatever_changes_around_it(source, drawn, change):
+    options = CropOptions(format="webp" if change in ("format", "both") else "keep", **PLAIN)
+    if change in ("caption", "both"):
+        (source / "coffee.txt").write_text("new words")
+    if change == "gone":
+        (drawn / "coffee.png").unlink()
+    for execution in (Execution(prune=True), Execution()):
+        report = crop_folder(source, drawn, options, execution=execution)
+        assert "coffee.png keeps its window drawn by hand (--overwrite decides anew)" in report.notes
+        (record,) = (record for record in read_manifest(drawn) if record.source == "coffee.png")
+        assert (record.anchor, record.box) == ("manual", (0, 0, 585, 400))
+        assert (drawn / record.output).exists()
+        assert (drawn / record.caption).read_text() == (source / "coffee.txt").read_text().strip()
+    assert (report.done, report.skipped) == (0, 2)
+
+
+def test_a_plan_is_held_to_the_limit_in_a_second_run_as_in_the_first(source, drawn, tmp_path):
+    for out in (drawn, tmp_path / "fresh"):
+        report = crop_folder(source, out, CropOptions(**PLAIN), plan=tmp_path / "plan.jsonl")
+        assert [problem.source for problem in report.refused] == ["coffee.png"]
+    assert (drawn / "coffee.png").exists()
+
+
+def test_a_plan_heeds_what_is_required_of_captions(source):
+    plans, report = plan_folder(source, CropOptions(upscale=3.0, captions="required", **PLAIN))
+    assert [problem.source for problem in report.refused] == ["rocket.jpg"]
+    assert [plan.source for plan in plans] == ["coffee.png", "fig.jpg", "moose.webp"]
+
+
+def test_an_applied_plan_still_says_what_may_be_no_face(pictures, tmp_path):
+    (tmp_path / "src").mkdir()
+    shutil.copy(pictures / "dandelion.jpg", tmp_path / "src")
+    plans, _ = plan_folder(tmp_path / "src")
+    (tmp_path / "plan.jsonl").write_bytes(b"".join(map(to_line, plans)))
+    report = crop_folder(tmp_path / "src", tmp_path / "out", plan=tmp_path / "plan.jsonl")
+    assert [warning.kind for _, warning in report.warnings] == ["caption-missing", "face-doubtful"]
+
+
+def test_warnings_written_as_sentences_are_still_read(source, out, tmp_path):
+    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["warnings"] = [warning["sentence"] for warning in line.get("warnings", [])]
+    (out / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = crop_folder(source, out, LOOSE)
+    assert (report.done, report.skipped) == (0, 4)
+    assert report.warned_of() == "4 noted by an older datakit"
+    lines[0]["warnings"] = [1]
+    (out / "manifest.jsonl").write_text(json.dumps(lines[0]) + "\n")
+    with pytest.raises(PlanError, match=r"manifest\.jsonl, line 1: no record"):
+        crop_folder(source, out, LOOSE)
 
 
 def test_a_picture_that_cannot_be_read_now_keeps_its_output_though_pruned(source, out):
@@ -133,7 +248,9 @@ def test_a_record_is_allowed_where_the_same_options_would_make_it(size, upscale)
     assert not CropOptions(upscale=upscale, max_pixels=max(1, size.area - 1)).allow(record)
     others = tuple(each for each in BUCKETS if each != bucket)
     assert not CropOptions(upscale=upscale, buckets=others).allow(record)
-    assert CropOptions(buckets=others).allow(record, decided=False)
+    plan = CropPlan(source="a.jpg", box=Box(0, 0, *size), bucket=Size(*size), scale=1.0)
+    assert CropOptions(buckets=others).allow(record, plan)
+    assert not CropOptions(buckets=others, max_pixels=max(1, size.area - 1)).allow(record, plan)
 
 
 def test_files_are_written_with_the_masks_rights_from_any_thread(tmp_path):
