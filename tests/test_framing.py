@@ -470,3 +470,11 @@ PAIRS = (
 def test_no_map_pulls_the_window_off_a_head_or_a_face_that_fits(faces, column, least, most):
     plan = frame("a.jpg", Size(320, 160), Size(1024, 1024), [Face(*face) for face in faces], bright(column))
     assert least <= plan.box.left <= most
+
+
+@pytest.mark.parametrize(("left", "middle"), [(40.12, 25), (100.12, 85)])
+def test_among_windows_that_are_as_good_the_middle_is_taken(left, middle):
+    # The head leaves the window four offsets, from 24 or from 84; the even map and the centre tell them apart by little.
+    face = Face(Area(left, 40, left + 130.2, 80), 0.9)
+    plan = frame("a.jpg", Size(320, 160), Size(1024, 1024), [face], np.zeros((16, 32), np.float32))
+    assert plan.box.left == middle
