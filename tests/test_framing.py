@@ -281,9 +281,9 @@ def test_the_window_is_the_best_of_all_by_a_count_pixel_by_pixel(scene):
 
 @given(counted_scenes(), st.booleans())
 @settings(max_examples=20)
+@example((Size(160, 320), [Face(Area(50, 220, 70, 260), 1.0)], None), True)
 def test_without_a_map_the_middle_counts(scene, tall):
-    size = Size(320, 640) if tall else Size(640, 320)
-    faces = [face for face in scene[1] if face.box.right <= 320 and face.box.bottom <= 320]
+    size, faces = Size(320, 640) if tall else Size(640, 320), scene[1]
     plan = frame("a.jpg", size, Size(1024, 1024), faces)
     assert plan.box == best_box(size, Size(320, 320), faces, np.ones((64, 64)))[0]
     assert plan.saliency_kept is None
@@ -412,12 +412,13 @@ FACE = (2800, 900, 3100, 1290)
         ("portrait", 1.0, (6000, 4000), (896, 1152), [FACE], (2282, 588, 3617, 2304)),
         # As wide as the region; of 995 pixels beyond its height a third goes above.
         ("portrait", 1.0, (6000, 4000), (1472, 704), [(1000, 900, 2000, 1000)], (0, 488, 3000, 1923)),
-        # 2665-3235 x 666-1465.5: the window stays at the size of the bucket, or at half of it.
+        # 2665-3235 x 666-1465.5: the window stays at the size of the bucket, or of what upscale makes of it.
         ("face", 1.0, (6000, 4000), (896, 1152), [FACE], (2502, 548, 3398, 1700)),
         ("face", 1.25, (6000, 4000), (896, 1152), [FACE], (2592, 625, 3309, 1547)),
         ("face", 3.0, (6000, 4000), (896, 1152), [FACE], (2639, 666, 3261, 1466)),
         # Both faces, and the corners of the picture.
         ("face", 3.0, (6000, 4000), (1024, 1024), [(100, 100, 300, 300), (500, 200, 700, 400)], (10, 0, 790, 780)),
+        ("face", 3.0, (6000, 4000), (1024, 1024), [(1000, 1000, 1200, 1200), (1100, 1700, 1300, 1900)], (595, 880, 1705, 1990)),
         ("face", 1.0, (6000, 4000), (1024, 1024), [(0, 0, 300, 300)], (0, 0, 1024, 1024)),
         ("face", 1.0, (6000, 4000), (1024, 1024), [(5700, 3700, 6000, 4000)], (4976, 2976, 6000, 4000)),
     ],
@@ -427,9 +428,58 @@ def test_zooming_framings_take_the_region_around_the_faces(framing, upscale, siz
     assert frame("a.jpg", Size(*size), Size(*bucket), faces, framing=framing, upscale=upscale).box == box
 
 
-def test_a_region_as_large_as_the_largest_window_is_no_zoom():
-    face = Face(Area(300, 100, 600, 500), 0.9)
-    for framing in ("portrait", "full"):
-        plan = frame("a.jpg", Size(3000, 1000), Size(1024, 1024), [face], framing=framing, upscale=3)
-        assert plan.box == frame("a.jpg", Size(3000, 1000), Size(1024, 1024), [face]).box
-    assert plan.box.left != 450 - 500
+# At an upscale of 1.15447 the window would be 777x998 or 998x777: as wide or as high as the largest, and a pixel less.
+@pytest.mark.parametrize(("size", "bucket"), [((2000, 999), (896, 1152)), ((999, 2000), (1152, 896)), ((900, 700), (1024, 1024))])
+@pytest.mark.parametrize("framing", ["portrait", "face"])
+def test_a_window_as_large_as_the_largest_on_one_side_is_no_zoom(size, bucket, framing):
+    face = Face(Area(400, 300, 460, 360), 0.9)
+    full, zoomed = (frame("a.jpg", Size(*size), Size(*bucket), [face], framing=f, upscale=1.15447) for f in ("full", framing))
+    assert zoomed.box == full.box
+
+
+def test_a_window_a_little_smaller_than_the_largest_is_a_zoom():
+    plan = frame("a.jpg", Size(2000, 999), Size(896, 1152), [Face(Area(400, 300, 460, 360), 0.9)], framing="face", upscale=1.156)
+    assert plan.box.size == Size(776, 997)
+
+
+def bright(column):
+    """Return a map of which all stands in one column of pixels."""
+    saliency = np.zeros((1, 320), np.float32)
+    saliency[0, column] = 1
+    return saliency
+
+
+# Two faces of which the small one counts little: each pair spans 158 pixels, with heads 164, of a window of 160.
+PAIRS = (
+    [(Area(50, 20, 70, 40), 0.5), (Area(168, 40, 208, 120), 1.0)],
+    [(Area(250, 20, 270, 40), 0.5), (Area(112, 40, 152, 120), 1.0)],
+)
+
+
+@pytest.mark.parametrize(
+    ("faces", "column", "least", "most"),
+    [
+        # The head is 96-144: the map pulls the window as far as 96, and where it pulls further the head stays in.
+        ([(Area(100, 40, 140, 80), 0.9)], 255, 96, 96),
+        ([(Area(100, 40, 140, 80), 0.9)], 258, 0, 96),
+        # 176-224, from the other side.
+        ([(Area(180, 40, 220, 80), 0.9)], 64, 64, 64),
+        ([(Area(180, 40, 220, 80), 0.9)], 61, 64, 160),
+        # Two faces that fit where their heads do not: from 48 to 50, and from 110 to 112.
+        (PAIRS[0], 209, 50, 50),
+        (PAIRS[0], 212, 48, 50),
+        (PAIRS[1], 110, 110, 110),
+        (PAIRS[1], 107, 110, 112),
+    ],
+)
+def test_no_map_pulls_the_window_off_a_head_or_a_face_that_fits(faces, column, least, most):
+    plan = frame("a.jpg", Size(320, 160), Size(1024, 1024), [Face(*face) for face in faces], bright(column))
+    assert least <= plan.box.left <= most
+
+
+@pytest.mark.parametrize(("left", "middle"), [(40.12, 25), (100.12, 85)])
+def test_among_windows_that_are_as_good_the_middle_is_taken(left, middle):
+    # The head leaves the window four offsets, from 24 or from 84; the even map and the centre tell them apart by little.
+    face = Face(Area(left, 40, left + 130.2, 80), 0.9)
+    plan = frame("a.jpg", Size(320, 160), Size(1024, 1024), [face], np.zeros((16, 32), np.float32))
+    assert plan.box.left == middle
