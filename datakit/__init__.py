@@ -25,10 +25,19 @@ if TYPE_CHECKING:
     from datakit.shuffle.variants import ShuffleOptions as ShuffleOptions
     from datakit.shuffle.variants import Variant as Variant
     from datakit.sizes import BUCKETS as BUCKETS
+    from datakit.trainers.simpletuner.steps import Batching as Batching
+    from datakit.trainers.simpletuner.verify import verify_backend as verify_backend
+    from datakit.trainers.stage import AuditOptions as AuditOptions
+    from datakit.trainers.stage import BackendOptions as BackendOptions
+    from datakit.trainers.stage import audit_datasets as audit_datasets
+    from datakit.trainers.stage import emit_backend as emit_backend
 
 # Imported when first used, so that `import datakit` and `datakit --help` load no picture library.
 _HOMES = {
+    "AuditOptions": "trainers.stage",
     "BUCKETS": "sizes",
+    "BackendOptions": "trainers.stage",
+    "Batching": "trainers.simpletuner.steps",
     "Box": "geometry",
     "CropOptions": "crop.options",
     "CropPlan": "dataset.manifest",
@@ -39,15 +48,21 @@ _HOMES = {
     "ShuffleOptions": "shuffle.variants",
     "Size": "geometry",
     "Variant": "shuffle.variants",
+    "audit_datasets": "trainers.stage",
     "crop_folder": "crop.folder",
+    "emit_backend": "trainers.stage",
     "plan_crop": "crop.folder",
     "plan_folder": "crop.folder",
     "plan_shuffle": "shuffle.folder",
     "read_manifest": "dataset.manifest",
     "shuffle_folder": "shuffle.folder",
+    "verify_backend": "trainers.simpletuner.verify",
 }
 __all__ = [
     "BUCKETS",
+    "AuditOptions",
+    "BackendOptions",
+    "Batching",
     "Box",
     "CropOptions",
     "CropPlan",
@@ -59,12 +74,15 @@ __all__ = [
     "Size",
     "Variant",
     "__version__",
+    "audit_datasets",
     "crop_folder",
+    "emit_backend",
     "plan_crop",
     "plan_folder",
     "plan_shuffle",
     "read_manifest",
     "shuffle_folder",
+    "verify_backend",
 ]
 
 

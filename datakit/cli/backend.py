@@ -32,9 +32,6 @@ from datakit.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from datakit.audit.checks import Finding
-    from datakit.audit.concept import Concept
-    from datakit.audit.looks import Look
     from datakit.run.stage import Execution
 
 family_option = click.option(
@@ -118,37 +115,28 @@ def backend(
     datakit backend person/ style/ --repeats 10 --repeats 1 --cache-root cache/ --model-family flux
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
     """
-    from datakit.audit.concept import read_concepts
     from datakit.dataset.origin import refuse_in_source
-    from datakit.trainers import trainer as trainer_called
-    from datakit.trainers.simpletuner.backend import changed_sizes
-    from datakit.trainers.simpletuner.entry import CaptionShuffle
+    from datakit.trainers.stage import BackendOptions, emit_backend
 
-    written_by = trainer_called(trainer)
+    options = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep)
     folders = _folders(datasets)
-    refuse_in_source(cache_root, folders)
     if fix:
+        refuse_in_source(cache_root, folders)
         _mend(folders, verbose)
-    concepts = read_concepts(folders, names, repeats)
-    _say_behind(folders, concepts)
-    shuffle = None if caption_shuffle is None else CaptionShuffle(count=caption_shuffle, position_start=keep)
-    entries = written_by.emit(concepts, cache_root, family, settings, shuffle)
-    findings = [(concept, finding) for concept in concepts for finding in _look(concept, jobs)[0]]
-    changed = changed_sizes(entries, concepts)
-    if findings or changed:
-        print_refusal(findings, changed, as_json, verbose)
+    emission = emit_backend(folders, cache_root, options, execution=_execution(jobs))
+    _say(emission.notes)
+    if emission.content is None:
+        print_refusal(emission.findings, emission.changed, as_json, verbose)
         ctx.exit(1)
-    content = written_by.to_json(entries)
     if output == "-":
-        click.echo(content, nl=False)
+        click.echo(emission.content, nl=False)
     else:
-        write_files([(Path(output), content)], overwrite, folders, quiet=as_json)
-    written = [(entry.id, concept) for entry, concept in zip(entries, concepts, strict=False)]
+        write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
     if as_json and output != "-":
-        summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in written]
+        summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
         print_json({"written": output, "entries": summary, "findings": [], "changed": []})
     else:
-        print_written(written, shuffled=shuffle is not None, err=output == "-")
+        print_written(emission.entries, shuffled=caption_shuffle is not None, err=output == "-")
 
 
 @click.command()
@@ -185,39 +173,25 @@ def check(
     datakit check out/ --batch-size 6 --trigger ohwx
     datakit check out/ --fix
     """
-    from datakit.audit.concept import read_concepts
-    from datakit.audit.likeness import find_likeness
-    from datakit.audit.wording import check_wording, tokenizer_counter
-    from datakit.errors import UsageError
+    from datakit.audit.wording import tokenizer_counter
     from datakit.report import counted
-    from datakit.trainers.simpletuner.backend import FAMILIES
-    from datakit.trainers.simpletuner.steps import Batching, concept_loads, plan_training, ways_out
+    from datakit.trainers.simpletuner.steps import Batching
+    from datakit.trainers.stage import AuditOptions, audit_datasets
 
-    if family not in FAMILIES:
-        raise UsageError(f"model family {family!r} is not known: use one of {' '.join(FAMILIES)}")
     batching = Batching(batch_size, gpus, accumulate)
-    counter = tokenizer_counter(tokenizer) if tokenizer else None
+    options = AuditOptions(repeats, batching, family, trigger, tokenizer_counter(tokenizer) if tokenizer else None)
     folders = _folders(datasets)
     if fix:
         _mend(folders, verbose)
-    concepts = read_concepts(folders, repeats=repeats)
-    _say_behind(folders, concepts)
-    looked = [_look(concept, jobs, compared=True) for concept in concepts]
-    alike = find_likeness(concepts, [looks for _, looks in looked])
-    findings = [
-        (concept, finding)
-        for concept, (found, _), similar in zip(concepts, looked, alike, strict=True)
-        for finding in (*found, *similar, *check_wording(concept, family, trigger, counter), *_enlarged(concept))
-    ]
-    loads = concept_loads(concepts, batching)
-    training = plan_training([(len(concept.records), concept.passes) for concept in concepts], batching, epochs=1.0, loads=loads)
-    ways = ways_out(loads, batching)
-    small = sum(load.too_small for load in loads)
+    audit = audit_datasets(folders, options, execution=_execution(jobs))
+    _say(audit.notes)
+    findings, small = audit.findings, len(audit.too_small)
     if as_json:
-        print_json({"findings": [plain(*pair) for pair in findings], "training": training.to_json(), "ways_out": ways})
+        plain_findings = [plain(*pair) for pair in findings]
+        print_json({"findings": plain_findings, "training": audit.training.to_json(), "ways_out": audit.ways_out})
     else:
         print_findings(findings, verbose)
-        print_epoch(concepts, training, ways)
+        print_epoch(audit.concepts, audit.training, audit.ways_out)
         click.echo(f"{counted(len(findings), 'finding')}, {counted(small, 'bucket')} too small" if findings or small else "clean")
     ctx.exit(1 if findings or small else 0)
 
@@ -249,12 +223,12 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int 
     """
     from datakit.errors import UsageError
     from datakit.trainers.simpletuner.replay import RELEASES
-    from datakit.trainers.simpletuner.verify import verify_config
+    from datakit.trainers.simpletuner.verify import verify_backend
 
     unknown = [release for release in releases if release not in RELEASES]
     if unknown:
         raise UsageError(f"release {unknown[0]!r} is not known: use {' or '.join(RELEASES)}")
-    verdict = verify_config(file, releases or tuple(RELEASES), _execution(jobs))
+    verdict = verify_backend(file, releases or tuple(RELEASES), _execution(jobs))
     if as_json:
         print_json(verdict.to_json())
     else:
@@ -275,43 +249,15 @@ def _folders(datasets: Sequence[Path]) -> list[Path]:
     return folders
 
 
-def _say_behind(folders: Sequence[Path], concepts: Sequence[Concept]) -> None:
-    """Say on stderr what the datasets do not show yet."""
-    from datakit.audit.freshness import behind
-
-    for folder, concept in zip(folders, concepts, strict=True):
-        for sentence in behind(folder, concept.records):
-            click.echo(sentence, err=True)
+def _say(notes: Sequence[str]) -> None:
+    for sentence in notes:
+        click.echo(sentence, err=True)
 
 
 def _execution(jobs: int | None) -> Execution:
     from datakit.run.stage import Execution
 
     return Execution(jobs=jobs or cores(), progress=progress_bar)
-
-
-def _look(concept: Concept, jobs: int | None, compared: bool = False) -> tuple[list[Finding], dict[str, Look]]:
-    """Look at every file of a dataset; return what is wrong with it, and what was seen of its pictures."""
-    from datakit.audit.checks import check_dataset, list_files
-    from datakit.audit.likeness import compared_names
-    from datakit.audit.listed import stale_files
-    from datakit.audit.looks import look_at_all
-
-    files = list_files(concept.folder)
-    looks = look_at_all(concept.folder, files, _execution(jobs), compared_names(concept) if compared else frozenset())
-    return check_dataset(concept, files, looks, stale_files(concept.folder, concept.id)), looks
-
-
-def _enlarged(concept: Concept) -> list[Finding]:
-    from datakit.audit.checks import Finding
-    from datakit.sizes import ENLARGED
-
-    remedy = "take a larger source, or leave it out"
-    return [
-        Finding("upscaled", record.output, "enlarged", remedy, f"{record.scale:.2f} times", refused=False)
-        for record in concept.originals
-        if record.scale is not None and record.scale > ENLARGED
-    ]
 
 
 def _mend(folders: Sequence[Path], verbose: bool) -> None:

@@ -10,7 +10,7 @@ from datakit.audit.concept import read_concept
 from datakit.errors import UsageError
 from datakit.sizes import BUCKETS
 from datakit.trainers.simpletuner.backend import emit, to_json
-from datakit.trainers.simpletuner.verify import verify_config
+from datakit.trainers.simpletuner.verify import verify_backend
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def change(path, **keys):
     entries = json.loads(path.read_text())
     entries[0] |= keys
     path.write_text(json.dumps([{key: value for key, value in entry.items() if value is not None} for entry in entries]))
-    return verify_config(path)
+    return verify_backend(path)
 
 
 def faults(verdict):
@@ -33,7 +33,7 @@ def faults(verdict):
 
 
 def test_the_emission_is_proved(config):
-    verdict = verify_config(config)
+    verdict = verify_backend(config)
     assert verdict.faults == []
     (name,) = verdict.pictures
     assert verdict.buckets[name] == {"1.0": 1, "1.29": 1, "0.78": 1, "1.46": 1}
@@ -42,7 +42,7 @@ def test_the_emission_is_proved(config):
 def test_the_recipes_own_entry_is_not_proved_for_the_release_it_pins(config):
     verdict = change(config, crop=False, minimum_image_size=1.0, maximum_image_size=1.0, target_downsample_size=1.0)
     assert [path for path, _ in faults(verdict)] == ["p01.jpg", "p02.jpg", "p03.jpg"]
-    assert verify_config(config, ["current"]).faults == []
+    assert verify_backend(config, ["current"]).faults == []
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_files_that_the_trainer_does_not_take_are_named(config, tmp_path):
     (folder / "p00.jpg").rename(folder / "p00.JPG")
     (folder / "p01.jpg").write_bytes(b"x")
     (folder / "p02.txt").unlink()
-    found = faults(verify_config(config))
+    found = faults(verify_backend(config))
     assert ("p00.JPG", "an extension that the trainer does not see") in found
     assert ("p02.jpg", "no caption") in found
     assert {path for path, _ in found} == {"p00.JPG", "p00.jpg", "p01.jpg", "p02.jpg"}
@@ -99,7 +99,7 @@ def test_limits_of_the_aspect_drop_pictures_by_name(config):
 def test_a_truncated_picture_is_a_fault_though_its_header_is_whole(config, tmp_path):
     picture = tmp_path / "out" / "p01.jpg"
     picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
-    ((path, problem),) = faults(verify_config(config))
+    ((path, problem),) = faults(verify_backend(config))
     assert path == "p01.jpg"
     assert "damaged" in problem
 
@@ -116,14 +116,14 @@ def test_a_truncated_picture_is_a_fault_though_its_header_is_whole(config, tmp_p
 )
 def test_captions_are_checked_as_backend_does(config, tmp_path, data, problem):
     (tmp_path / "out" / "p01.txt").write_bytes(data)
-    assert [(path, problem in text) for path, text in faults(verify_config(config))] == [("p01.txt", True)]
+    assert [(path, problem in text) for path, text in faults(verify_backend(config))] == [("p01.txt", True)]
 
 
 def test_a_folder_without_a_manifest_is_checked_too(config, tmp_path):
     folder = tmp_path / "out"
     for name in ("manifest.jsonl", "metadata.jsonl"):
         (folder / name).unlink()
-    assert verify_config(config).faults == []
+    assert verify_backend(config).faults == []
     (folder / "p00.txt").write_bytes(b"")
     (folder / "p01.txt").write_bytes(b"a\r\n")
     (folder / "p02.jpg").write_bytes((folder / "p02.jpg").read_bytes()[:3000])
@@ -131,25 +131,25 @@ def test_a_folder_without_a_manifest_is_checked_too(config, tmp_path):
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "x.ppm").write_bytes(b"P6 1 1 255 abc")
     (folder / "p03.png").write_bytes((folder / "p03.jpg").read_bytes())
-    verdict = verify_config(config)
+    verdict = verify_backend(config)
     assert [path for path, _ in faults(verdict)] == [".hidden/x.ppm", "clip.gif", "p01.txt", "p02.jpg", "p03.jpg"]
     assert any("1 pictures have an empty caption file" in note for note in verdict.notes)
 
 
 def test_an_unfinished_run_is_a_fault(config, tmp_path):
     (tmp_path / "out" / ".datakit" / "tmp" / "x").write_bytes(b"x")
-    assert faults(verify_config(config)) == [(".datakit", "an interrupted run")]
+    assert faults(verify_backend(config)) == [(".datakit", "an interrupted run")]
 
 
 def test_a_disabled_entry_is_noted_and_none_left_is_an_error(config):
     first, text = json.loads(config.read_text())
     config.write_text(json.dumps([first, first | {"id": "other", "cache_dir_vae": "/x", "disable": True}, text]))
-    verdict = verify_config(config)
+    verdict = verify_backend(config)
     assert verdict.faults == []
     assert "other is disabled: the trainer leaves it out" in verdict.notes
     config.write_text(json.dumps([first | {"disabled": True}, text]))
     with pytest.raises(UsageError, match="no enabled"):
-        verify_config(config)
+        verify_backend(config)
 
 
 def test_an_entry_without_pictures_is_a_fault(config, tmp_path):
@@ -162,11 +162,11 @@ def test_a_file_that_the_trainer_refuses_as_a_whole(config, tmp_path):
     inside = str(tmp_path / "out" / "vae")
     second = first | {"id": "other", "text_embeds": "nowhere"}
     config.write_text(json.dumps([first | {"cache_dir_vae": inside}, second | {"cache_dir_vae": inside}, text]))
-    words = " ".join(text for _, text in faults(verify_config(config)))
+    words = " ".join(text for _, text in faults(verify_backend(config)))
     for expected in ("is another entry's too", "'nowhere' is no text_embeds entry", "lies inside the dataset"):
         assert expected in words
     config.write_text(json.dumps([first, first, text]))
-    assert "2 entries have this id" in faults(verify_config(config))[0][1]
+    assert "2 entries have this id" in faults(verify_backend(config))[0][1]
 
 
 def test_what_the_trainer_lost_is_named(config, tmp_path):
@@ -177,12 +177,12 @@ def test_what_the_trainer_lost_is_named(config, tmp_path):
     index.write_text(json.dumps({"config": {}, "aspect_ratio_bucket_indices": {"1.0": kept[:1], "1.29": kept[1:]}}))
     metadata = folder / f"aspect_ratio_bucket_metadata_{name}.json"
     metadata.write_text(json.dumps({path: {} for path in [*kept, str(folder / "p02.jpg"), str(folder / "gone.jpg")]}))
-    verdict = verify_config(config)
+    verdict = verify_backend(config)
     assert [path for path, _ in faults(verdict)] == ["p02.jpg", "gone.jpg"]
     assert verdict.notes == []
     index.write_text("{")
     with pytest.raises(UsageError, match="cannot be read"):
-        verify_config(config)
+        verify_backend(config)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '[{"id": 3}]', '[{"id": "x", "crop": "False"}]', "[]"])
@@ -190,4 +190,4 @@ def test_files_of_another_shape_are_refused(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(UsageError):
-        verify_config(path)
+        verify_backend(path)

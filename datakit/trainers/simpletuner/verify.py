@@ -44,7 +44,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Verdict:
-    """What `verify_config` found.
+    """What `verify_backend` found.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Verdict:
         }
 
 
-def verify_config(path: Path, releases: Sequence[str] = tuple(RELEASES), execution: Execution = Execution()) -> Verdict:
+def verify_backend(path: Path, releases: Sequence[str] = tuple(RELEASES), execution: Execution = Execution()) -> Verdict:
     """Check and replay every picture of every enabled image entry of a dataset config.
 
     Parameters
