@@ -109,7 +109,7 @@ def crop_folder(
         amendments = Amendments(store, apply_overrides, execution.overwrite, options, report)
         wanted, settled = amendments.follow(tasks)
         if plans is None and not execution.overwrite:
-            wanted = _honouring_hand(store, wanted, settled, options, report)
+            wanted = _honouring_hand(store, wanted, settled, report)
         run_stage(
             store,
             wanted,
@@ -211,7 +211,7 @@ def _without_captions(report: Report, samples: int) -> list[str]:
     ]
 
 
-def _honouring_hand(store: Store, tasks: list[Task], settled: set[str], options: CropOptions, report: Report) -> list[Task]:
+def _honouring_hand(store: Store, tasks: list[Task], settled: set[str], report: Report) -> list[Task]:
     """Keep windows that were drawn by hand while their pictures are the same, whatever the options and their names are now.
 
     ``settled`` are sources whose window the review decides.
