@@ -5,8 +5,9 @@
 A module, then the test files that are to hold it; ``--workers 2`` uses two cores, ``--lines 20-60`` changes those lines
 alone. Operators, comparisons, numbers, truth values, ``and``/``or``/``not``, ``min``/``max`` and floor/ceil are changed;
 docstrings, decorators and annotations are not. Every change is made in a copy of the package in a temporary folder.
-Prints each change that no test noticed as ``file:line: before -> after``, then how many there were; progress goes to
-stderr. A survivor is a test to write, unless the changed program does the same as before. For POSIX systems.
+Prints each change that no test noticed as ``file:line: before -> after``, then how many there were, and how many ran out
+of time, which counts as noticed; progress goes to stderr. A survivor is a test to write, unless the changed program does
+the same as before. For POSIX systems.
 """
 
 from __future__ import annotations
@@ -164,9 +165,10 @@ def write(copied: Path, module: str, source: str) -> None:
     Path(importlib.util.cache_from_source(str(copied / module))).unlink(missing_ok=True)
 
 
-def survivors(
+def judged(
     module: str, tests: list[str], waiting: list[Mutant], workers: int, timeout: float, folder: Path
-) -> Iterator[Mutant]:
+) -> Iterator[tuple[Mutant, int]]:
+    """Yield each mutant with how its tests ended: 0 where none failed, -1 where their time was up."""
     source, number = (ROOT / module).read_text(encoding="utf-8"), len(waiting)
     copies = [make_copy(folder / str(worker)) for worker in range(workers)]
     # The source as ast writes it must pass; and what it loads of other packages, every later process starts with.
@@ -194,8 +196,7 @@ def survivors(
                     del running[pid]
                     copies.append(copied)
                     print(f"{number - len(waiting)}/{number} line {mutant.line}: {code}", file=sys.stderr)
-                    if code == 0:
-                        yield mutant
+                    yield mutant, code
     finally:
         for pid in running:
             ended(pid, 0)
@@ -211,13 +212,14 @@ def main() -> None:
     chosen = parser.parse_args()
     first, last = map(int, chosen.lines.split("-"))
     made = list(mutants((ROOT / chosen.module).read_text(encoding="utf-8"), range(first, last + 1)))
-    unnoticed = 0
+    codes = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder).resolve()
-        for mutant in survivors(chosen.module, chosen.tests, list(made), chosen.workers, chosen.timeout, place):
-            print(f"{chosen.module}:{mutant.line}: {mutant.words}", flush=True)
-            unnoticed += 1
-    print(f"{chosen.module}: {len(made)} mutants, {unnoticed} survive")
+        for mutant, code in judged(chosen.module, chosen.tests, list(made), chosen.workers, chosen.timeout, place):
+            codes.append(code)
+            if code == 0:
+                print(f"{chosen.module}:{mutant.line}: {mutant.words}", flush=True)
+    print(f"{chosen.module}: {len(made)} mutants, {codes.count(0)} survive, {codes.count(-1)} ran out of time")
 
 
 if __name__ == "__main__":
