@@ -125,7 +125,7 @@ def test_the_readmes_own_commands_pass(machine, versions):
     if versions == "lowest":
         machine.do(
             "python3 -m venv /tools && /tools/bin/pip install -q uv && /tools/bin/uv pip compile -q --resolution lowest-direct "
-            "--all-extras --python python3 --output-file /lowest.txt pyproject.toml"
+            "--only-binary :all: --all-extras --python python3 --output-file /lowest.txt pyproject.toml"
         )
         environment = {"PIP_CONSTRAINT": "/lowest.txt"}
     machine.do(block("install"), **environment)
