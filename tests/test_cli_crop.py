@@ -157,7 +157,7 @@ def test_what_a_detector_opens_only_when_it_is_built_is_named_before_any_work(da
     (stand_in / "__init__.py").write_text("BaseOptions = dict\n")
     for library, remedy in (
         ("libEGL.so.1", "apt install libegl1 libgles2"),
-        ("libnew.so.7", "install the package of your system that holds libnew.so.7"),
+        ("libunheardof.so.7", "install the package of your system that holds libunheardof.so.7"),
     ):
         (stand_in / "vision.py").write_text(
             "class FaceDetector:\n"
