@@ -37,7 +37,7 @@ def boolean_map(preview: Preview) -> Map:
                 padded[:] = 1
                 padded[1:-1, 1:-1] = boolean
                 cv2.floodFill(padded, None, (0, 0), 0)
-                total += cv2.dilate(padded[1:-1, 1:-1], kernel)
+                total += np.asarray(cv2.dilate(padded[1:-1, 1:-1], kernel), np.uint8)
     return _smooth(total)
 
 
