@@ -13,11 +13,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 
-settings.register_profile("datakit", deadline=None, print_blob=True)
+# How long an example takes to draw says how busy the machine is.
+settings.register_profile("datakit", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("datakit")
 
 # Where the suite itself runs in the background, the shell has interrupts ignored, and so would all that it starts.
