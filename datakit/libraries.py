@@ -28,7 +28,7 @@ def named(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, MissingLibraryError):
         raise
     except (ImportError, OSError) as error:  # MediaPipe opens its libraries by hand, which raises OSError
         message = missing(what, error)

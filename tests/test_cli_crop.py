@@ -124,10 +124,10 @@ def test_without_a_system_library_a_plan_is_not_applied_picture_by_picture(datak
 
 def test_weights_of_every_network_are_looked_at_before_any_work(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "NANODET", models.Weights(models.NANODET.file, "0" * 64, "", ""))
-    objects._network.cache_clear()
+    objects.network.cache_clear()
     with pytest.raises(WeightsError, match="not 0000"):
         crop_folder(pictures, tmp_path / "out", CropOptions(detector="none"))
-    objects._network.cache_clear()
+    objects.network.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import click
 
 from datakit import __version__
 from datakit.errors import DatakitError
-from datakit.libraries import missing
+from datakit.libraries import named
 
 INTERRUPTED = "datakit: interrupted; what is finished is kept, the same command goes on from there"
 # Where each command lives and what the overview says of it; a command's module is imported when it is called.
@@ -47,7 +47,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with named("this command"):
+                return super().invoke(ctx)
         except click.UsageError as error:
             names: list[str | None] = []
             at = error.ctx
@@ -59,16 +60,10 @@ class _Commands(click.Group):
         except DatakitError as error:
             click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)
-        except ImportError as error:
-            message = missing("this command", error)
-            if message is None:
-                raise
-            click.echo(f"datakit: {message}", err=True)
-            ctx.exit(2)
         except BrokenPipeError:
             raise  # whoever read the output has seen enough: click ends quietly
         except OSError as error:
-            click.echo(f"datakit: {missing('this command', error) or error}", err=True)
+            click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo(INTERRUPTED, err=True)

@@ -42,6 +42,9 @@ SALIENCY: Mapping[str, str | None] = {
     "none": None,
 }
 
+# What loads the network of a map that asks one, which it does itself only where it is first needed.
+_NETWORKS: Mapping[str, str | None] = {"objects": "datakit.detect.objects:network"}
+
 # Packages that only an extra installs, and the extra's name, which is the same.
 _EXTRAS = ("mediapipe",)
 
@@ -49,12 +52,11 @@ _EXTRAS = ("mediapipe",)
 def check_available(detector: str, saliency: str) -> None:
     """Build what these names need, so that a missing library is found before any work. Raises as `face_detector`."""
     face_detector(detector)
-    salient = saliency_map(saliency)
-    if salient is not None:
-        import numpy as np
-
+    saliency_map(saliency)
+    if saliency in _NETWORKS:
+        network = _load(_NETWORKS, "saliency", saliency)
         with named(f"saliency {saliency}"):
-            salient(np.zeros((32, 32, 3), np.uint8))  # a network is loaded when it is first used
+            network()
 
 
 @lru_cache

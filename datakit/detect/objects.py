@@ -48,7 +48,7 @@ def objects(preview: Preview) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _network() -> Network:
+def network() -> Network:
     """Load the network once a process."""
     return load(models.NANODET, [f"{kind}{stride}" for kind in ("scores", "boxes") for stride in _STRIDES])
 
@@ -59,7 +59,7 @@ def _detect(preview: Preview) -> list[tuple[Floats, float]]:
     factor = _SIDE / max(height, width)
     size = [max(2, round(side * factor / CELL)) * CELL for side in (width, height)]
     shrunk = cv2.resize(preview, size, interpolation=cv2.INTER_AREA)
-    outputs = [output[0] for output in _network()(batch_of((shrunk - _MEAN) / _DEVIATION, *size))]
+    outputs = [output[0] for output in network()(batch_of((shrunk - _MEAN) / _DEVIATION, *size))]
     levels = [_decode(outputs[i], outputs[i + 3], stride) for i, stride in enumerate(_STRIDES)]
     boxes = np.clip(np.concatenate([boxes for boxes, _ in levels]) / np.array(size * 2, np.float32), 0, 1)
     scores = np.concatenate([scores for _, scores in levels])

@@ -50,6 +50,9 @@ class BackendOptions:
     caption_shuffle: int | None = None
     keep: int = 0
 
+    def __post_init__(self) -> None:
+        trainer(self.trainer)
+
 
 @dataclass(frozen=True, slots=True)
 class Emission:
@@ -132,6 +135,10 @@ class AuditOptions:
     trigger: str | None = None
     counter: Callable[[str], int] | None = None
 
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise UsageError(f"model family {self.family!r} is not known: use one of {' '.join(FAMILIES)}")
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:
@@ -178,8 +185,6 @@ def audit_datasets(
     PlanError
         A line of a manifest cannot be used.
     """
-    if options.family not in FAMILIES:
-        raise UsageError(f"model family {options.family!r} is not known: use one of {' '.join(FAMILIES)}")
     folders = [Path(dataset) for dataset in datasets]
     concepts = read_concepts(folders, repeats=options.repeats)
     looked = [_look(concept, execution, compared=True) for concept in concepts]
