@@ -123,10 +123,7 @@ def test_the_readmes_own_commands_pass(machine, versions):
     machine.do(block("system"))
     environment = {}
     if versions == "lowest":
-        machine.do(
-            "python3 -m venv /tools && /tools/bin/pip install -q uv && /tools/bin/uv pip compile -q --resolution lowest-direct "
-            "--only-binary :all: --all-extras --python python3 --output-file /lowest.txt pyproject.toml"
-        )
+        machine.do("bash .ci/lowest /lowest.txt")
         environment = {"PIP_CONSTRAINT": "/lowest.txt"}
     machine.do(block("install"), **environment)
     said = machine.do(block("test"), **environment)
