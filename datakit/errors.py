@@ -47,7 +47,18 @@ class PlanError(DatakitError, ValueError):
 
 
 class SampleError(DatakitError, ValueError):
-    """One sample cannot be used; it is reported and the run goes on."""
+    """One sample cannot be used; it is reported and the run goes on.
+
+    Attributes
+    ----------
+    refused
+        Whether that is a refusal; else the sample is damaged.
+    ruled_out
+        Whether a limit of the run excludes it, so that what an earlier run made of it is stale.
+    """
+
+    refused = False
+    ruled_out = False
 
 
 class PictureError(SampleError):
@@ -56,6 +67,8 @@ class PictureError(SampleError):
 
 class TooLargeError(PictureError):
     """A picture has more pixels than are allowed; it was not decoded."""
+
+    refused = ruled_out = True
 
 
 class TooSmallError(SampleError):
@@ -69,6 +82,8 @@ class TooSmallError(SampleError):
         The enlargement that would be needed, above 1.
     """
 
+    refused = ruled_out = True
+
     def __init__(self, message: str, factor: float) -> None:
         super().__init__(message, factor)
         self.factor = factor
@@ -80,6 +95,10 @@ class TooSmallError(SampleError):
 class CaptionError(SampleError):
     """A caption cannot be read."""
 
+    refused = True
+
 
 class CaptionMissingError(CaptionError):
     """A caption is required and missing."""
+
+    ruled_out = True

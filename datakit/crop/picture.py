@@ -18,7 +18,7 @@ from datakit.crop.options import CropOptions
 from datakit.dataset.manifest import CropPlan, Face, Record
 from datakit.dataset.samples import Sample
 from datakit.detect import face_detector, saliency_map
-from datakit.errors import CaptionError, CaptionMissingError, SampleError, TooLargeError, TooSmallError
+from datakit.errors import CaptionMissingError, SampleError, TooSmallError
 from datakit.geometry import Box, Size
 from datakit.picture.formats import Format
 from datakit.picture.images import Picture, Pixels, dct_scale, decode, encode, open_picture, preview, render
@@ -109,9 +109,7 @@ def make_crop(task: Task, options: CropOptions, temporary: Path) -> Made | NotMa
 
 
 def _not_made(error: SampleError) -> NotMade:
-    refused = isinstance(error, (TooSmallError, TooLargeError, CaptionError))
-    ruled_out = isinstance(error, (TooSmallError, TooLargeError, CaptionMissingError))
-    return NotMade(str(error), refused, ruled_out, error.factor if isinstance(error, TooSmallError) else None)
+    return NotMade(str(error), error.refused, error.ruled_out, error.factor if isinstance(error, TooSmallError) else None)
 
 
 def _caption(task: Task, options: CropOptions) -> Caption:

@@ -154,7 +154,7 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
         try:
             caption = _caption(sample)
         except SampleError as error:
-            report.refused.append(Problem(sample.id, str(error), ruled_out=isinstance(error, CaptionMissingError)))
+            report.refused.append(Problem(sample.id, str(error), ruled_out=error.ruled_out))
             continue
         lines = [tokens_of(line, options) for line in caption.lines]
         movable += (tokens.movable for tokens in lines)
