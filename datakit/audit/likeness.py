@@ -123,16 +123,15 @@ def _alike(values: NDArray[np.uint64], most: int) -> Iterator[tuple[NDArray[np.i
         order = np.argsort(parts, kind="stable")
         parts = parts[order]
         begins = np.concatenate([[0], np.cumsum(np.bincount(parts, minlength=2**length))]).astype(np.int32)
-        for number in range(most + 1):
-            for flipped in combinations(range(length), number):
-                others = parts ^ sum(1 << bit for bit in flipped)
-                counts = begins[others + 1] - begins[others]
-                met = np.nonzero(counts)[0]
-                pairs = np.cumsum(counts[met], dtype=np.int64)
-                ends = np.searchsorted(pairs, np.arange(_AT_ONCE, pairs[-1] if len(pairs) else 0, _AT_ONCE))
-                for piece in np.split(met, ends):
-                    several = counts[piece].astype(np.int64)
-                    within = np.arange(several.sum()) - np.repeat(np.cumsum(several) - several, several)
-                    one = order[np.repeat(begins[others[piece]], several) + within]
-                    other = order[np.repeat(piece, several)]
-                    yield one[one < other], other[one < other]
+        flips = (flipped for number in range(most + 1) for flipped in combinations(range(length), number))
+        for others in (parts ^ sum(1 << bit for bit in flipped) for flipped in flips):
+            counts = begins[others + 1] - begins[others]
+            met = np.nonzero(counts)[0]
+            pairs = np.cumsum(counts[met], dtype=np.int64)
+            ends = np.searchsorted(pairs, np.arange(_AT_ONCE, pairs[-1] if len(pairs) else 0, _AT_ONCE))
+            for piece in np.split(met, ends):
+                several = counts[piece].astype(np.int64)
+                within = np.arange(several.sum()) - np.repeat(np.cumsum(several) - several, several)
+                one = order[np.repeat(begins[others[piece]], several) + within]
+                other = order[np.repeat(piece, several)]
+                yield one[one < other], other[one < other]

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from datakit.cli.shared import say_using
+from datakit.report import counted
 
 # So many of the signs that no font has are named.
 _NAMED = 5
@@ -52,5 +53,5 @@ def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bo
 def _signs(missing: tuple[str, ...]) -> str:
     """Name the first of some signs, by their numbers where a terminal cannot show them."""
     named = [f"{sign} (U+{ord(sign):04X})" if sign.isprintable() else f"U+{ord(sign):04X}" for sign in missing[:_NAMED]]
-    more = f" and {len(missing) - _NAMED} more signs" if len(missing) > _NAMED else ""
+    more = f" and {counted(len(missing) - _NAMED, 'more sign')}" if len(missing) > _NAMED else ""
     return ", ".join(named) + more
