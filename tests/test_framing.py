@@ -50,6 +50,15 @@ def test_the_box_is_inside_and_has_the_buckets_aspect(scene, framing, upscale):
     assert min(abs(window.width - window.height * bucket.aspect), abs(window.height - window.width / bucket.aspect)) <= 1
 
 
+@pytest.mark.parametrize("visible", [1e-14, 0.5, 1.0, 2.0])
+def test_a_face_that_hardly_reaches_into_the_picture_spoils_nothing(visible):
+    size, beside = Size(300, 452), Face(Area(100, 60, 180, 160), 0.9)
+    below = Face(Area(0, size.height - visible, 150, size.height + 195), 1.0)
+    assert frame("a.jpg", size, Size(1024, 1024), [below]).box.inside(size)
+    kept = frame("a.jpg", size, Size(1024, 1024), [beside, below])
+    assert len(kept.faces) == (1 if visible < 1 else 2)
+
+
 @given(scenes())
 def test_full_framing_takes_the_largest_window(scene):
     size, bucket, faces, saliency = scene
@@ -330,7 +339,7 @@ def test_shares_are_rounded_to_four_decimals():
         ([(0, 0, 200, 200), (300, 0, 400, 60), (500, 0, 599.9, 300)], [0, 1]),
         ([(-110, 0, 90, 90), (300, 0, 400, 60), (500, 0, 545, 300)], [0, 1]),
         ([(-30, 0, 49.9, 60), (300, 0, 360, 60)], [1]),
-        ([(0, -80, 100, 0), (0, 1000, 100, 1100), (0, 999.5, 100, 1100)], [2]),
+        ([(0, -80, 100, 0), (0, 999.1, 100, 1100), (0, 999, 100, 1100)], [2]),
         # By area, then from the left.
         ([(0, 0, 110, 100), (200, 0, 300, 200), (900, 0, 1000, 110), (400, 0, 500, 110)], [1, 0, 3, 2]),
     ],

@@ -44,7 +44,8 @@ ZOOM: dict[Framing, tuple[float, float, float]] = {"portrait": (1.0, 0.8, 2.6), 
 def significant(faces: Sequence[Face], size: Size) -> tuple[Face, ...]:
     """Return the faces that a crop must keep, cut to the picture, largest first; in pixels of the upright picture."""
     seen = [Face(face.box.clipped(size), face.score) for face in faces]
-    large = [face for face in seen if face.box.width >= MIN_FACE_SHARE * min(size) and face.box.height > 0]
+    # What reaches into the picture by less than a pixel covers nothing of it, and has no body in it either.
+    large = [face for face in seen if face.box.width >= MIN_FACE_SHARE * min(size) and face.box.height >= 1]
     widest = max((face.box.width for face in large), default=0.0)
     kept = [face for face in large if face.box.width >= MIN_FACE_RATIO * widest]
     return tuple(sorted(kept, key=lambda face: (-face.box.width * face.box.height, face.box)))
