@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datakit.shuffle.folder import shuffle_folder as shuffle_folder
     from datakit.shuffle.variants import ShuffleOptions as ShuffleOptions
     from datakit.shuffle.variants import Variant as Variant
-    from datakit.sizes import BUCKETS as BUCKETS
+    from datakit.sizes import SIZE_SETS as SIZE_SETS
     from datakit.trainers.simpletuner.steps import Batching as Batching
     from datakit.trainers.simpletuner.verify import verify_backend as verify_backend
     from datakit.trainers.stage import AuditOptions as AuditOptions
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Imported when first used, so that `import datakit` and `datakit --help` load no picture library.
 _HOMES = {
     "AuditOptions": "trainers.stage",
-    "BUCKETS": "sizes",
+    "SIZE_SETS": "sizes",
     "BackendOptions": "trainers.stage",
     "Batching": "trainers.simpletuner.steps",
     "Box": "geometry",
@@ -59,7 +59,7 @@ _HOMES = {
     "verify_backend": "trainers.simpletuner.verify",
 }
 __all__ = [
-    "BUCKETS",
+    "SIZE_SETS",
     "AuditOptions",
     "BackendOptions",
     "Batching",

@@ -11,8 +11,10 @@ DatakitError
         PictureError                its picture cannot be read
             TooLargeError           or has more pixels than are allowed
         TooSmallError               its picture would have to be enlarged beyond the limit
+        WindowError                 the window that somebody wants cannot be
         CaptionError                its caption cannot be read
             CaptionMissingError     or is required and missing
+        OccupiedError               a file is in the way that is not datakit's
 """
 
 from __future__ import annotations
@@ -51,24 +53,23 @@ class SampleError(DatakitError, ValueError):
 
     Attributes
     ----------
-    refused
-        Whether that is a refusal; else the sample is damaged.
-    ruled_out
-        Whether a limit of the run excludes it, so that what an earlier run made of it is stale.
+    kind
+        A word for what it is, which code asks for.
     """
 
-    refused = False
-    ruled_out = False
+    kind = "unusable"
 
 
 class PictureError(SampleError):
     """A picture cannot be read, or is larger than allowed."""
 
+    kind = "picture"
+
 
 class TooLargeError(PictureError):
     """A picture has more pixels than are allowed; it was not decoded."""
 
-    refused = ruled_out = True
+    kind = "too-large"
 
 
 class TooSmallError(SampleError):
@@ -80,25 +81,45 @@ class TooSmallError(SampleError):
         What the user is told.
     factor
         The enlargement that would be needed, above 1.
+    size
+        Width and height of the upright picture.
     """
 
-    refused = ruled_out = True
+    kind = "too-small"
 
-    def __init__(self, message: str, factor: float) -> None:
-        super().__init__(message, factor)
+    def __init__(self, message: str, factor: float, size: tuple[int, int]) -> None:
+        super().__init__(message, factor, size)
         self.factor = factor
+        self.size = size
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
+class WindowError(SampleError):
+    """A window that was drawn or planned does not lie in its picture, or would be stretched."""
+
+    kind = "window"
+
+
 class CaptionError(SampleError):
     """A caption cannot be read."""
 
-    refused = True
+    kind = "caption"
 
 
 class CaptionMissingError(CaptionError):
     """A caption is required and missing."""
 
-    ruled_out = True
+    kind = "caption-missing"
+
+
+class OccupiedError(SampleError):
+    """A file is where an output belongs that datakit did not write, or that was edited since."""
+
+    kind = "in-the-way"
+
+
+# What limits of a run exclude, so that what an earlier run made of it is stale; and all that is refused, not damaged.
+RULED_OUT = frozenset({TooLargeError.kind, TooSmallError.kind, CaptionMissingError.kind})
+REFUSED = RULED_OUT | {CaptionError.kind, OccupiedError.kind}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from datakit.errors import REFUSED, RULED_OUT, SampleError, TooSmallError
 from datakit.geometry import Size
 from datakit.warned import KINDS, Warned
 
@@ -18,17 +19,39 @@ class Problem:
     Attributes
     ----------
     source, reason
-        Its path, and why.
-    factor
-        The enlargement that it would need, if that is it.
-    ruled_out
-        Whether a limit of the run excludes it, so that what an earlier run made of it is stale.
+        Its name, and why, as a sentence.
+    kind
+        Why, as a word: that of a `datakit.errors.SampleError`, or of the place where it was found.
+    upscale_needed, size
+        Of a picture that is too small, the enlargement that it would need, and its size.
     """
 
     source: str
     reason: str
-    factor: float | None = None
-    ruled_out: bool = False
+    kind: str = "unusable"
+    upscale_needed: float | None = None
+    size: Size | None = None
+
+    @classmethod
+    def of(cls, source: str, error: SampleError) -> Problem:
+        """Return what an error says of a sample."""
+        if isinstance(error, TooSmallError):
+            return cls(source, str(error), error.kind, error.factor, Size(*error.size))
+        return cls(source, str(error), error.kind)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the sample is refused; else it is damaged."""
+        return self.kind in REFUSED
+
+    @property
+    def ruled_out(self) -> bool:
+        """Whether a limit of the run excludes it, so that what an earlier run made of it is stale."""
+        return self.kind in RULED_OUT
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data; what is not known is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(slots=True)
@@ -85,7 +108,7 @@ class Report:
     @property
     def upscale_needed(self) -> float | None:
         """The enlargement that would take every picture refused as too small; None where none was."""
-        return max((problem.factor for problem in self.refused if problem.factor), default=None)
+        return max((problem.upscale_needed for problem in self.refused if problem.upscale_needed), default=None)
 
     def warned_of(self) -> str:
         """Return how many warnings there are of each kind, most first: ``3 enlarged, 1 without a caption``."""
@@ -93,6 +116,10 @@ class Report:
         return ", ".join(
             f"{count} {KINDS.get(kind, kind)}" for kind, count in sorted(number.items(), key=lambda item: (-item[1], item[0]))
         )
+
+    def add(self, problem: Problem) -> None:
+        """Take a sample that was not used, as refused or as failed."""
+        (self.refused if problem.refused else self.failed).append(problem)
 
     @property
     def exit_code(self) -> int:
@@ -116,8 +143,8 @@ class Report:
             "output": self.output,
             "done": self.done,
             "skipped": self.skipped,
-            "refused": [_problem(problem) for problem in self.refused],
-            "failed": [_problem(problem) for problem in self.failed],
+            "refused": [problem.to_json() for problem in self.refused],
+            "failed": [problem.to_json() for problem in self.failed],
             "removed": self.removed,
             "stale": self.stale,
             "pruned": self.pruned,
@@ -144,8 +171,3 @@ def counted(number: int, one: str, many: str = "") -> str:
 def few(names: Sequence[str]) -> str:
     """Return the first three of some names."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _problem(problem: Problem) -> dict[str, Any]:
-    plain: dict[str, Any] = {"source": problem.source, "reason": problem.reason}
-    return plain if problem.factor is None else plain | {"upscale_needed": problem.factor}

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from datakit import CropOptions, Execution, crop_folder
 from datakit.cli import main
 from datakit.picture.augment import parse_augmentations
-from datakit.run.executors import serial
+from datakit.run.executors import EXECUTORS
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
 from tests.conftest import tree
@@ -94,8 +94,7 @@ def invoke(words: list[str], cwd: Path) -> Result:
     try:
         with (
             contextlib.chdir(cwd),
-            mock.patch("datakit.run.stage.processes", serial),
-            mock.patch("datakit.crop.folder.processes", serial),
+            mock.patch.dict(EXECUTORS, processes=EXECUTORS["serial"]),
         ):
             return CliRunner().invoke(main, words, catch_exceptions=False)
     finally:

@@ -15,7 +15,10 @@ from types import ModuleType
 import pytest
 from hypothesis import HealthCheck, settings
 
+from datakit.sizes import size_set
+
 ROOT = Path(__file__).parent.parent
+BUCKETS = size_set()
 
 # How long an example takes to draw says how busy the machine is.
 settings.register_profile("datakit", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

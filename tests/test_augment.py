@@ -79,7 +79,7 @@ def test_draws_stay_in_their_range():
 
 def test_nothing_drawn_changes_nothing(photo):
     small, _ = photo
-    with Image.open(small.name) as picture:
+    with Image.open(io.BytesIO(small.data)) as picture:
         assert np.array_equal(pixels(augment(small, WHOLE, SIZE, {})), pixels(picture))
         assert np.array_equal(pixels(augment(small, WHOLE, SIZE, {"flip": True})), pixels(picture)[:, ::-1])
 

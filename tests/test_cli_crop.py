@@ -78,7 +78,7 @@ def test_a_plan_can_be_edited_and_applied(datakit, pictures, tmp_path):
     [
         (("nowhere", "out"), "datakit: nowhere does not exist"),
         (("src", "src/out"), "datakit: src/out lies inside the source folder src"),
-        (("src", "out", "--bucket", "1x1"), "datakit: bucket '1x1' is not one of the eight sizes"),
+        (("src", "out", "--bucket", "1x1"), "datakit: bucket '1x1' is not one of the sizes of sdxl"),
         (("src", "out", "--upscale", "0.5"), "datakit: upscale 0.5 is no factor of at least 1"),
         (("src", "out", "--background", "blurple"), "datakit: background 'blurple' is no colour"),
         (("src", "out", "--detector", "magic"), "'yunet', 'mediapipe', 'none'"),
@@ -180,7 +180,7 @@ def test_an_edited_plan_is_not_overwritten(datakit, pictures, tmp_path):
 
 
 def test_a_plan_decides_alone(datakit, pictures):
-    assert "leave out --bucket" in datakit("crop", pictures, "out", "--apply", "p.jsonl", "--bucket", "1024x1024").stderr
+    assert "leave out --sizes, --bucket" in datakit("crop", pictures, "out", "--apply", "p.jsonl", "--bucket", "1024x1024").stderr
 
 
 def test_the_same_picture_in_colour_or_not(datakit, pictures):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datakit import BUCKETS, CropOptions, Execution, Size, crop_folder, plan_crop, plan_folder, read_manifest
+from datakit import CropOptions, Execution, Size, crop_folder, plan_crop, plan_folder, read_manifest
 from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, PlanError, TooSmallError, UsageError
 from datakit.shuffle.folder import shuffle_folder
 from datakit.warned import Warned
-from tests.conftest import tree
+from tests.conftest import BUCKETS, tree
 
 ANY_SIZE = CropOptions(upscale=3.0)
 
@@ -330,12 +330,17 @@ def test_a_window_drawn_by_hand_survives_a_plain_run(source, tmp_path):
     out = tmp_path / "out"
     (tmp_path / "plan.jsonl").write_text(plan_line())
     crop_folder(source, out, plan=tmp_path / "plan.jsonl")
-    before = (out / "fig.jpg").read_bytes()
-    report = crop_folder(source, out, CropOptions(quality=80))
-    assert (report.done, report.skipped) == (1, 1)
-    assert report.notes == ["fig.jpg keeps its window drawn by hand (--overwrite decides anew)"]
-    assert (out / "fig.jpg").read_bytes() == before
-    crop_folder(source, out, execution=Execution(overwrite=True))
+    for options, execution in (
+        (CropOptions(quality=80), Execution()),
+        (CropOptions(), Execution()),
+        (CropOptions(), Execution(overwrite=True)),
+    ):
+        report = crop_folder(source, out, options, execution=execution)
+        assert report.notes == ["1 picture made as decided in decisions.jsonl"]
+        record = next(record for record in read_manifest(out) if record.source == "fig.jpg")
+        assert (record.anchor, record.box) == ("manual", (100, 50, 1316, 882))
+    (out / "decisions.jsonl").unlink()
+    crop_folder(source, out)
     assert {record.anchor for record in read_manifest(out)} == {"center"}
 
 

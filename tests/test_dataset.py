@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit import CropOptions, crop_folder
-from datakit.dataset.samples import Sample, find_samples, fold, output_stems, shared_captions
+from datakit.dataset.folder import find_samples
+from datakit.dataset.samples import Sample, fold, output_stems, shared_captions
 from datakit.errors import UsageError
-from tests.conftest import ROOT
 
 
 def touch(folder, *names):
@@ -31,7 +31,7 @@ def test_pictures_are_found_in_all_folders_and_any_case(tmp_path):
 
 def test_a_caption_is_txt_else_caption_of_the_same_stem(tmp_path):
     touch(tmp_path, "a.jpg", "a.txt", "a.caption", "b.jpg", "b.caption", "c.jpg", "c.TXT", "d.jpg", "sub/a.jpg")
-    found = {sample.id: sample.caption and sample.caption.name for sample in find_samples(tmp_path).samples}
+    found = {sample.id: sample.caption_id for sample in find_samples(tmp_path).samples}
     assert found == {"a.jpg": "a.txt", "b.jpg": "b.caption", "c.jpg": "c.TXT", "d.jpg": None, "sub/a.jpg": None}
 
 
@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_used_is_an_error(tmp_path):
 
 
 def samples(*names):
-    return [Sample(name, None, ROOT) for name in names]
+    return [Sample(name, None) for name in names]
 
 
 def test_captions_without_a_picture_and_other_files_are_counted(tmp_path):

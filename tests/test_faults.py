@@ -16,7 +16,8 @@ import pytest
 
 from datakit import Execution
 from datakit.dataset.last import one_at_a_time
-from datakit.run.executors import Crash, processes
+from datakit.run.executors import Crash
+from datakit.run.processes import processes
 from tests.commands import (
     COMMANDS,
     again,

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from datakit.crop.framing import HEAD_DOWN, HEAD_SIDES, HEAD_UP, cut_warnings, frame, kept_faces, significant, slack
 from datakit.dataset.manifest import Face
 from datakit.geometry import Area, Box, Size
-from datakit.sizes import BUCKETS, choose_bucket, enlargement, largest_window
+from datakit.sizes import choose_bucket, enlargement, largest_window
 from datakit.warned import Warned
+from tests.conftest import BUCKETS
 
 sizes = st.builds(Size, st.integers(300, 6000), st.integers(300, 6000))
 buckets = st.sampled_from(BUCKETS)
@@ -180,8 +181,8 @@ def test_portrait_without_a_face_says_so():
 
 @given(sizes)
 def test_a_bucket_chosen_for_a_picture_leaves_room_on_one_axis_only(size):
-    window = largest_window(size, choose_bucket(size))
-    assert slack(size, choose_bucket(size)) == max(size.width - window.width, size.height - window.height)
+    window = largest_window(size, choose_bucket(size, BUCKETS))
+    assert slack(size, choose_bucket(size, BUCKETS)) == max(size.width - window.width, size.height - window.height)
 
 
 def box_of(face):

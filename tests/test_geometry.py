@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from datakit.errors import UsageError
 from datakit.geometry import Area, Box, Size, share_inside
-from datakit.sizes import BUCKETS, area_kept, choose_bucket, enlargement, in_order, largest_window, parse_bucket
+from datakit.sizes import area_kept, choose_bucket, enlargement, in_order, largest_window, parse_bucket
+from tests.conftest import BUCKETS
 
 sizes = st.builds(Size, st.integers(1, 20_000), st.integers(1, 20_000))
 pictures = st.builds(Size, st.integers(200, 12_000), st.integers(200, 12_000))
@@ -36,21 +37,21 @@ def test_the_largest_window_has_the_aspect_to_half_a_pixel(size, bucket):
 
 @given(buckets)
 def test_a_bucket_sized_picture_maps_to_itself(bucket):
-    assert choose_bucket(bucket, upscale=1.0) == bucket
+    assert choose_bucket(bucket, BUCKETS, upscale=1.0) == bucket
     assert largest_window(bucket, bucket) == bucket
     assert enlargement(bucket, bucket) == 1
 
 
 @given(pictures)
 def test_no_bucket_keeps_more_than_the_chosen_one(size):
-    chosen = choose_bucket(size)
+    chosen = choose_bucket(size, BUCKETS)
     assert area_kept(size, chosen) == max(area_kept(size, bucket) for bucket in BUCKETS)
 
 
 @given(pictures, st.floats(1, 4))
 def test_a_bucket_within_the_limit_is_chosen_where_there_is_one(size, upscale):
     within = [b for b in BUCKETS if enlargement(largest_window(size, b), b) <= upscale]
-    chosen = choose_bucket(size, upscale=upscale)
+    chosen = choose_bucket(size, BUCKETS, upscale=upscale)
     assert chosen in (within or BUCKETS)
 
 

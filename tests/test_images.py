@@ -10,8 +10,8 @@ from datakit.errors import PictureError, UsageError
 from datakit.geometry import Box, Size
 from datakit.picture.colour import parse_colour
 from datakit.picture.images import dct_scale, decode, encode, open_picture, preview, render
-from datakit.sizes import BUCKETS
 from datakit.warned import Warned
+from tests.conftest import BUCKETS
 
 COLOUR = (
     "srgb.png", "srgb.jpg", "display_p3.png", "display_p3.jpg", "adobe_rgb.png", "adobe_rgb.jpg", "cmyk_profile.jpg", "cmyk_plain.jpg",

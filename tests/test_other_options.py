@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datakit import (
-    BUCKETS,
     Box,
     CropOptions,
     Execution,
@@ -30,6 +29,7 @@ from datakit.audit.freshness import behind
 from datakit.dataset.manifest import CropPlan, to_line, write_atomically
 from datakit.errors import PlanError
 from datakit.sizes import choose_bucket, enlargement, largest_window
+from tests.conftest import BUCKETS
 
 PLAIN = {"detector": "none", "saliency": "none"}
 LOOSE = CropOptions(upscale=3.0, **PLAIN)
@@ -150,7 +150,7 @@ def test_a_window_drawn_by_hand_stays_whatever_changes_around_it(source, drawn, 
         (drawn / "coffee.png").unlink()
     for execution in (Execution(prune=True), Execution()):
         report = crop_folder(source, drawn, options, execution=execution)
-        assert "coffee.png keeps its window drawn by hand (--overwrite decides anew)" in report.notes
+        assert "1 picture made as decided in decisions.jsonl" in report.notes
         (record,) = (record for record in read_manifest(drawn) if record.source == "coffee.png")
         assert (record.anchor, record.box) == ("manual", (0, 0, 585, 400))
         assert (drawn / record.output).exists()

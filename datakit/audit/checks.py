@@ -14,11 +14,12 @@ from datakit.audit.concept import Concept, untitled
 from datakit.audit.listed import is_listed, is_video
 from datakit.audit.looks import Look, is_readable
 from datakit.caption.captions import decode_caption
+from datakit.dataset.layout import STATE_FOLDER
 from datakit.dataset.manifest import Record
-from datakit.dataset.samples import STATE_FOLDER, fold
+from datakit.dataset.samples import fold
 from datakit.dataset.store import is_interrupted
 from datakit.errors import CaptionError
-from datakit.sizes import BUCKETS
+from datakit.sizes import size_set
 
 Kind = Literal[
     "picture-missing", "picture-changed", "picture-unreadable", "picture-unknown", "size", "alpha", "orientation",
@@ -160,11 +161,10 @@ def _check_record(folder: Path, record: Record, look: Look | None) -> list[Findi
                 f"{_AGAIN} with --overwrite, or put your picture into the source folder",
             )
         )  # fmt: skip
-    if look.size not in BUCKETS and not look.error:
-        allowed = " ".join(map(str, BUCKETS))
-        findings.append(
-            Finding("size", name, "not one of the eight sizes", f"crop it again to one of {allowed}", detail=str(look.size))
-        )
+    sizes = size_set(record.sizes)
+    if look.size not in sizes and not look.error:
+        remedy = f"crop it again to one of {' '.join(map(str, sizes))}"
+        findings.append(Finding("size", name, f"not one of the sizes of {record.sizes}", remedy, detail=str(look.size)))
     return findings + captions
 
 

@@ -57,10 +57,9 @@ class Concept:
 
     @property
     def buckets(self) -> dict[Size, int]:
-        """Picture files per size, in the order of the eight sizes."""
+        """Picture files per size, in the order of their set."""
         counted = Counter(record.bucket for record in self.records)
-        known = in_order(counted)
-        return {size: counted[size] for size in (*known, *sorted(set(counted) - set(known)))}
+        return {size: counted[size] for size in in_order(counted)}
 
     @property
     def shuffled(self) -> bool:

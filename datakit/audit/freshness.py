@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from datakit.dataset.decisions import is_pending, read_decisions
 from datakit.dataset.last import last_report
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import read_origin, source_folders
-from datakit.dataset.overrides import is_new, is_pending, read_applied, read_overrides
 from datakit.report import counted, few
 
 
@@ -23,7 +23,7 @@ def behind(dataset: Path, records: Sequence[Record]) -> list[str]:
     Raises
     ------
     PlanError
-        A line of a manifest or of the overrides cannot be used.
+        A line of a manifest or of the decisions cannot be used.
     """
     said = [*_undecided(dataset, records), *_stale(dataset, records)]
     origin = read_origin(dataset)
@@ -67,19 +67,19 @@ def _is_gone(path: Path) -> bool:
 
 
 def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
-    overrides = read_overrides(dataset)
-    if not overrides:
-        return []
-    applied, made = read_applied(dataset), {record.source: record for record in records}
+    decisions, origin, report = read_decisions(dataset), read_origin(dataset), last_report(dataset)
+    made = {record.source: record for record in records}
+    problems = {problem.source: problem.reason for problem in (*report.refused, *report.failed)} if report else {}
     pending = sorted(
         name
-        for name, each in overrides.items()
-        if is_pending(each, applied.get(name), made.get(name)) and (name in made or is_new(each, applied.get(name)))
+        for name, each in decisions.items()
+        if is_pending(each, made.get(name), problems.get(name))
+        and (name in made or (origin and os.path.exists(os.path.join(origin.source, name))))
     )
     if not pending:
         return []
-    what = f"{counted(len(pending), 'decision')} of the review not applied yet: {few(pending)}"
-    return [f"{dataset}: {what}: `datakit crop SRC {dataset} --apply-overrides`"]
+    what = f"{counted(len(pending), 'decision')} not followed yet: {few(pending)}"
+    return [f"{dataset}: {what}: run `datakit crop` again"]
 
 
 def _changed(source: Path, now: Record, made: Record) -> bool:

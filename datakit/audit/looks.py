@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from datakit.dataset.samples import PICTURE_EXTENSIONS
 from datakit.errors import PictureError
 from datakit.geometry import Size
 from datakit.libraries import check_opencv
-from datakit.run.executors import Crash, processes, serial
+from datakit.run.executors import Crash
 from datakit.run.stage import Execution
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def look_at_all(
     for name in filter(is_readable, names):
         files.setdefault(_identity(folder / name), []).append(name)
     items = [(same[0], not compared.isdisjoint(same)) for same in files.values()]
-    run = processes if execution.jobs > 1 and len(items) > _FEW else serial
-    found = run(partial(look_at, folder), items, execution.jobs, execution.timeout)
+    few = execution.jobs <= 1 or len(items) <= _FEW
+    found = (replace(execution, executor="serial") if few else execution).run(partial(look_at, folder), items)
     looks = {
         item[0]: Look(error=look.reason) if isinstance(look, Crash) else look
         for item, look in execution.progress(found, len(items), "looking at pictures")

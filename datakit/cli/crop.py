@@ -9,7 +9,7 @@ import click
 
 from datakit.cli.shared import execution_options, print_report
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
-from datakit.sizes import BUCKETS, in_order, parse_bucket
+from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, size_set
 
 if TYPE_CHECKING:
     from datakit.dataset.manifest import CropPlan
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path), required=False)
 @click.option(
-    "--bucket",
-    "buckets",
-    multiple=True,
-    metavar="WxH",
-    help=f"Use only this size; repeat for several. [default: all: {' '.join(map(str, BUCKETS))}]",
+    "--sizes",
+    type=click.Choice(list(SIZE_SETS)),
+    default=DEFAULT_SIZES,
+    show_default=True,
+    help=f"Set of sizes to choose from; {DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
 )
+@click.option("--bucket", "buckets", multiple=True, metavar="WxH", help="Use only this size of the set; repeat for several.")
 @click.option(
     "--detector", type=click.Choice(["yunet", "mediapipe", "none"]), default="yunet", show_default=True, help="What finds faces."
 )
@@ -81,8 +82,13 @@ if TYPE_CHECKING:
     help="Write the plan as JSON lines (- for stdout) and stop.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan on stdout and stop; the same as --plan -.")
-@click.option("--apply", "apply_file", type=click.Path(path_type=Path), metavar="PLAN", help="Crop as an edited plan says.")
-@click.option("--apply-overrides", is_flag=True, help="Apply what was decided in datakit review: windows, rejections, captions.")
+@click.option(
+    "--apply",
+    "apply_file",
+    type=click.Path(path_type=Path),
+    metavar="PLAN",
+    help="Crop as a plan says, and keep what was edited in it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
 @execution_options
@@ -92,6 +98,7 @@ def crop(
     *,
     source: Path,
     output: Path | None,
+    sizes: str,
     buckets: tuple[str, ...],
     detector: str,
     saliency: str,
@@ -105,7 +112,6 @@ def crop(
     plan_file: Path | None,
     dry_run: bool,
     apply_file: Path | None,
-    apply_overrides: bool,
     as_json: bool,
     verbose: bool,
     execution: Execution,
@@ -115,21 +121,22 @@ def crop(
     Faces first, then what stands out, decide where the window lies; it is the largest that fits, and nothing
     is stretched or, unless --upscale allows it, enlarged. Written pictures are upright, sRGB, 8-bit, without
     alpha or tags; captions (a.txt, else a.caption) come along as clean UTF-8. Run again, only new and
-    changed pictures are made.
+    changed pictures are made. What people decided about single pictures, in datakit review or in a plan, is kept in
+    OUT/decisions.jsonl and followed by every run.
 
     \b
     datakit crop photos/ out/
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
-    datakit crop photos/ out/ --apply-overrides    (after datakit review out/)
     """
     from datakit.crop.folder import crop_folder, plan_folder
     from datakit.crop.options import CropOptions
     from datakit.dataset.last import remember
 
     options = CropOptions(
-        buckets=in_order(map(parse_bucket, buckets)) or BUCKETS,
+        sizes=sizes,
+        buckets=in_order(parse_bucket(bucket, sizes) for bucket in buckets) or None,
         detector=detector,
         saliency=saliency,
         framing=framing,  # type: ignore[arg-type]  # click has checked it
@@ -140,10 +147,8 @@ def crop(
         captions=captions,  # type: ignore[arg-type]
         max_pixels=max_pixels,
     )
-    if apply_file and (buckets or framing != "full"):
-        raise click.UsageError("--apply takes sizes and windows from the plan: leave out --bucket and --framing")
-    if apply_overrides and (apply_file or dry_run or plan_file):
-        raise click.UsageError("--apply-overrides crops as the review says: leave out --apply, --plan and --dry-run")
+    if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full"):
+        raise click.UsageError("--apply takes sizes and windows from the plan: leave out --sizes, --bucket and --framing")
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")
@@ -155,7 +160,7 @@ def crop(
     else:
         if output is None:
             raise click.UsageError("missing argument OUT: the folder to write to (--plan and --dry-run need none)")
-        report = crop_folder(source, output, options, plan=apply_file, apply_overrides=apply_overrides, execution=execution)
+        report = crop_folder(source, output, options, plan=apply_file, execution=execution)
         if not report.withheld:
             remember(Path.cwd(), "crop", output)
         print_report(report, as_json, verbose)

@@ -32,8 +32,8 @@ def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path 
 
     OUT is a folder that crop or shuffle wrote, by default the one last written from here. The page shows each
     picture with its window, faces, size, caption and warnings, what most needs an eye first. Drag a window,
-    change a size, reject a picture, edit a caption: each change is written at once to OUT/overrides.jsonl, and
-    applied by the page's button or by datakit crop SRC OUT --apply-overrides. Nothing in the source is changed.
+    change a size, reject a picture, edit a caption: each change is written at once to OUT/decisions.jsonl, and
+    followed by the page's Apply button as by every datakit crop SRC OUT. Nothing in the source is changed.
 
     The page is served to this machine alone, at an address that nobody can guess. Ctrl-C ends it.
 
@@ -58,7 +58,7 @@ def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path 
     desk = Desk(folder, jobs=cores())
     server = Server(desk, port)
     click.echo(server.address)
-    click.echo("Ctrl-C ends it; what was changed is in overrides.jsonl", err=True)
+    click.echo("Ctrl-C ends it; what was changed is in decisions.jsonl", err=True)
     if not no_open:
         # In a thread: a browser in the terminal would only return when it is closed.
         Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()

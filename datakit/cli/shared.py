@@ -148,7 +148,7 @@ def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool
     if report.refused:
         say(click.style(f"{len(report.refused)} refused:", fg="yellow"))
         _list(say, _reasons(report.refused), verbose)
-        too_small = sum(problem.factor is not None for problem in report.refused)
+        too_small = sum(problem.upscale_needed is not None for problem in report.refused)
         if too_small > 1:
             say(f"  --upscale {report.upscale_needed:g} would take all {too_small} that are too small")
     if report.failed:

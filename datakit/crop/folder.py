@@ -1,27 +1,31 @@
-"""Stage 1: crop a folder of pictures to exactly one of the eight sizes."""
+"""Stage 1: crop a source of pictures into a dataset, each to exactly one size of a set."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from datakit.crop.amend import CAPTION_EMPTY, CAPTION_MISSING, Amendments, Decision
-from datakit.crop.options import CropOptions
+from datakit.crop.decided import Decided
+from datakit.crop.options import CropOptions, allowance, marked, planned_by
+from datakit.crop.order import CAPTION_EMPTY, CAPTION_MISSING, Given
+from datakit.dataset.decisions import Decision, add_windows, read_decisions, with_window
 from datakit.dataset.last import remember_report
-from datakit.dataset.manifest import MANIFEST, CropPlan, Record, read_plan
-from datakit.dataset.origin import Origin, refuse_in_source, refuse_other_origin
-from datakit.dataset.samples import Found, Sample, find_source, output_stems, shared_captions, shared_stems
+from datakit.dataset.manifest import MANIFEST, CropPlan, read_plan
+from datakit.dataset.origin import Origin, refuse_other_origin
+from datakit.dataset.samples import Found, Sample, output_stems, shared_captions, shared_stems
+from datakit.dataset.source import Source, open_source
 from datakit.dataset.store import Store
 from datakit.detect import check_available
-from datakit.errors import PlanError, UsageError
+from datakit.errors import PlanError
 from datakit.libraries import check_opencv
 from datakit.picture.formats import KEPT
 from datakit.report import Problem, Report, counted, few
-from datakit.run.executors import processes, serial
-from datakit.run.stage import Execution, Made, NotMade, Task, run_stage
+from datakit.run.stage import Execution, Maker, Stage, run_stage
+from datakit.run.task import Task
+from datakit.sizes import needed_upscale
 
 
 def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOptions()) -> CropPlan:
@@ -32,7 +36,7 @@ def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOption
     PictureError
         The picture cannot be read.
     TooSmallError
-        No allowed bucket can be filled within ``options.upscale``.
+        No allowed size can be filled within ``options.upscale``.
     """
     from datakit.crop.picture import plan_picture
     from datakit.picture.images import open_picture
@@ -47,12 +51,12 @@ def crop_folder(
     options: CropOptions = CropOptions(),
     *,
     plan: str | os.PathLike[str] | None = None,
-    apply_overrides: bool = False,
     execution: Execution = Execution(),
 ) -> Report:
-    """Crop every picture of a folder into a dataset, and report what was done.
+    """Crop every picture of a source into a dataset, and report what was done.
 
-    Only new and changed pictures are made; see `datakit.run.stage`.
+    Only new and changed pictures are made; see `datakit.run.stage`. What people decided about single pictures is
+    followed; see `datakit.dataset.decisions`.
 
     Parameters
     ----------
@@ -61,9 +65,7 @@ def crop_folder(
     options
         How to crop.
     plan
-        A plan file to follow instead of deciding.
-    apply_overrides
-        Apply what was decided in the review; see `datakit.dataset.overrides`.
+        A plan file to follow instead of deciding; windows in it that a person drew or edited are kept as decisions.
     execution
         Workers, limits, what may be replaced.
 
@@ -74,56 +76,42 @@ def crop_folder(
     DatasetBusyError
         Another run is writing to ``output``.
     PlanError
-        A line of the plan, of the overrides or of the dataset's manifest cannot be used.
+        A line of the plan, of the decisions or of the dataset's manifest cannot be used.
     """
-    if plan is not None and apply_overrides:
-        raise UsageError("a plan and the overrides of the review both decide the windows: apply one of them")
-    if apply_overrides and execution.strict:
-        raise UsageError("a strict run refuses or writes all, the review is applied picture by picture: apply it first")
-    folder, target = Path(source), Path(output)
-    found = find_source(folder, target)
-    refuse_in_source(target, [folder])
+    opened, target = open_source(source), Path(output)
+    opened.refuse_output(target)
+    found = opened.find()
     if not execution.overwrite:
-        refuse_other_origin(target, "crop", folder)
-    report = Report("crop", str(folder), str(target))
-    report.refused += [Problem(*refusal) for refusal in found.refused]
+        refuse_other_origin(target, "crop", opened)
+    report = Report("crop", opened.address, str(target))
+    _say_found(found, report)
+    planned = _Planned({}, []) if plan is None else _read_plans(Path(plan), found, options, report)
     stems = output_stems(found.samples)
-    renamed = shared_stems(found.samples, stems)
-    if renamed:
-        report.notes.append(
-            f"{len(renamed)} pictures share a name but for extension or case; their outputs carry the extension: {few(renamed)}"
-        )
-    # A caption is shared by its stem alone, so only those can share one.
-    alike = set(renamed)
-    sharing = shared_captions([sample for sample in found.samples if sample.id in alike])
-    if sharing:
-        report.notes.append(f"{len(sharing)} pictures share a caption file with another and get the same caption: {few(sharing)}")
-    report.notes += _passed_over(found, folder)
-    plans = None if plan is None else _read_plans(Path(plan), found, report)
     tasks = [
-        _task(sample, stems[sample.id], options, None if plans is None else plans[sample.id])
+        _task(sample, stems[sample.id], options, planned.given.get(sample.id))
         for sample in found.samples
-        if plans is None or sample.id in plans
+        if plan is None or sample.id in planned.given
     ]
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
-        amendments = Amendments(store, apply_overrides, execution.overwrite, options, report)
-        wanted, settled = amendments.follow(tasks)
-        if plans is None and not execution.overwrite:
-            wanted = _honouring_hand(store, wanted, settled, report)
-        run_stage(
-            store,
-            wanted,
-            {sample.id for sample in found.samples},
-            partial(_maker, options, store.temporary, deciding=plan is None),
-            origin=Origin("crop", str(folder.resolve()), options.background),
-            execution=execution,
-            report=report,
+        decisions = read_decisions(target)
+        decisions |= {window.source: with_window(decisions.get(window.source), window) for window in planned.windows}
+        decided = Decided(store, opened, decisions, options, overwrite=execution.overwrite)
+        stage = Stage(
+            origin=Origin("crop", opened.identity, options.background),
+            source=opened,
+            maker=partial(_maker, opened, options, str(store.temporary), deciding=plan is None),
+            make_light=decided.mend_caption,
+            present={sample.id for sample in found.samples},
             unseen=[path for path, _ in found.refused],
-            allowed=partial(_allowed, options),
+            unwanted=decided.rejected,
+            allowed=decided.stands,
+            to_mend=decided.to_mend,
+            begin=partial(add_windows, target, planned.windows),
         )
+        run_stage(stage, store, decided.follow(tasks, report), execution, report)
+        decided.say_gone(stage.present, report)
         report.notes += _without_captions(report, len(found.samples))
         if not report.withheld:
-            amendments.finish(tasks)
             remember_report(target, report, asdict(options))
     return report
 
@@ -134,71 +122,71 @@ def plan_folder(
     *,
     execution: Execution = Execution(),
 ) -> tuple[list[CropPlan], Report]:
-    """Decide how every picture of a folder is cropped; return the plans in the order of their sources."""
-    from datakit.crop.picture import plan_sample
+    """Decide how every picture of a source is cropped; return the plans in the order of their sources."""
+    from datakit.crop.worker import plan_crop_of
 
-    folder = Path(source)
-    found = find_source(folder, None)
+    opened = open_source(source)
+    found = opened.find()
     check_available(options.detector, options.saliency)
-    report = Report("crop", str(folder), "")
-    report.refused += [Problem(*refusal) for refusal in found.refused]
-    run = processes if execution.jobs else serial
-    results = run(partial(plan_sample, options=options), found.samples, execution.jobs, execution.timeout)
+    report = Report("crop", opened.address, "")
+    report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
+    results = execution.run(partial(plan_crop_of, source=opened, options=options), found.samples)
     plans = []
     for sample, result in execution.progress(results, len(found.samples), "planning"):
         if isinstance(result, CropPlan):
-            plans.append(result)
+            plans.append(marked(result, options))
             report.done += 1
             report.buckets[result.bucket] += 1
             report.warnings += [(sample.id, warning) for warning in result.warnings]
             if result.faces and result.faces[0].kept < 1:
                 report.faces_cut.append((sample.id, result.faces[0].kept))
-        elif isinstance(result, NotMade) and result.refused:
-            report.refused.append(Problem(sample.id, result.reason, result.factor))
         else:
-            report.failed.append(Problem(sample.id, result.reason))
+            report.add(result if isinstance(result, Problem) else Problem(sample.id, result.reason, "crashed"))
     report.sort()
     return sorted(plans, key=lambda each: each.source), report
 
 
-def _passed_over(found: Found, folder: Path) -> list[str]:
-    """Say what of the source is used for nothing: a caption whose name is mistyped, pictures of a camera's own format."""
-    notes = []
+def _say_found(found: Found, report: Report) -> None:
+    """Report what cannot be read of a source, which outputs get other names, and what is used for nothing."""
+    report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
+    renamed = shared_stems(found.samples, output_stems(found.samples))
+    if renamed:
+        report.notes.append(
+            f"{len(renamed)} pictures share a name but for extension or case; their outputs carry the extension: {few(renamed)}"
+        )
+    # A caption is shared by its stem alone, so only those can share one.
+    alike = set(renamed)
+    sharing = shared_captions([sample for sample in found.samples if sample.id in alike])
+    if sharing:
+        report.notes.append(f"{len(sharing)} pictures share a caption file with another and get the same caption: {few(sharing)}")
     if found.strays:
-        notes.append(f"{counted(len(found.strays), 'caption file')} without a picture of that name: {few(found.strays)}")
-    ours = ".jsonl" if (folder / MANIFEST).is_file() else None
+        report.notes.append(f"{counted(len(found.strays), 'caption file')} without a picture of that name: {few(found.strays)}")
+    ours = ".jsonl" if os.path.isfile(os.path.join(report.source, MANIFEST)) else None
     kinds = sorted((item for item in found.others.items() if item[0] != ours), key=lambda item: (-item[1], item[0]))
     if kinds:
         named = [f"{number} {kind or 'without extension'}" for kind, number in kinds]
-        notes.append(f"left alone, as no pictures that can be read: {few(named)}")
-    return notes
+        report.notes.append(f"left alone, as no pictures that can be read: {few(named)}")
 
 
-def _maker(options: CropOptions, temporary: Path, *, deciding: bool) -> Callable[[Task], Made | NotMade]:
+def _maker(source: Source, options: CropOptions, temporary: str, *, deciding: bool) -> Maker:
     """Return what crops one sample; all that it needs is loaded here, so that a run with nothing to do is fast."""
-    from datakit.crop.picture import make_crop
+    from datakit.crop.worker import make_crop
 
     check_opencv()  # writes every PNG
     if deciding:
         check_available(options.detector, options.saliency)
-    return partial(make_crop, options=options, temporary=temporary)
+    return partial(make_crop, source=source, options=options, temporary=temporary)
 
 
-def _task(sample: Sample, stem: str, options: CropOptions, numbered: tuple[int, CropPlan] | None) -> Task:
+def _task(sample: Sample, stem: str, options: CropOptions, given: Given | None) -> Task:
     written = options.format if options.format != "keep" else KEPT.get(os.path.splitext(sample.id)[1].lower(), "png")
     return Task(
         sample,
         output=f"{stem}.{written}",
         caption_output=f"{stem}.txt" if sample.caption_id else None,
-        key=options.key(None if numbered is None else numbered[1]),
-        detail=numbered and Decision(f"plan line {numbered[0]}", numbered[1]),
+        key=options.key(planned_by(given.plan) if given and given.plan else None),
+        detail=given,
     )
-
-
-def _allowed(options: CropOptions, task: Task, record: Record) -> bool:
-    """Tell whether a record stands under the limits of this run."""
-    decision: Decision | None = task.detail
-    return options.allow(record, None if decision is None else decision.plan)
 
 
 def _without_captions(report: Report, samples: int) -> list[str]:
@@ -211,48 +199,43 @@ def _without_captions(report: Report, samples: int) -> list[str]:
     ]
 
 
-def _honouring_hand(store: Store, tasks: list[Task], settled: set[str], report: Report) -> list[Task]:
-    """Keep windows that were drawn by hand while their pictures are the same, whatever the options and their names are now.
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """What a plan file gives: each picture's window, and of these the ones that a person decided."""
 
-    ``settled`` are sources whose window the review decides.
-    """
-    wanted = {task.output for task in tasks}
-    renamed = {record.source: record for name in store.outputs() if name not in wanted and (record := store.record(name))}
-    honouring = []
-    for task in tasks:
-        record = None if task.source in settled else store.record(task.output) or renamed.get(task.source)
-        if record is None or record.anchor != "manual" or record.box is None:
-            honouring.append(task)
-        elif record.source_sha256 != store.fingerprints.sha256(task.picture):
-            honouring.append(task)  # it was drawn on another picture
-        else:
-            report.notes.append(f"{task.source} keeps its window drawn by hand (--overwrite decides anew)")
-            plan = CropPlan(
-                source=task.source,
-                box=record.box,
-                bucket=record.bucket,
-                source_size=record.source_size,
-                faces=record.faces,
-                scale=record.scale,
-            )
-            decision: Decision | None = task.detail
-            caption = decision.caption if decision else None
-            honouring.append(replace(task, key=record.key, detail=Decision("the window drawn by hand", plan, caption)))
-    return honouring
+    given: Mapping[str, Given]
+    windows: list[Decision]
 
 
-def _read_plans(path: Path, found: Found, report: Report) -> dict[str, tuple[int, CropPlan]]:
-    """Read an edited plan; lines that name no sample of the source are reported."""
+def _read_plans(path: Path, found: Found, options: CropOptions, report: Report) -> _Planned:
+    """Read a plan; lines that name no sample of the source are reported."""
     samples = {sample.id for sample in found.samples}
-    plans: dict[str, tuple[int, CropPlan]] = {}
+    numbers: dict[str, int] = {}
+    given: dict[str, Given] = {}
+    windows: list[Decision] = []
     for number, plan in read_plan(path):
-        if plan.source in plans:
-            raise PlanError(f"{path}, line {number}: {plan.source} was planned in line {plans[plan.source][0]} already")
-        if plan.source in samples:
-            plans[plan.source] = (number, plan)
-        else:
-            report.refused.append(Problem(plan.source, f"plan line {number}: no such picture in {report.source}"))
-    left_out = len(samples - plans.keys())
+        if plan.source in numbers:
+            raise PlanError(f"{path}, line {number}: {plan.source} was planned in line {numbers[plan.source]} already")
+        numbers[plan.source] = number
+        if plan.source not in samples:
+            report.refused.append(Problem(plan.source, f"plan line {number}: no such picture in {report.source}", "listing"))
+            continue
+        given[plan.source] = Given(f"plan line {number}", plan, allowance(plan))
+        if planned_by(plan) is None:
+            windows.append(_drawn(plan, max(options.upscale, allowance(plan))))
+    left_out = len(samples - given.keys())
     if left_out:
         report.notes.append(f"{counted(left_out, 'picture')} not in the plan: left alone")
-    return plans
+    return _Planned(given, windows)
+
+
+def _drawn(plan: CropPlan, upscale: float) -> Decision:
+    """Return what a person decided who drew a window in a plan; an enlargement that is allowed now always will be."""
+    return Decision(
+        source=plan.source,
+        box=plan.box,
+        bucket=plan.bucket,
+        sizes=plan.sizes,
+        source_size=plan.source_size,
+        upscale=needed_upscale(plan.box.size, plan.bucket, upscale),
+    )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import msgspec
 
 from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError
-from datakit.geometry import Size
+from datakit.geometry import Box, Size
 from datakit.picture.colour import parse_colour
 from datakit.picture.formats import DEFAULT_MAX_PIXELS, FORMATS
-from datakit.sizes import BUCKETS, SCALE_ROUNDING, choose_bucket, enlargement, in_order, largest_window
+from datakit.sizes import DEFAULT_SIZES, SCALE_ROUNDING, choose_bucket, enlargement, in_order, largest_window, size_set
 
 # Part of every options key: raise it when the same options give other bytes than before.
-_RULES = 2
+_RULES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,10 @@ class CropOptions:
 
     Attributes
     ----------
+    sizes
+        Name of the set of sizes; see `datakit.sizes.SIZE_SETS`.
     buckets
-        The sizes that may be used, some or all of the eight.
+        The sizes of the set that may be used; None for all.
     detector, saliency
         Names from `datakit.detect.DETECTORS` and `SALIENCY`.
     framing
@@ -47,7 +49,8 @@ class CropOptions:
         Pictures with more pixels are refused.
     """
 
-    buckets: tuple[Size, ...] = BUCKETS
+    sizes: str = DEFAULT_SIZES
+    buckets: tuple[Size, ...] | None = None
     detector: str = "yunet"
     saliency: str = "objects"
     framing: Framing = "full"
@@ -59,16 +62,18 @@ class CropOptions:
     max_pixels: int = DEFAULT_MAX_PIXELS
 
     def __post_init__(self) -> None:
-        unknown = [bucket for bucket in self.buckets if bucket not in BUCKETS]
-        if unknown or not self.buckets:
-            raise UsageError(f"buckets {list(map(str, unknown))} are not among the eight sizes: {' '.join(map(str, BUCKETS))}")
-        if self.framing not in FRAMINGS:
-            raise UsageError(f"framing {self.framing!r} is unknown: choose from {', '.join(FRAMINGS)}")
+        known = size_set(self.sizes)
+        unknown = [bucket for bucket in self.buckets or () if bucket not in known]
+        if unknown or self.buckets == ():
+            raise UsageError(
+                f"buckets {list(map(str, unknown))} are not among the sizes of {self.sizes}: {' '.join(map(str, known))}"
+            )
         if not (math.isfinite(self.upscale) and self.upscale >= 1):
             raise UsageError(
                 f"upscale {self.upscale} is no factor of at least 1: 1 enlarges nothing, 2 doubles each side at most"
             )
         for name, value, allowed in (
+            ("framing", self.framing, FRAMINGS),
             ("detector", self.detector, tuple(DETECTORS)),
             ("saliency", self.saliency, tuple(SALIENCY)),
             ("format", self.format, ("keep", *FORMATS)),
@@ -80,23 +85,14 @@ class CropOptions:
             raise UsageError(f"quality {self.quality} is not between 1 and 100")
         parse_colour(self.background)
 
-    def key(self, plan: CropPlan | None = None) -> str:
-        """Return a short hash of everything that decides the bytes of a sample, an edited plan included."""
-        decisive = asdict(self)
-        for limit in ("captions", "max_pixels", "upscale"):
-            del decisive[limit]  # decide whether a picture is used, not what is made of it; see `allow`
-        # Options that say the same have one key, however they were written.
-        decisive |= {"buckets": in_order(self.buckets), "background": parse_colour(self.background)}
-        if self.framing != "full":
-            decisive["upscale"] = float(self.upscale)  # how far a window may zoom in
-        if plan is not None:
-            decisive = {"plan": [plan.box, plan.bucket], **{name: decisive[name] for name in ("quality", "background")}}
-        text = msgspec.json.encode({"rules": _RULES, **decisive}, order="sorted")
-        return hashlib.sha256(text).hexdigest()[:12]
+    @property
+    def allowed_buckets(self) -> tuple[Size, ...]:
+        """The sizes that may be used."""
+        return size_set(self.sizes) if self.buckets is None else self.buckets
 
-    def most(self, plan: CropPlan) -> float:
-        """Return the largest enlargement that a window given by a plan may have: what the plan was made with is allowed."""
-        return max(self.upscale, (plan.scale or 1) + SCALE_ROUNDING)
+    def allowing(self, upscale: float | None) -> CropOptions:
+        """Return the same options for a picture for which this enlargement is allowed too."""
+        return self if upscale is None or upscale <= self.upscale else replace(self, upscale=upscale)
 
     def allow(self, record: Record, plan: CropPlan | None = None) -> bool:
         """Tell whether a picture that was made with the same key would be made again, and to the same size.
@@ -107,8 +103,52 @@ class CropOptions:
         if (self.captions == "required" and record.caption is None) or (size and size.area > self.max_pixels):
             return False
         if plan is not None:
-            return enlargement(plan.box.size, plan.bucket) <= self.most(plan)
+            return enlargement(plan.box.size, plan.bucket) <= self.upscale
         if size is None:
             return True
-        chosen = choose_bucket(size, self.buckets, self.upscale)
+        chosen = choose_bucket(size, self.allowed_buckets, self.upscale)
         return chosen == record.bucket and enlargement(largest_window(size, chosen), chosen) <= self.upscale
+
+    def planning_key(self) -> str:
+        """Return a short hash of everything that decides where a window lies."""
+        # Options that say the same have one key, however they were written. Limits (captions, max_pixels, upscale) decide
+        # whether a picture is used, not what is made of it, but for a zooming window, which they keep from going too far.
+        zoom = {"upscale": float(self.upscale)} if self.framing != "full" else {}
+        decisive = {"buckets": in_order(self.allowed_buckets), "detector": self.detector, "saliency": self.saliency}
+        return _short({**decisive, "framing": self.framing, **zoom})
+
+    def key(self, planning_key: str | None = None) -> str:
+        """Return a short hash of everything that decides the bytes of a picture; a plan brings its own planning key."""
+        return _short({"planning": planning_key or self.planning_key(), "format": self.format, **self._rendering()})
+
+    def window_key(self, box: Box, bucket: Size) -> str:
+        """Return a short hash of everything that decides the bytes of a picture whose window a person decided."""
+        return _short({"window": [box, bucket], **self._rendering()})
+
+    def _rendering(self) -> dict[str, Any]:
+        return {"rules": _RULES, "quality": self.quality, "background": parse_colour(self.background)}
+
+
+def marked(plan: CropPlan, options: CropOptions) -> CropPlan:
+    """Return a plan that says which options made it, and which window they gave."""
+    return msgspec.structs.replace(plan, planned=_mark(options.planning_key(), plan))
+
+
+def planned_by(plan: CropPlan) -> str | None:
+    """Return the planning key of the options that made a plan; None where its window was drawn or edited by a person."""
+    planning_key = plan.planned.partition("-")[0]
+    as_planned = plan.anchor != "manual" and plan.planned == _mark(planning_key, plan)
+    return planning_key if as_planned else None
+
+
+def allowance(plan: CropPlan) -> float:
+    """Return the enlargement that a plan was made with, which is allowed to whoever applies it."""
+    return (plan.scale or 1) + SCALE_ROUNDING
+
+
+def _mark(planning_key: str, plan: CropPlan) -> str:
+    return f"{planning_key}-{_short([plan.box, plan.bucket])}"
+
+
+def _short(decisive: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(decisive, order="sorted")).hexdigest()[:12]

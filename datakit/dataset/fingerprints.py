@@ -8,9 +8,8 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from datakit.dataset.samples import STATE_FOLDER
+from datakit.dataset.layout import FINGERPRINTS
 
-FINGERPRINTS = "seen.sqlite"
 _SCHEMA = "CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, sha256 TEXT) WITHOUT ROWID"
 
 
@@ -47,7 +46,7 @@ class Fingerprints:
 
     def trust(self, dataset: Path) -> None:
         """Believe what another dataset remembers too; it is only read."""
-        database = (dataset / STATE_FOLDER / FINGERPRINTS).absolute()
+        database = (dataset / FINGERPRINTS).absolute()
         with suppress(sqlite3.DatabaseError):  # there is none, or it is being written: files are hashed instead
             self._trusted = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
 

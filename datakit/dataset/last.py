@@ -14,13 +14,12 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 
+from datakit.dataset.layout import FILES, FILES_LOCK, LAST, REPORT, STATE_FOLDER
 from datakit.dataset.manifest import NOT_JSON, write_atomically
 from datakit.dataset.origin import source_around
-from datakit.dataset.samples import STATE_FOLDER
 from datakit.errors import DatasetBusyError, UsageError
 from datakit.report import Problem, Report, counted
 
-_REPORT = "report.json"
 # Seconds that a run waits for another one that writes a few small files.
 _PATIENCE = 10
 
@@ -46,13 +45,13 @@ def remember_report(dataset: Path, report: Report, options: dict[str, Any]) -> N
     """Keep the report of a run in its dataset, with the run's options; a full disk is no error."""
     with suppress(OSError):
         content = msgspec.json.encode(report.to_json() | {"options": options})
-        write_atomically(dataset / STATE_FOLDER / _REPORT, msgspec.json.format(content) + b"\n")
+        write_atomically(dataset / REPORT, msgspec.json.format(content) + b"\n")
 
 
 def last_report(dataset: Path) -> LastReport | None:
     """Return what the last run on a dataset reported; None where nothing is known."""
     try:
-        return msgspec.json.decode((dataset / STATE_FOLDER / _REPORT).read_bytes(), type=LastReport)
+        return msgspec.json.decode((dataset / REPORT).read_bytes(), type=LastReport)
     except (OSError, *NOT_JSON):
         return None
 
@@ -74,7 +73,7 @@ def remember(folder: Path, stage: str, dataset: Path) -> None:
     if source_around(folder, [dataset]):
         return
     try:
-        write_atomically(folder / STATE_FOLDER / "last.json", msgspec.json.encode(_Last(stage, str(dataset.resolve()))))
+        write_atomically(folder / LAST, msgspec.json.encode(_Last(stage, str(dataset.resolve()))))
     except OSError:
         return
 
@@ -88,7 +87,7 @@ def last_dataset(folder: Path) -> tuple[Path, str]:
         No stage was run from this folder, or what it wrote is gone.
     """
     try:
-        last = msgspec.json.decode((folder / STATE_FOLDER / "last.json").read_bytes(), type=_Last)
+        last = msgspec.json.decode((folder / LAST).read_bytes(), type=_Last)
     except (OSError, *NOT_JSON):
         raise UsageError(
             "no dataset named, and none is remembered for this folder (in a source folder none ever is): name the one to use"
@@ -108,7 +107,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     DatasetBusyError
         Another run does not end.
     """
-    lock = FileLock(folder / STATE_FOLDER / "files.lock", timeout=_PATIENCE)
+    lock = FileLock(folder / FILES_LOCK, timeout=_PATIENCE)
     with ExitStack() as held:
         try:
             (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
@@ -124,7 +123,7 @@ def remember_file(path: Path, content: bytes) -> None:
     """Note, beside a file, the content that was written to it, so that a later run may replace it."""
     known = _files(path.parent) | {str(path.resolve()): hashlib.sha256(content).hexdigest()}
     with suppress(OSError):
-        write_atomically(path.parent / STATE_FOLDER / "files.json", msgspec.json.encode(known))
+        write_atomically(path.parent / FILES, msgspec.json.encode(known))
 
 
 def is_ours(path: Path) -> bool:
@@ -134,6 +133,6 @@ def is_ours(path: Path) -> bool:
 
 def _files(folder: Path) -> dict[str, str]:
     try:
-        return msgspec.json.decode((folder / STATE_FOLDER / "files.json").read_bytes(), type=dict[str, str])
+        return msgspec.json.decode((folder / FILES).read_bytes(), type=dict[str, str])
     except (OSError, *NOT_JSON):
         return {}

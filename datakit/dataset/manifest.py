@@ -16,10 +16,10 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from datakit.errors import PlanError
+from datakit.errors import PlanError, UsageError
 from datakit.geometry import Area, Box, Size
 from datakit.picture.formats import PICTURE_SUFFIXES
-from datakit.sizes import BUCKETS
+from datakit.sizes import DEFAULT_SIZES, check_size, size_set
 from datakit.warned import Warned
 
 MANIFEST = "manifest.jsonl"
@@ -56,8 +56,8 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
         The picture, relative to the source folder.
     box
         The window in pixels of the upright source.
-    bucket
-        The size that the window is resized to.
+    bucket, sizes
+        The size that the window is resized to, and the set of sizes it belongs to.
     anchor, why
         What placed the window, as a word and as a sentence.
     source_size
@@ -72,11 +72,14 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
         Pixels of the output per pixel of the window; above 1 the picture is enlarged.
     warnings
         What the user should know.
+    planned
+        Short hash of the options that decided, of the window and of the size; another where somebody edited them.
     """
 
     source: str
     box: Box
     bucket: Size
+    sizes: str = DEFAULT_SIZES
     anchor: Anchor = "manual"
     why: str = ""
     source_size: Size | None = None
@@ -85,6 +88,7 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     area_kept: float | None = None
     scale: float | None = None
     warnings: tuple[Warned, ...] = ()
+    planned: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -94,8 +98,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ----------
     output, caption
         The picture and its caption file, relative to the dataset; ``caption`` is None where it has none.
-    bucket
-        Size of the output in pixels.
+    bucket, sizes
+        Size of the output in pixels, and the set of sizes it was chosen from.
     source
         The picture it was made from, relative to the source folder.
     source_sha256, source_caption_sha256, output_sha256, caption_sha256
@@ -112,6 +116,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Captions (lines) in the caption file.
     caption_edited
         Whether somebody edited the caption in the dataset; it then stays as it is.
+    window_decided, caption_decided
+        Which decision about the window or its enlargement, and which about the caption, was followed; short hashes of
+        `datakit.dataset.decisions.Decision`, None where datakit decided.
     augmentation
         Pixel changes by name with their drawn parameters.
     warnings
@@ -120,6 +127,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     output: str
     bucket: Size
+    # By a factory: a default that is equal, but came from another process, would be written where others are left out.
+    sizes: str = msgspec.field(default_factory=lambda: DEFAULT_SIZES)
     source: str
     source_sha256: str
     output_sha256: str
@@ -139,6 +148,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     copy: Annotated[int, msgspec.Meta(ge=1)] | None = None
     captions: Annotated[int, msgspec.Meta(ge=0)] = 1
     caption_edited: bool = False
+    window_decided: str | None = None
+    caption_decided: str | None = None
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
     warnings: tuple[Warned, ...] = ()
 
@@ -182,6 +193,10 @@ def parse_record(line: bytes, where: str) -> Record:
         raise PlanError(
             f"{where}: bucket {Size(*record.bucket)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels"
         )
+    try:
+        size_set(record.sizes)
+    except UsageError as error:
+        raise PlanError(f"{where}: {error}") from None
     return record
 
 
@@ -232,7 +247,7 @@ def read_plan(path: Path) -> Iterator[tuple[int, CropPlan]]:
     Raises
     ------
     PlanError
-        The file cannot be read, or a line is no plan, names a file outside the source folder or a size not of the eight.
+        The file cannot be read, or a line is no plan, names a file outside the source folder or a size of no set.
     """
     for number, where, line in lines_of(path):
         if not line.strip():
@@ -241,7 +256,7 @@ def read_plan(path: Path) -> Iterator[tuple[int, CropPlan]]:
             plan = _decoded(_PLANS, line)
         except NOT_JSON as error:
             raise PlanError(f"{where}: no crop plan: {error}") from None
-        check_decided(plan.source, plan.bucket, where)
+        check_decided(plan.source, plan.bucket, plan.sizes, where)
         yield number, plan
 
 
@@ -261,8 +276,8 @@ def lines_of(path: Path) -> Iterator[tuple[int, str, bytes]]:
         raise PlanError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def check_decided(source: str, bucket: Size | None, where: str) -> None:
-    """Make sure that a line written by a person is about a picture of the source folder and one of the eight sizes.
+def check_decided(source: str, bucket: Size | None, sizes: str, where: str) -> None:
+    """Make sure that a line written by a person is about a picture of the source folder and a size of a known set.
 
     Raises
     ------
@@ -271,8 +286,11 @@ def check_decided(source: str, bucket: Size | None, where: str) -> None:
     """
     if not is_relative(source):
         raise PlanError(f"{where}: source {source!r} is not a path inside the source folder")
-    if bucket is not None and bucket not in BUCKETS:
-        raise PlanError(f"{where}: bucket {Size(*bucket)} is not one of the eight sizes: {' '.join(map(str, BUCKETS))}")
+    try:
+        if bucket is not None:
+            check_size(Size(*bucket), sizes)
+    except UsageError as error:
+        raise PlanError(f"{where}: {error}") from None
 
 
 def read_metadata(folder: Path) -> dict[str, bytes]:

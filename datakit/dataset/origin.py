@@ -10,12 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from datakit.dataset.fingerprints import hash_file
+from datakit.dataset.layout import ORIGIN
 from datakit.dataset.manifest import MANIFEST, NOT_JSON, read_manifest, write_atomically
-from datakit.dataset.samples import STATE_FOLDER
+from datakit.dataset.source import Source
 from datakit.errors import UsageError
 
-_ORIGIN = "origin.json"
 # So many pictures tell whether one folder is a copy of another.
 _COMPARED = 20
 
@@ -31,7 +30,7 @@ class Origin(msgspec.Struct, frozen=True):
 def read_origin(dataset: Path) -> Origin | None:
     """Return where a dataset came from; None where nothing is known."""
     try:
-        return msgspec.json.decode((dataset / STATE_FOLDER / _ORIGIN).read_bytes(), type=Origin)
+        return msgspec.json.decode((dataset / ORIGIN).read_bytes(), type=Origin)
     except (OSError, *NOT_JSON):
         return None
 
@@ -67,7 +66,7 @@ def refuse_in_source(path: Path, datasets: Iterable[Path]) -> None:
         raise UsageError(f"{path} would be written into {source}, a source, where nothing is ever changed: write elsewhere")
 
 
-def refuse_other_origin(dataset: Path, stage: str, source: Path) -> None:
+def refuse_other_origin(dataset: Path, stage: str, source: Source) -> None:
     """Make sure that a dataset is not mixed from two folders, whose pictures of one name would replace each other.
 
     A source that was moved no longer holds the pictures where they were, and a copy holds the same: both may go on.
@@ -83,24 +82,17 @@ def refuse_other_origin(dataset: Path, stage: str, source: Path) -> None:
     if origin.stage != stage:
         raise UsageError(f"{dataset} was written by datakit {origin.stage}: name another folder for what datakit {stage} writes")
     before = Path(origin.source)
-    if before == source.resolve() or not os.path.isdir(before):
+    if origin.source == source.identity or not os.path.isdir(before):
         return
     there = list(islice((each for each in read_manifest(dataset) if os.path.exists(before / each.source)), _COMPARED))
-    if there and not any(_holds(source / record.source, record.source_sha256) for record in there):
+    if there and not any(source.content_id(record.source) == record.source_sha256 for record in there):
         raise UsageError(
-            f"{dataset} was made from {before}: name another folder for what is made from {source}, or use --overwrite "
+            f"{dataset} was made from {before}: name another folder for what is made from {source.address}, or use --overwrite "
             "to make it from there, which also replaces what was edited by hand"
         )
-
-
-def _holds(path: Path, sha256: str) -> bool:
-    try:
-        return hash_file(path) == sha256
-    except OSError:
-        return False
 
 
 def remember_origin(dataset: Path, origin: Origin) -> None:
     """Note where a dataset comes from, for a later stage that goes back to it."""
     with suppress(OSError):  # a full disk: the later stage does without
-        write_atomically(dataset / STATE_FOLDER / _ORIGIN, msgspec.json.encode(origin))
+        write_atomically(dataset / ORIGIN, msgspec.json.encode(origin))

@@ -7,58 +7,44 @@ either known by its sha256 or not datakit's. `Store.finish` merges the journal i
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
 from filelock import FileLock, Timeout
 
-from datakit.dataset.fingerprints import FINGERPRINTS, Fingerprints, hash_file
+from datakit.dataset.fingerprints import Fingerprints, hash_file
+from datakit.dataset.layout import FINGERPRINTS, JOURNAL, LOCK, STATE_FOLDER, TEMPORARY
 from datakit.dataset.links import place
 from datakit.dataset.manifest import (
     MANIFEST,
     METADATA,
-    NOT_JSON,
     Record,
-    check_recorded_once,
     metadata_line,
-    parse_record,
     read_metadata,
     write_atomically,
 )
-from datakit.dataset.samples import STATE_FOLDER, fold
-from datakit.errors import DatasetBusyError, PlanError, SampleError, UsageError
+from datakit.dataset.records import Records
+from datakit.dataset.samples import caption_of, fold
+from datakit.errors import DatasetBusyError, OccupiedError, SampleError, UsageError
 from datakit.picture.formats import PICTURE_SUFFIXES
 
 
 def is_interrupted(dataset: Path) -> bool:
     """Tell whether a dataset holds the rest of a run that was interrupted, or of one that is still at work."""
-    state = dataset / STATE_FOLDER
     with suppress(OSError):
-        if (state / "journal.jsonl").stat().st_size:
+        if (dataset / JOURNAL).stat().st_size:
             return True
     with suppress(OSError):
-        return bool(os.listdir(state / "tmp"))
+        return bool(os.listdir(dataset / TEMPORARY))
     return False
-
-
-class _Entry(msgspec.Struct):
-    """One line of the journal: a record and the text of its caption."""
-
-    record: msgspec.Raw
-    text: str | None = None
-
-
-_ENTRY = msgspec.json.Decoder(_Entry)
 
 
 class Store:
@@ -78,7 +64,7 @@ class Store:
         self.folder = folder
         self._root = os.path.abspath(folder)  # joined by hand below, where a Path for every file would cost half the time
         self.state = folder / STATE_FOLDER
-        self.temporary = self.state / "tmp"
+        self.temporary = folder / TEMPORARY
         self._temporary = str(self.temporary)
         self._overwrite = overwrite
         self._open = ExitStack()
@@ -88,7 +74,7 @@ class Store:
         try:
             self._refuse_links()
             self.temporary.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.state / "lock", timeout=0)
+            lock = FileLock(folder / LOCK, timeout=0)
             lock.acquire()
             self._open.callback(lock.release)
             self._open.callback(self._remove_traces)
@@ -97,28 +83,20 @@ class Store:
         except OSError as error:
             raise UsageError(f"{folder} cannot be written to: {error.strerror or error}") from error
         try:
-            self.fingerprints = Fingerprints(self.state / FINGERPRINTS, verify)
+            self.fingerprints = Fingerprints(folder / FINGERPRINTS, verify)
             self._open.callback(self.fingerprints.close)
             self._clear_temporary()
             # Nothing can be lost in a folder that holds nothing: the look at every file before it is written is saved.
             self._empty = os.listdir(folder) == [STATE_FOLDER]
-            self._journal_path = self.state / "journal.jsonl"
-            self._known: dict[str, tuple[Path, int, int]] = {}
-            self._index_manifest()
+            self._records = Records(folder)
+            self._open.callback(self._records.close)
             self._unfinished: dict[str, frozenset[str]] = {}
-            self._index_journal()
-            if (folder / METADATA).exists() and not (folder / MANIFEST).exists() and not (self._known or overwrite):
+            self._find_unfinished()
+            if (folder / METADATA).exists() and not (folder / MANIFEST).exists() and not (self._records or overwrite):
                 raise UsageError(
                     f"{folder / METADATA} was not written by datakit: move it away, or use --overwrite to replace it"
                 )
-            self._empty = self._empty and not self._known
-            self._journal = self._open.enter_context(self._journal_path.open("ab", buffering=0))
-            self._journal_size = os.fstat(self._journal.fileno()).st_size
-            self._readers = {
-                path: self._open.enter_context(path.open("rb"))
-                for path in (folder / MANIFEST, self._journal_path)
-                if path.exists()
-            }
+            self._empty = self._empty and not self._records
         except sqlite3.Error as error:
             self._open.close()
             raise UsageError(f"{folder} cannot be written to: {error}") from error
@@ -130,12 +108,10 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._journal_path.stat().st_size == 0:
-            self._journal_path.unlink()
         self._open.close()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._records)
 
     def withdraw(self) -> None:
         """Leave the folder, at the end, as it was found: for a run that commits nothing."""
@@ -164,22 +140,15 @@ class Store:
 
     def outputs(self) -> list[str]:
         """Return the outputs of all records, sorted."""
-        return sorted(self._known)
+        return self._records.outputs()
 
     def record(self, output: str) -> Record | None:
         """Return the record of an output, or None."""
-        entry = self._raw(output)
-        return None if entry is None else parse_record(entry, output)
+        return self._records.record(output)
 
-    def up_to_date(self, record: Record, key: str, source: str, picture: Path, caption: Path | None) -> bool:
-        """Tell whether a record was made with the same options from the same picture and caption."""
-        sha256 = self.fingerprints.sha256
-        return (
-            record.output not in self._unfinished
-            and (record.key, record.source) == (key, source)
-            and record.source_sha256 == sha256(picture)
-            and record.source_caption_sha256 == (sha256(caption) if caption else None)
-        )
+    def is_unfinished(self, record: Record) -> bool:
+        """Tell whether a run was interrupted before all files of a record lay in place."""
+        return record.output in self._unfinished
 
     def missing(self, record: Record) -> bool:
         """Tell whether a file of a record is gone."""
@@ -196,28 +165,28 @@ class Store:
         """Return the caption file (name, sha256) beside an output if somebody edited it since datakit wrote it."""
         if self._empty:
             return None
-        name = f"{os.path.splitext(output)[0]}.txt"
+        name = caption_of(output)
         owner = self._caption_owner(name)
         sha256 = self.fingerprints.sha256(self.folder / name) if owner else None
         if owner is None or sha256 is None or not (owner.caption_edited or name in self.edited(owner)):
             return None
         return name, sha256
 
-    def check_free(self, names: Sequence[str | None], record: Record | None, source: Path) -> None:
+    def check_free(self, names: Sequence[str | None], record: Record | None, held: Callable[[], str | None]) -> None:
         """Make sure that writing these files loses nothing of the user's.
 
-        ``source`` is the picture that the output is made from.
+        ``held`` returns the sha256 of the picture that the output is made from.
 
         Raises
         ------
-        SampleError
+        OccupiedError
             A file is there that datakit did not write, or that was edited since.
         """
         if self._empty:
             return
         for each in filter(None, names):
             if self.leads_out(each):
-                raise SampleError(
+                raise OccupiedError(
                     f"{each} would be written through a link that leads out of the dataset: replace the link by a folder"
                 )
         if self._overwrite or not any(os.path.lexists(f"{self._root}/{name}") for name in names if name):
@@ -225,15 +194,14 @@ class Store:
         owners = [owner for owner in (record, *(self._caption_owner(name) for name in names if name)) if owner]
         edited = {name for owner in owners for name in self.edited(owner)}
         known = {name for owner in owners for name in (owner.output, owner.caption)}
-        sha256 = self.fingerprints.sha256
         # A link to its source changes when the source is edited: what the source still holds is not lost.
-        edited -= {name for name in edited if sha256(self.folder / name) == sha256(source)}
+        edited -= {name for name in edited if self.fingerprints.sha256(self.folder / name) == held()}
         for name in names:
             # An edited caption stays (see `edited_caption`), so only a picture is in the way.
             if name in edited and name == names[0]:
-                raise SampleError(f"{name} was edited since datakit wrote it: move it away, or use --overwrite to replace it")
+                raise OccupiedError(f"{name} was edited since datakit wrote it: move it away, or use --overwrite to replace it")
             if name is not None and name not in known and os.path.lexists(self.folder / name):
-                raise SampleError(
+                raise OccupiedError(
                     f"{name} is in the way and was not written by datakit: move it away, or use --overwrite to replace it"
                 )
 
@@ -250,15 +218,7 @@ class Store:
         OSError
             The disk is full, or a folder cannot be written to.
         """
-        line = msgspec.json.encode({"record": record, "text": text}) + b"\n"
-        offset = self._journal_size
-        if self._journal.write(line) != len(line):
-            # A full disk takes part of a line: take it back, or the next line would be glued to it.
-            self._journal.truncate(offset)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._journal_size += len(line)
-        before = self._known.get(record.output)
-        self._known[record.output] = (self._journal_path, offset, len(line))
+        before = self._records.add(record, text)
         names = (record.output, record.caption)
         try:
             for name, (path, sha256) in zip((name for name in names if name), files, strict=False):
@@ -272,9 +232,7 @@ class Store:
                     self._put(path, final, link if name == record.output else None)
                 self.fingerprints.remember(final, sha256)
         except (OSError, SampleError):
-            self._known.pop(record.output)
-            if before:
-                self._known[record.output] = before
+            self._records.restore(record.output, before)
             raise
 
     def _put(self, path: str, final: str, link: str | None) -> None:
@@ -288,7 +246,7 @@ class Store:
         edited = self.edited(record)
         if record.caption_edited and record.caption and record.caption not in edited:
             edited.append(record.caption)
-        self._known.pop(record.output, None)
+        self._records.drop(record.output)
         if self.leads_out(record.output):
             return edited
         twins = self._stems[fold(os.path.splitext(record.output)[0])] - {record.output}
@@ -301,7 +259,7 @@ class Store:
     def _stems(self) -> dict[str, set[str]]:
         """All outputs by their stems, those together that some disks take for one name."""
         stems: dict[str, set[str]] = defaultdict(set)
-        for output in self._known:
+        for output in self._records.outputs():
             stems[fold(os.path.splitext(output)[0])].add(output)
         return stems
 
@@ -313,10 +271,9 @@ class Store:
     def finish(self) -> None:
         """Write the manifest and the metadata, each in the order of the outputs, and end the journal."""
         outputs = self.outputs()
-        self._write_if_changed(MANIFEST, ((self._raw(output) or b"").rstrip() + b"\n" for output in outputs))
+        self._write_if_changed(MANIFEST, ((self._records.line(output) or b"") + b"\n" for output in outputs))
         self._write_if_changed(METADATA, self._metadata(outputs))
-        self._journal.truncate(0)
-        self._journal_size = 0
+        self._records.end_journal()
         shutil.rmtree(self.temporary, ignore_errors=True)
 
     def _write_if_changed(self, name: str, lines: Iterator[bytes]) -> None:
@@ -333,9 +290,8 @@ class Store:
         """Yield what `datasets`' imagefolder wants: a line a picture with ``file_name`` and ``text``."""
         before = read_metadata(self.folder)
         for output in outputs:
-            path, offset, length = self._known[output]
-            if path == self._journal_path:
-                text = _ENTRY.decode(self._read(path, offset, length)).text
+            new, text = self._records.journalled(output)
+            if new:
                 yield metadata_line(output, text)
             elif output in before:
                 yield before[output]
@@ -357,68 +313,18 @@ class Store:
         records = (self.record(f"{stem}{suffix}") for suffix in PICTURE_SUFFIXES)
         return next((record for record in records if record is not None and record.caption == name), None)
 
-    def _raw(self, output: str) -> bytes | None:
-        place = self._known.get(output)
-        if place is None:
-            return None
-        line = self._read(*place)
-        return bytes(_ENTRY.decode(line).record) if place[0] == self._journal_path else line
-
-    def _read(self, path: Path, offset: int, length: int) -> bytes:
-        return os.pread(self._readers[path].fileno(), length, offset)
-
-    def _index_manifest(self) -> None:
-        path = self.folder / MANIFEST
-        if not path.exists():
-            return
-        offset = 0
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                record = parse_record(line, f"{path}, line {number}")
-                check_recorded_once(record, self._known, f"{path}, line {number}")
-                self._known[record.output] = (path, offset, len(line))
-                offset += len(line)
-
-    def _index_journal(self) -> None:
-        """Read what an interrupted run left; a last line that was cut short was never acted upon."""
-        if not self._journal_path.exists():
-            return
-        offset = 0
-        former: dict[str, tuple[Path, int, int] | None] = {}
-        with self._journal_path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.endswith(b"\n"):
-                    break
-                where = f"{self._journal_path}, line {number}"
-                try:
-                    record = parse_record(bytes(_ENTRY.decode(line).record), where)
-                except NOT_JSON as error:
-                    raise PlanError(f"{where}: no entry of a journal: {error}; delete the file and run again") from None
-                former.setdefault(record.output, self._known.get(record.output))
-                self._known[record.output] = (self._journal_path, offset, len(line))
-                offset += len(line)
-        os.truncate(self._journal_path, offset)
-        with ExitStack() as files:
-            paths = [path for path in (self.folder / MANIFEST, self._journal_path) if path.exists()]
-            self._readers = {path: files.enter_context(path.open("rb")) for path in paths}
-            for output, place in former.items():
-                self._find_unfinished(output, place)
-
-    def _find_unfinished(self, output: str, former: tuple[Path, int, int] | None) -> None:
-        """Note an output that was journalled but whose files were not all moved into place: it is made again.
+    def _find_unfinished(self) -> None:
+        """Note outputs that were journalled but whose files were not all moved into place: they are made again.
 
         What lies there is then as the record before says, which is no edit of the user's.
         """
-        record = self.record(output)
-        before = parse_record(self._read(*former), output) if former else None
-        if record is None:
-            return
-        then = {before.output_sha256, before.caption_sha256} if before else set()
-        written = ((record.output, record.output_sha256), (record.caption, record.caption_sha256))
-        for name, digest in written:
-            now = self.fingerprints.sha256(self.folder / name) if name else digest
-            if now != digest and (now is None or now in then):
-                self._unfinished[output] = frozenset(filter(None, then))
+        for record, before in self._records.interrupted():
+            then = {before.output_sha256, before.caption_sha256} if before else set()
+            written = ((record.output, record.output_sha256), (record.caption, record.caption_sha256))
+            for name, digest in written:
+                now = self.fingerprints.sha256(self.folder / name) if name else digest
+                if now != digest and (now is None or now in then):
+                    self._unfinished[record.output] = frozenset(filter(None, then))
 
     def _clear_temporary(self) -> None:
         shutil.rmtree(self.temporary, ignore_errors=True)

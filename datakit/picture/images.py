@@ -60,13 +60,11 @@ class Picture:
     Attributes
     ----------
     name
-        The file's path, for messages.
+        The file's name, whose extension says what it should be.
     data
         The whole file.
     sha256
         Of ``data``, hexadecimal.
-    stamp
-        Size in bytes and time of change, in nanoseconds, that the file had before it was read.
     size
         Of the upright picture, in pixels.
     orientation
@@ -87,7 +85,6 @@ class Picture:
     name: str
     data: bytes
     sha256: str
-    stamp: tuple[int, int]
     size: Size
     orientation: int
     icc: bytes | None
@@ -111,23 +108,27 @@ class Pixels:
 
 
 def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """Read a picture file and its header without decoding it.
+    """Read a picture file and its header without decoding it. Raises PictureError, as `read_picture`, or if it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"cannot be read: {error.strerror or error}") from error
+    return read_picture(data, path.name, max_pixels)
+
+
+def read_picture(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """Read the header of a picture file in memory without decoding it; its name's extension says what it should be.
 
     Raises
     ------
     PictureError
-        The file cannot be read, is no picture of a known format, or has more than ``max_pixels`` pixels.
+        It is no picture of a known format, or has more than ``max_pixels`` pixels.
     """
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            data = file.read()
-    except OSError as error:
-        raise PictureError(f"cannot be read: {error.strerror or error}") from error
     if not data:
         raise PictureError("the file is empty (0 bytes)")
-    formats = _formats_for(path)
-    with _reported(path.suffix):
+    suffix = os.path.splitext(name)[1]
+    formats = _formats_for(suffix)
+    with _reported(suffix):
         image = _open(data, formats, max_pixels)
         notes: list[Warned] = []
         sixteen = ";16" in str(getattr(image, "tile", ""))  # 16 bits a channel, which Pillow reads into 8; a BMP's a pixel
@@ -147,10 +148,9 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             and not getattr(image, "is_animated", False)
         )
         return Picture(
-            name=str(path),
+            name=name,
             data=data,
             sha256=hashlib.sha256(data).hexdigest(),
-            stamp=(status.st_size, status.st_mtime_ns),
             size=size.transposed() if orientation in _SIDEWAYS else size,
             orientation=orientation,
             icc=icc,
@@ -173,8 +173,9 @@ def decode(picture: Picture, window: Size, target: Size, background: str = "whit
     PictureError
         The file is damaged or its pixels have no agreed meaning (32-bit floats).
     """
-    with _reported(Path(picture.name).suffix):
-        image = _open(picture.data, _formats_for(Path(picture.name)), max_pixels=None)
+    suffix = os.path.splitext(picture.name)[1]
+    with _reported(suffix):
+        image = _open(picture.data, _formats_for(suffix), max_pixels=None)
         scale = dct_scale(picture, window, target)
         if scale > 1:
             image.draft(None, (image.width // scale, image.height // scale))
@@ -236,15 +237,15 @@ def _encode_png(image: Image.Image) -> bytes:
     return cv2.imencode(".png", cv2.cvtColor(np.asarray(image), turn), options)[1].tobytes()
 
 
-def _formats_for(path: Path) -> tuple[str, ...]:
-    plugin = _PLUGINS.get(path.suffix.lower())
+def _formats_for(suffix: str) -> tuple[str, ...]:
+    plugin = _PLUGINS.get(suffix.lower())
     if plugin is None:
         return _READABLE
     package, module, name = plugin
     try:
         imported = __import__(module)
     except ImportError:
-        raise PictureError(f"{path.suffix} pictures need a plug-in: pip install {package}") from None
+        raise PictureError(f"{suffix} pictures need a plug-in: pip install {package}") from None
     if module == "pillow_heif":
         imported.register_heif_opener()
     return (*_READABLE, name)

@@ -1,9 +1,10 @@
-"""What the page may do with a dataset: change an override, apply all of them, learn what others changed."""
+"""What the page may do with a dataset: change a decision, apply all of them, learn what others changed."""
 
 from __future__ import annotations
 
+import math
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -14,16 +15,17 @@ from datakit.crop.folder import crop_folder
 from datakit.crop.framing import frame
 from datakit.crop.options import CropOptions
 from datakit.crop.picture import check_window
+from datakit.dataset.decisions import Decision, change_decision, clean_caption, read_decisions
 from datakit.dataset.last import last_report
 from datakit.dataset.manifest import MANIFEST, CropPlan
-from datakit.dataset.overrides import Override, change_override, clean_caption, is_pending, read_applied, read_overrides
-from datakit.errors import DatakitError, SampleError, UsageError
+from datakit.errors import DatakitError, SampleError, TooSmallError, UsageError
 from datakit.geometry import Size
 from datakit.picture.images import open_picture
-from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_of, overrides_signature, shown
+from datakit.review.entries import Dataset, ShownDecision, key_of, shown
+from datakit.review.gallery import Files, Gallery, decisions_signature
 from datakit.review.thumbnails import Thumbnails
 from datakit.run.stage import Execution
-from datakit.sizes import BUCKETS
+from datakit.sizes import check_size, needed_upscale
 from datakit.trainers.simpletuner.steps import Batching
 from datakit.warned import Warned
 
@@ -35,14 +37,14 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     revision
         The last that it saw.
-    override
+    decision
         All that is decided, or None to take everything back.
     caption
         The dataset's, as it was shown: one that was edited there since is not replaced unseen.
     """
 
     revision: int
-    override: ShownOverride | None
+    decision: ShownDecision | None
     caption: str | None = None
 
 
@@ -50,7 +52,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """What was decided about one picture, as the page receives it."""
 
     revision: int
-    override: ShownOverride | None
+    decision: ShownDecision | None
     key: str
     applied: bool
     warnings: tuple[Warned, ...] = ()
@@ -89,7 +91,7 @@ class Desk:
     UsageError
         The folder is no dataset of datakit.
     PlanError
-        A line of its manifest or its overrides cannot be used.
+        A line of its manifest or its decisions cannot be used.
     """
 
     def __init__(self, folder: Path, jobs: int = 0) -> None:
@@ -98,10 +100,10 @@ class Desk:
         self.applying = Applying()
         self._jobs = jobs
         self._lock = Lock()
-        self._signature = overrides_signature(folder)
-        self._overrides = read_overrides(folder)
+        self._signature = decisions_signature(folder)
+        self._decisions = read_decisions(folder)
         self._stamp, self._runs = 1, 1
-        self._changed = dict.fromkeys(self._overrides, 1)
+        self._changed = dict.fromkeys(self._decisions, 1)
 
     @property
     def options(self) -> CropOptions:
@@ -124,7 +126,7 @@ class Desk:
             return msgspec.structs.replace(dataset, upscale=upscale, stamp=self._stamp, runs=self._runs)
 
     def change(self, key: str, change: Change) -> State:
-        """Write a changed override at once and return it with its new revision.
+        """Write a changed decision at once and return it with its new revision.
 
         Raises
         ------
@@ -134,41 +136,35 @@ class Desk:
         ChangedMeanwhileError
             Somebody else changed it first.
         PlanError
-            ``overrides.jsonl`` cannot be used.
+            ``decisions.jsonl`` cannot be used.
         """
         if not self.gallery.editable:
             raise SampleError("only a dataset that crop wrote, whose source is still there, can be mended")
         with self._lock:
             self._look()
-            files, overrides = self.gallery.files(key), self._overrides
+            files, decisions = self.gallery.files(key), self._decisions
         if files is None:
             raise SampleError("it is no longer in the dataset: nothing can be decided about it")
-        wanted = Override(source=files.id)
+        wanted = Decision(source=files.id)
         warnings: tuple[Warned, ...] = ()
-        if change.override:
-            wanted, warnings = self._wanted(files, change.override, overrides.get(files.id, wanted))
-        override = change_override(
+        if change.decision:
+            wanted, warnings = self._wanted(files, change.decision, decisions.get(files.id, wanted))
+        decision = change_decision(
             self.gallery.folder, files.id, change.revision, lambda before: _onto(before, wanted, change.caption)
         )
-        return msgspec.structs.replace(self.state(override), warnings=warnings)
+        return msgspec.structs.replace(self.state(decision), warnings=warnings)
 
-    def state(self, override: Override) -> State:
-        """Return an override as the page receives it."""
-        return self._state(override, read_applied(self.gallery.folder))
-
-    def _state(self, override: Override, applied: Mapping[str, Override]) -> State:
-        key = key_of(override.source)
-        files = self.gallery.files(key)
-        pending = is_pending(override, applied.get(override.source), files.record if files and files.output else None)
-        return State(key=key, revision=override.revision, override=shown(override), applied=not pending)
+    def state(self, decision: Decision) -> State:
+        """Return a decision as the page receives it."""
+        pending = self.gallery.is_pending(decision)
+        return State(key=key_of(decision.source), revision=decision.revision, decision=shown(decision), applied=not pending)
 
     def changes(self, since: int) -> Changes:
-        """Return every override that changed after a stamp, whoever changed it."""
+        """Return every decision that changed after a stamp, whoever changed it."""
         with self._lock:
             self._look()
-            applied = read_applied(self.gallery.folder)
             changed = [
-                self._state(self._overrides.get(source, Override(source=source)), applied)
+                self.state(self._decisions.get(source, Decision(source=source)))
                 for source, stamp in self._changed.items()
                 if stamp > since
             ]
@@ -177,17 +173,17 @@ class Desk:
     def _look(self) -> None:
         """Take note of what changed on disk, whoever changed it."""
         self._runs += self.gallery.refresh()
-        signature = overrides_signature(self.gallery.folder)
+        signature = decisions_signature(self.gallery.folder)
         if signature != self._signature:
-            now = read_overrides(self.gallery.folder)
-            different = [source for source in now.keys() | self._overrides if now.get(source) != self._overrides.get(source)]
+            now = read_decisions(self.gallery.folder)
+            different = [source for source in now.keys() | self._decisions if now.get(source) != self._decisions.get(source)]
             self._stamp += 1
             self._changed |= dict.fromkeys(different, self._stamp)
-            self._overrides, self._signature = now, signature
+            self._decisions, self._signature = now, signature
             self.gallery.know(now)
 
     def start_applying(self) -> None:
-        """Have crop apply the overrides, in a thread; while that runs, do nothing.
+        """Have crop apply the decisions, in a thread; while that runs, do nothing.
 
         Raises
         ------
@@ -197,9 +193,7 @@ class Desk:
         if not self.gallery.editable:
             raise SampleError("only a dataset that crop wrote, whose source is still there, can be mended")
         if not (self.gallery.folder / MANIFEST).is_file() or self._last_options() is None:
-            raise SampleError(
-                f"{self.gallery.folder} no longer says what it was made with: run datakit crop SRC OUT --apply-overrides yourself"
-            )
+            raise SampleError(f"{self.gallery.folder} no longer says what it was made with: run datakit crop SRC OUT yourself")
         with self._lock:
             if self.applying.running:
                 return
@@ -210,9 +204,7 @@ class Desk:
         assert self.gallery.source is not None
         execution = Execution(jobs=self._jobs, progress=self._progress)
         try:
-            report = crop_folder(
-                self.gallery.source, self.gallery.folder, self.options, apply_overrides=True, execution=execution
-            )
+            report = crop_folder(self.gallery.source, self.gallery.folder, self.options, execution=execution)
         except (DatakitError, OSError) as error:
             self.applying = Applying(error=str(error))
         except Exception as error:  # whatever it is: no page may wait for ever
@@ -227,31 +219,60 @@ class Desk:
             self.applying = Applying(True, done, total)
             yield item
 
-    def _wanted(self, files: Files, override: ShownOverride, before: Override) -> tuple[Override, tuple[Warned, ...]]:
+    def _wanted(self, files: Files, decision: ShownDecision, before: Decision) -> tuple[Decision, tuple[Warned, ...]]:
         """Check what is wanted and fill in what follows from it: a size alone gets its best window, a window its size."""
-        if override.accepted and override.rejected:
+        if decision.accepted and decision.rejected:
             raise SampleError("a picture is either accepted or rejected")
-        caption = None if override.caption is None else clean_caption(override.caption)
-        wanted = Override(source=files.id, rejected=override.rejected, accepted=override.accepted, caption=caption)
-        if override.box is None and override.bucket is None:
+        caption = None if decision.caption is None else clean_caption(decision.caption)
+        wanted = Decision(
+            source=files.id,
+            upscale=decision.upscale,
+            rejected=decision.rejected,
+            accepted=decision.accepted,
+            caption=caption,
+        )
+        if decision.box is None and decision.bucket is None:
             return wanted, ()
-        if override.box is not None and (override.box, override.bucket) == (before.box, before.bucket):
+        if decision.box is not None and (decision.box, decision.bucket) == (before.box, before.bucket):
             # Held against the picture that it was drawn on, which may be another by now: crop will say so.
-            return msgspec.structs.replace(wanted, box=before.box, bucket=before.bucket, source_size=before.source_size), ()
+            known = {name: getattr(before, name) for name in ("box", "bucket", "sizes", "source_size", "upscale")}
+            return msgspec.structs.replace(wanted, **known), ()
+        plan = self._window(files, decision)
+        drawn = msgspec.structs.replace(
+            wanted,
+            box=plan.box,
+            bucket=plan.bucket,
+            sizes=plan.sizes,
+            source_size=plan.source_size,
+            # What was allowed once stays so until it is taken back.
+            upscale=max(filter(None, (decision.upscale, needed_upscale(plan.box.size, plan.bucket, math.inf))), default=None),
+        )
+        return drawn, plan.warnings
+
+    def _window(self, files: Files, decision: ShownDecision) -> CropPlan:
+        """Hold a window against its picture; a size alone gets its best window."""
         record, options = files.record, self.options
-        bucket = override.bucket or (record.bucket if record else None)
-        if bucket is None or bucket not in BUCKETS:
-            raise SampleError(f"bucket is one of the eight sizes: {' '.join(map(str, BUCKETS))}")
+        sizes = record.sizes if record else options.sizes
+        bucket = decision.bucket or (record.bucket if record else None)
+        if bucket is None:
+            raise SampleError("a window needs its size: choose a bucket")
+        try:
+            check_size(bucket, sizes)
+        except UsageError as error:
+            raise SampleError(str(error)) from None
         assert files.source is not None
         picture = open_picture(files.source, options.max_pixels)
         faces = record.faces if record else ()
-        box = override.box or frame(files.id, picture.size, Size(*bucket), faces).box
-        plan = CropPlan(source=files.id, box=box, bucket=bucket, faces=faces)
-        checked = check_window(picture, "the window", plan, options)
-        return msgspec.structs.replace(wanted, box=checked.box, bucket=checked.bucket, source_size=picture.size), checked.warnings
+        box = decision.box or frame(files.id, picture.size, Size(*bucket), faces).box
+        plan = CropPlan(source=files.id, box=box, bucket=bucket, sizes=sizes, faces=faces)
+        problem = self.gallery.problem(files.id)
+        # Who draws a window in a picture that was refused as too small wants it enlarged.
+        rescued = record is None and problem is not None and problem.kind == TooSmallError.kind
+        upscale = math.inf if rescued else options.allowing(decision.upscale).upscale
+        return check_window(picture.size, "the window", plan, upscale)
 
 
-def _onto(before: Override, wanted: Override, caption: str | None) -> Override:
+def _onto(before: Decision, wanted: Decision, caption: str | None) -> Decision:
     """Note which caption a new one replaces: that which was shown, once for each new text."""
     if wanted.caption is None:
         return wanted

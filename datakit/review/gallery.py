@@ -1,159 +1,42 @@
-"""What the page shows of a dataset: one entry a source, what most needs an eye, buckets and batches."""
+"""A dataset as the page sees it: one entry a source, the pictures behind it, buckets and batches."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from datakit.audit.concept import Concept, check_written, read_concept
 from datakit.caption.captions import read_caption
-from datakit.crop.framing import DOUBTFUL_SCORE
+from datakit.dataset.decisions import Decision, is_pending, read_decisions
+from datakit.dataset.folder import caption_beside
 from datakit.dataset.last import last_report
-from datakit.dataset.manifest import MANIFEST, Anchor, Face, Record, is_relative, read_manifest
+from datakit.dataset.layout import DECISIONS, REPORT
+from datakit.dataset.manifest import MANIFEST, Record, is_relative, read_manifest
 from datakit.dataset.origin import read_origin
-from datakit.dataset.overrides import OVERRIDES, Override, is_new, is_pending, read_applied, read_overrides
 from datakit.errors import CaptionError
-from datakit.geometry import Box, Size
-from datakit.sizes import BUCKETS, ENLARGED
+from datakit.report import Problem
+from datakit.review.entries import (
+    Batches,
+    BatchRow,
+    Bucket,
+    Copy,
+    Dataset,
+    Entry,
+    attention_of,
+    followed,
+    is_guess,
+    key_of,
+    shown,
+)
+from datakit.sizes import DEFAULT_SIZES, in_order, size_set
 from datakit.trainers.simpletuner.steps import Batching, bucket_loads
 from datakit.warned import KINDS, Warned
-
-Side = Literal["source", "output"]
-
-# Below this share of the saliency inside the window, or, where nothing was found, this share of the picture kept, the
-# decision is a guess.
-_SALIENCY_LOW, _AREA_LOW = 0.7, 0.9
-
-
-class Copy(msgspec.Struct, frozen=True):
-    """One written copy of a picture: its key in addresses, file, caption, and pixel changes."""
-
-    key: str
-    output: str
-    caption: str | None
-    augmentation: dict[str, float | bool | tuple[float, ...]]
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One sample as the page shows it; what is not known is None.
-
-    Attributes
-    ----------
-    id, key
-        The source's path, and a short name for it that is safe in addresses.
-    output, caption
-        The picture in the dataset, and its caption's text.
-    size, box, bucket, anchor, why, faces, saliency_kept, scale, warnings
-        As in `datakit.dataset.manifest.Record`; size is the source's.
-    refused
-        Why it is not in the dataset.
-    attention, confidence
-        How much it needs an eye (0 not at all; more is more), and whether the decision is a guess.
-    copies
-        What shuffle wrote of it.
-    override, revision, applied
-        What somebody decided, and whether the dataset follows it.
-    settled
-        What the dataset followed when the overrides were last applied.
-    """
-
-    id: str
-    key: str
-    output: str | None = None
-    size: Size | None = None
-    bucket: Size | None = None
-    box: Box | None = None
-    anchor: Anchor | None = None
-    why: str = ""
-    faces: tuple[Face, ...] = ()
-    saliency_kept: float | None = None
-    scale: float | None = None
-    caption: str | None = None
-    warnings: tuple[Warned, ...] = ()
-    refused: str | None = None
-    attention: float = 0.0
-    confidence: Literal["low", "ok"] = "ok"
-    copies: tuple[Copy, ...] = ()
-    override: ShownOverride | None = None
-    revision: int = 0
-    applied: bool = True
-    settled: ShownOverride | None = None
-
-
-class ShownOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What somebody decided, as the page sends and receives it."""
-
-    box: Box | None = None
-    bucket: Size | None = None
-    rejected: bool = False
-    accepted: bool = False
-    caption: str | None = None
-
-
-class Bucket(msgspec.Struct, frozen=True):
-    """One of the eight sizes and how many pictures have it."""
-
-    size: Size
-    pictures: int
-
-
-class BatchRow(msgspec.Struct, frozen=True):
-    """What one bucket gives in an epoch; see `datakit.trainers.simpletuner.steps.BucketLoad`."""
-
-    bucket: Size
-    pictures: int
-    micro_batches: int
-    padded: int
-    too_small: bool
-
-
-class Batches(msgspec.Struct, frozen=True):
-    """The batch plan of one epoch, and its optimizer steps."""
-
-    batch_size: int
-    gpus: int
-    accumulate: int
-    rows: tuple[BatchRow, ...]
-    steps: int
-
-
-class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the page starts from.
-
-    Attributes
-    ----------
-    stage, folder, source
-        Which command wrote the dataset, where it lies, and what it was made from, if that is still there.
-    editable
-        Whether overrides can be applied.
-    buckets, batches, samples
-        The eight sizes, the batch plan of one epoch, and every picture, what most needs an eye first.
-    upscale
-        The enlargement that applying will allow.
-    stamp, runs
-        Where asking for changes starts, and how many runs of crop were seen.
-    kinds
-        What each kind of warning says of a number of them.
-    """
-
-    stage: str
-    folder: str
-    source: str | None
-    editable: bool
-    buckets: tuple[Bucket, ...]
-    batches: Batches | None
-    samples: Sequence[Entry]
-    upscale: float | None = None
-    stamp: int = 0
-    runs: int = 0
-    kinds: dict[str, str]
 
 
 class Files(NamedTuple):
@@ -173,7 +56,7 @@ class Gallery:
     UsageError
         The folder is no dataset of datakit.
     PlanError
-        A line of its manifest or its overrides cannot be used.
+        A line of its manifest or its decisions cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -184,20 +67,20 @@ class Gallery:
         self._stamp: object = None
         self._concept: Concept | None = None
         # Texts of caption files with what tells that one has changed: to look is far faster than to read.
-        self._captions: dict[str, tuple[tuple[int, int, int] | None, str | None]] = {}
+        self._captions: dict[Path, tuple[tuple[int, int, int] | None, str | None]] = {}
         self._files: dict[str, Files] = {}
         self._records: dict[str, list[Record]] = {}
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, Problem] = {}
         self.refresh()
 
     @property
     def editable(self) -> bool:
-        """Whether overrides can be applied: crop wrote the dataset and its source is there."""
+        """Whether decisions can be applied: crop wrote the dataset and its source is there."""
         return self.stage == "crop" and self.source is not None
 
     def refresh(self) -> bool:
         """Read what the last run left, if there was one since; tell whether there was."""
-        stamp = [_signature(self.folder / name) for name in (MANIFEST, ".datakit/report.json")]
+        stamp = [_signature(self.folder / name) for name in (MANIFEST, REPORT)]
         if stamp == self._stamp:
             return False
         records: dict[str, list[Record]] = defaultdict(list)
@@ -206,14 +89,14 @@ class Gallery:
             records[record.source].append(record)
         report = last_report(self.folder)
         problems = (*report.refused, *report.failed) if report else ()
-        self._problems = {problem.source: problem.reason for problem in problems if is_relative(problem.source)}
+        self._problems = {problem.source: problem for problem in problems if is_relative(problem.source)}
         origin = read_origin(self.folder)
         self.stage = origin.stage if origin and origin.stage in ("crop", "shuffle") else "other"
         self.background = origin.background if origin else "white"
         self.source = Path(origin.source) if origin and Path(origin.source).is_dir() else None
         self._records = dict(records)
         self._files = self._index()
-        self.know((*self._problems, *read_overrides(self.folder)))
+        self.know((*self._problems, *read_decisions(self.folder)))
         self._stamp = stamp
         return True
 
@@ -228,13 +111,14 @@ class Gallery:
 
     def dataset(self, batching: Batching, samples: bool = True) -> Dataset:
         """Put together everything that the page starts from, on request without the samples."""
+        sets = {record.sizes for records in self._records.values() for record in records} or {DEFAULT_SIZES}
         buckets = Counter(record.bucket for records in self._records.values() for record in records)
         return Dataset(
             stage=self.stage,
             folder=str(self.folder),
             source=str(self.source) if self.source else None,
             editable=self.editable,
-            buckets=tuple(Bucket(size, buckets[size]) for size in BUCKETS),
+            buckets=tuple(Bucket(size, buckets[size]) for size in in_order(size for name in sets for size in size_set(name))),
             batches=self._batches(batching),
             samples=self.by_attention() if samples else (),
             kinds=KINDS,
@@ -246,22 +130,62 @@ class Gallery:
 
     def entries(self) -> Iterable[Entry]:
         """Yield one entry a source, refused ones too."""
-        overrides, applied = read_overrides(self.folder), read_applied(self.folder)
-        absent = _left_out(overrides, applied) | self._problems
-        for source in sorted({*self._records, *absent}):
+        decisions = read_decisions(self.folder)
+        for source in sorted({*self._records, *self._problems, *self._left_out(decisions)}):
             records = self._records.get(source, [])
-            entry = self._entry(source, records) if records else Entry(id=source, key=key_of(source), refused=absent[source])
+            decision = decisions.get(source)
+            entry = self._entry(source, records) if records else self._absent(source, decision)
             if records and source in self._problems:
-                stale = Warned("not-made-anew", f"not made anew: {self._problems[source]}")
+                stale = Warned("not-made-anew", f"not made anew: {self._problems[source].reason}")
                 entry = msgspec.structs.replace(entry, warnings=(*entry.warnings, stale))
-            override = overrides.get(source)
-            if override:
-                record = records[0] if records else None
-                pending = is_pending(override, applied.get(source), record)
-                entry = msgspec.structs.replace(entry, override=shown(override), revision=override.revision, applied=not pending)
-            if source in applied:
-                entry = msgspec.structs.replace(entry, settled=shown(applied[source]))
-            yield msgspec.structs.replace(entry, attention=_attention(entry))
+            if records:
+                entry = msgspec.structs.replace(entry, settled=followed(records[0], decision, entry.caption))
+            if decision:
+                entry = msgspec.structs.replace(
+                    entry, decision=shown(decision), revision=decision.revision, applied=not self.is_pending(decision)
+                )
+            yield msgspec.structs.replace(entry, attention=attention_of(entry))
+
+    def is_pending(self, decision: Decision) -> bool:
+        """Tell whether the next crop will do something because of a decision."""
+        record = next(iter(self._records.get(decision.source, ())), None)
+        if record is None and not self._is_in_source(decision.source):
+            return False
+        problem = self._problems.get(decision.source)
+        return is_pending(decision, record, problem.reason if problem else None)
+
+    def problem(self, source: str) -> Problem | None:
+        """Return why the last run did not use a picture; None where it did, or knows of none."""
+        return self._problems.get(source)
+
+    def _left_out(self, decisions: Mapping[str, Decision]) -> list[str]:
+        """Return the sources that a decision keeps out of the dataset, or that the next crop will bring back."""
+        return [
+            source
+            for source, decision in decisions.items()
+            if source not in self._records and (decision.rejected or self._is_in_source(source))
+        ]
+
+    def _is_in_source(self, source: str) -> bool:
+        return self.source is not None and (self.source / source).exists()
+
+    def _absent(self, source: str, decision: Decision | None) -> Entry:
+        """Return the entry of a picture that is not in the dataset, with the caption that it would bring along."""
+        problem = self._problems.get(source)
+        if decision and decision.rejected:
+            why = "rejected in review"
+        else:
+            why = problem.reason if problem else "left out until the changes are applied"
+        beside = caption_beside(self.source, source) if self.source else None
+        return Entry(
+            id=source,
+            key=key_of(source),
+            size=problem.size if problem else None,
+            caption=self._text(beside) if beside else None,
+            refused=why,
+            problem=problem.kind if problem else None,
+            upscale_needed=problem.upscale_needed if problem else None,
+        )
 
     def _entry(self, source: str, records: list[Record]) -> Entry:
         first = records[0]
@@ -279,7 +203,7 @@ class Gallery:
             scale=first.scale,
             caption=self.caption(first),
             warnings=tuple(dict.fromkeys(warning for record in records for warning in record.warnings)),
-            confidence="low" if _is_guess(first) else "ok",
+            confidence="low" if is_guess(first) else "ok",
             copies=()
             if self.stage == "crop"
             else tuple(
@@ -292,14 +216,18 @@ class Gallery:
         """Return the caption of a record as it is in the dataset now."""
         if record.caption is None:
             return None
-        signature = _signature(f"{self.folder}/{record.caption}")
-        known, text = self._captions.get(record.caption, (None, None))
+        return self._text(self.folder / record.caption)
+
+    def _text(self, path: Path) -> str | None:
+        """Return what a caption file says; None where it cannot be read."""
+        signature = _signature(path)
+        known, text = self._captions.get(path, (None, None))
         if signature is None or signature != known:
             try:
-                text = read_caption(self.folder / record.caption).text
+                text = read_caption(path).text
             except CaptionError:
                 text = None
-            self._captions[record.caption] = signature, text
+            self._captions[path] = signature, text
         return text
 
     def _index(self) -> dict[str, Files]:
@@ -332,59 +260,6 @@ class Gallery:
         return Batches(batching.size, batching.gpus, batching.accumulate, rows, steps)
 
 
-def key_of(name: str, kind: str = "source") -> str:
-    """Return a short name for a source or an output that is safe in addresses."""
-    return hashlib.sha256(f"{kind}\n{name}".encode("utf-8", "surrogatepass")).hexdigest()[:20]
-
-
-def shown(override: Override) -> ShownOverride | None:
-    """Return an override as the page sees it; None where everything was taken back."""
-    if override.empty:
-        return None
-    return ShownOverride(override.box, override.bucket, override.rejected, override.accepted, override.caption)
-
-
-def _left_out(overrides: dict[str, Override], applied: dict[str, Override]) -> dict[str, str]:
-    """Return the sources that a decision keeps out of the dataset, or changes once it is applied, and why each is not there."""
-    reasons: dict[str, str] = {}
-    for source, override in overrides.items():
-        if override.rejected:
-            reasons[source] = "rejected in review"
-        elif is_new(override, applied.get(source)):
-            reasons[source] = "left out until the changes are applied"
-    return reasons
-
-
-def _is_guess(record: Record) -> bool:
-    if record.anchor == "face":
-        return any(face.kept < 1 for face in record.faces) or max(face.score for face in record.faces) < DOUBTFUL_SCORE
-    if record.anchor == "saliency":
-        return record.saliency_kept is not None and record.saliency_kept < _SALIENCY_LOW
-    return record.anchor == "center" and (record.area_kept or 1) < _AREA_LOW
-
-
-def _attention(entry: Entry) -> float:
-    """Add up what may be wrong: what is lost weighs more than what is doubtful, and that more than what is said."""
-    if entry.override and (entry.override.accepted or entry.override.rejected):
-        return 0.0
-    if entry.refused is not None:
-        return 100.0
-    if entry.anchor == "manual":
-        return float(len(entry.warnings))
-    score = 5.0 * len(entry.warnings)
-    if entry.faces:
-        score += 60 * (1 - entry.faces[0].kept) + 20 * sum(1 - face.kept for face in entry.faces[1:])
-    if entry.saliency_kept is not None and not entry.faces:
-        score += 40 * (1 - entry.saliency_kept)
-    if entry.scale is not None and entry.scale > ENLARGED:
-        score += 10 * min(entry.scale - 1, 2)
-    if not entry.caption:
-        score += 15
-    if entry.confidence == "low":
-        score += 20
-    return round(score, 2)
-
-
 def _signature(path: str | Path) -> tuple[int, int, int] | None:
     try:
         status = os.stat(path)
@@ -393,6 +268,6 @@ def _signature(path: str | Path) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def overrides_signature(folder: Path) -> tuple[int, int, int] | None:
-    """Return what changes with every write of the overrides."""
-    return _signature(folder / OVERRIDES)
+def decisions_signature(folder: Path) -> tuple[int, int, int] | None:
+    """Return what changes with every write of the decisions."""
+    return _signature(folder / DECISIONS)

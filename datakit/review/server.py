@@ -20,8 +20,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from datakit.dataset.decisions import ChangedMeanwhileError
 from datakit.dataset.manifest import NOT_JSON
-from datakit.dataset.overrides import ChangedMeanwhileError
 from datakit.errors import DatakitError, SampleError, UsageError
 from datakit.review.desk import Change, Desk
 from datakit.review.gallery import Files
@@ -154,7 +154,7 @@ def _routes(desk: Desk, token: str) -> Starlette:
         Route("/api/thumbnail/{key}", api.thumbnail),
         Route("/api/picture/{key}", api.picture),
         Route("/api/heat/{key}", api.heat),
-        Route("/api/override/{key}", api.override, methods=["PUT"]),
+        Route("/api/decision/{key}", api.decision, methods=["PUT"]),
         Route("/api/apply", api.apply, methods=["POST"]),
         Route("/api/apply", api.applying),
         Route("/api/changes", api.changes),
@@ -206,7 +206,7 @@ class _Api:
             request, path, 0, lambda: self._desk.thumbnails.heat(path, saliency), "image/png", f"heat-{saliency}"
         )
 
-    async def override(self, request: Request) -> Response:
+    async def decision(self, request: Request) -> Response:
         try:
             change = msgspec.json.decode(await request.body(), type=Change)
         except NOT_JSON as error:

@@ -17,7 +17,8 @@ from datakit.errors import SampleError, UsageError
 from datakit.geometry import Size
 from datakit.picture.formats import FORMATS, Format
 from datakit.picture.images import encode
-from datakit.review.gallery import Entry, Gallery
+from datakit.review.entries import Entry
+from datakit.review.gallery import Gallery
 from datakit.review.thumbnails import Thumbnails
 from datakit.review.typesetting import Typesetter, clusters
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from datakit.dataset.manifest import Face, write_atomically
 from datakit.errors import SampleError, UsageError
 from datakit.geometry import Box, Size
-from datakit.review.gallery import Dataset, Entry, Gallery
+from datakit.review.entries import Dataset, Entry
+from datakit.review.gallery import Gallery
 from datakit.review.thumbnails import Thumbnails
 from datakit.trainers.simpletuner.steps import Batching
 
@@ -31,7 +32,7 @@ def write_static(folder: Path, path: Path, *, overwrite: bool = False) -> int:
     UsageError
         The folder is no dataset of datakit, or the file is there and ``overwrite`` is not said.
     PlanError
-        A line of the manifest or of the overrides cannot be used.
+        A line of the manifest or of the decisions cannot be used.
     """
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already: name another file, or use --overwrite to replace it")
@@ -98,7 +99,7 @@ def _card(entry: Entry, picture: tuple[bytes, bool] | None) -> str:
         shape = f"; aspect-ratio: {size[0]} / {size[1]}"
     box, bucket = _decided(entry)
     overlay = _overlay(entry, size, box) if picture and picture[1] and size else ""
-    edited = entry.override.caption if entry.override and not entry.applied else None
+    edited = entry.decision.caption if entry.decision and not entry.applied else None
     caption = entry.caption if edited is None else edited
     lines = [
         *([entry.refused] if entry.refused else []),
@@ -120,27 +121,27 @@ def _card(entry: Entry, picture: tuple[bytes, bool] | None) -> str:
 
 def _decided(entry: Entry) -> tuple[Box | None, Size | None]:
     """Return the window and size as somebody decided, else as crop did."""
-    if entry.override and entry.override.box:
-        return entry.override.box, entry.override.bucket
+    if entry.decision and entry.decision.box:
+        return entry.decision.box, entry.decision.bucket
     return entry.box, entry.bucket
 
 
 def _states(entry: Entry) -> dict[str, bool]:
-    override = entry.override
+    decision = entry.decision
     return {
-        "rejected": bool(override and override.rejected),
-        "accepted": bool(override and override.accepted),
+        "rejected": bool(decision and decision.rejected),
+        "accepted": bool(decision and decision.accepted),
         "refused": entry.refused is not None,
     }
 
 
 def _badges(entry: Entry) -> Iterator[str]:
     states = _states(entry)
-    override = entry.override
+    decision = entry.decision
     for tone, words, holds in (
         ("bad", "✕ rejected", states["rejected"]),
         ("good", "✓ accepted", states["accepted"]),
-        ("note", "✎ changed", bool(override and (override.box or override.caption is not None))),
+        ("note", "✎ changed", bool(decision and (decision.box or decision.caption is not None))),
         ("bad", "refused", states["refused"] and not states["rejected"]),
         ("warn", "face cut", any(face.kept < 1 for face in entry.faces)),
         ("warn", "low confidence", entry.confidence == "low"),

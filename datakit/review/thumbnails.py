@@ -13,8 +13,8 @@ from PIL import Image
 
 from datakit.crop.picture import PREVIEW_SIDE
 from datakit.dataset.fingerprints import hash_file
+from datakit.dataset.layout import THUMBNAILS
 from datakit.dataset.manifest import write_atomically
-from datakit.dataset.samples import STATE_FOLDER
 from datakit.detect import saliency_map
 from datakit.geometry import Size
 from datakit.picture.images import decode, encode, open_picture, preview
@@ -23,14 +23,13 @@ THUMBNAIL_SIDE, PICTURE_SIDE = 320, 1600
 _QUALITY = 85
 # What stands out is laid over the picture in this colour, at most this opaque.
 _HEAT_COLOUR, _HEAT_OPACITY = (255, 96, 0), 0.8
-_FOLDER = "thumbnails"
 
 
 class Thumbnails:
     """The small copies of one dataset; thread-safe, and no more pictures in memory than there are cores."""
 
     def __init__(self, dataset: Path, background: str = "white") -> None:
-        self._folder = dataset / STATE_FOLDER / _FOLDER
+        self._folder = dataset / THUMBNAILS
         self._background = background
         self._decoding = Semaphore(max(1, os.cpu_count() or 1))
         self._detecting = Lock()

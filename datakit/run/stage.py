@@ -6,12 +6,12 @@ A stage describes each output as a `Task` and brings a function that makes one. 
 
 from __future__ import annotations
 
-import hashlib
-import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -19,89 +19,13 @@ import msgspec
 from datakit.caption.captions import Caption, read_caption
 from datakit.dataset.manifest import MANIFEST, METADATA, Record
 from datakit.dataset.origin import Origin, remember_origin
-from datakit.dataset.samples import Sample
+from datakit.dataset.source import Source
 from datakit.dataset.store import Store
 from datakit.errors import CaptionError, SampleError
 from datakit.report import Problem, Report, counted, few
-from datakit.run.executors import Crash, processes, serial
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One output to make.
-
-    Attributes
-    ----------
-    sample
-        What it is made from.
-    output, caption_output
-        What will be written, relative to the dataset; the caption only where there is one.
-    key
-        Short hash of the options that decide the bytes.
-    detail
-        What the stage's function needs beyond this; picklable.
-    light
-        True where making it takes less than sending it to a worker would.
-    """
-
-    sample: Sample
-    output: str
-    caption_output: str | None
-    key: str
-    detail: Any = None
-    light: bool = False
-
-    @property
-    def source(self) -> str:
-        """The sample's id."""
-        return self.sample.id
-
-    @property
-    def picture(self) -> Path:
-        """The sample's picture."""
-        return self.sample.picture
-
-    @property
-    def caption(self) -> Path | None:
-        """The sample's caption file, if it has one."""
-        return self.sample.caption
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a worker made: the record, the caption's text, and finished files (temporary path, sha256).
-
-    With ``link``, a name for `datakit.dataset.links.place`, the first file is the source's picture, to be linked: its real path.
-    ``stamp`` is what `datakit.dataset.store.Fingerprints.learn` takes of the source's picture.
-    """
-
-    record: Record
-    text: str | None
-    files: tuple[tuple[str, str], ...]
-    link: str | None = None
-    stamp: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotMade:
-    """Why a worker made nothing.
-
-    Attributes
-    ----------
-    reason
-        What the user is told.
-    refused
-        Whether the sample is refused; else it is damaged.
-    ruled_out
-        Whether it is a limit of this run that excludes it, so that what an earlier run made of it is stale.
-    factor
-        The enlargement that it would need, if that is it.
-    """
-
-    reason: str
-    refused: bool = False
-    ruled_out: bool = False
-    factor: float | None = None
+from datakit.run.executors import Crash, Item, Result, executor
+from datakit.run.serial import serial
+from datakit.run.task import Made, Task, not_written
 
 
 class Progress(Protocol):
@@ -125,6 +49,8 @@ class Execution:
     ----------
     jobs
         Worker processes; 0 works in the calling process.
+    executor
+        A name of `datakit.run.executors.EXECUTORS`; None takes processes where there are jobs, else the calling process.
     timeout
         Seconds that one sample may take before its worker is ended; needs ``jobs`` of at least 1.
     overwrite
@@ -141,6 +67,7 @@ class Execution:
     """
 
     jobs: int = 0
+    executor: str | None = None
     timeout: float | None = 300.0
     overwrite: bool = False
     prune: bool = False
@@ -148,48 +75,73 @@ class Execution:
     strict: bool = False
     progress: Progress = silent
 
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result | Crash]]:
+        """Yield (item, result) in any order. Raises UsageError where there is no such executor."""
+        name = self.executor or ("processes" if self.jobs else "serial")
+        return executor(name)(function, items, self.jobs, self.timeout)
 
-def run_stage(
-    store: Store,
-    tasks: Sequence[Task],
-    present: set[str],
-    maker: Callable[[], Callable[[Task], Made | NotMade]],
-    *,
-    origin: Origin,
-    execution: Execution,
-    report: Report,
-    unseen: Sequence[str] = (),
-    make_light: Callable[[Task], Made | NotMade] | None = None,
-    allowed: Callable[[Task, Record], bool] = lambda task, record: True,
-) -> None:
+
+Maker = Callable[[Task], Made | Problem]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What one stage brings to a run.
+
+    Attributes
+    ----------
+    origin
+        Where the dataset comes from.
+    source
+        What the tasks' samples are read from.
+    maker
+        Returns the function that makes one output, picklable when there are workers; called only where something is to make.
+    make_light
+        Makes the outputs of light tasks, always in the calling process; without it there are none.
+    present, unseen
+        Ids of all samples in the source, those without a task included; and paths that could not be looked into: what lies
+        there is not taken for gone.
+    unwanted
+        Ids of samples whose outputs a person took out of the dataset.
+    allowed
+        Whether what is no part of a task's key lets an output stand as it is.
+    to_mend
+        Whether an output that stands needs its caption alone made anew, by ``make_light``.
+    begin
+        Called before the first file is written, where one is to be.
+    """
+
+    origin: Origin
+    source: Source
+    maker: Callable[[], Maker]
+    make_light: Maker | None = None
+    present: AbstractSet[str]
+    unseen: Sequence[str] = ()
+    unwanted: AbstractSet[str] = frozenset()
+    allowed: Callable[[Task, Record], bool] = lambda task, record: True
+    to_mend: Callable[[Task, Record], bool] = lambda task, record: False
+    begin: Callable[[], None] = lambda: None
+
+
+def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Execution, report: Report) -> None:
     """Make what is not up to date and leave the dataset with a manifest of everything in it.
 
     Parameters
     ----------
+    stage
+        What is made of what.
     store
         The dataset, held for writing.
     tasks
         Every output the dataset should have, as far as this run decides it.
-    present
-        Ids of all samples in the source, those without a task included.
-    maker
-        Returns the function that makes one output, picklable when there are workers; called only where something is to make.
-    origin
-        Where the dataset comes from.
     execution
         Workers, limits, what may be replaced.
     report
         Where counts, problems and warnings go.
-    unseen
-        Paths in the source that could not be looked into: what lies there is not taken for gone.
-    make_light
-        Makes the outputs of light tasks, always in the calling process; without it there are none.
-    allowed
-        Whether the limits of this run, which are no part of a task's key, let an output stand as it is.
     """
-    current = (lambda task, record: False) if execution.overwrite else allowed
-    pending = list(_pending(store, execution.progress(tasks, len(tasks), "checking"), current, report))
-    results = _results(pending, maker, make_light, execution, report.stage)
+    checked = execution.progress(tasks, len(tasks), "checking")
+    pending = list(_pending(stage, store, checked, execution.overwrite, report))
+    results = _results(stage, pending, execution, report.stage)
     if execution.strict:
         results = list(results)
         for task, result in results:
@@ -198,39 +150,36 @@ def run_stage(
         if report.exit_code:
             _withhold(store, report)
             return
-    remember_origin(store.folder, origin)
+    stage.begin()
+    remember_origin(store.folder, stage.origin)
     for task, result in results:
         if not isinstance(result, Made):
             _note(task, result, report)
         elif not (execution.strict and report.failed):
-            _commit(store, task, result if execution.overwrite else _keeping_caption(store, result, report), report)
+            _commit(stage, store, task, result if execution.overwrite else _keeping_caption(store, result, report), report)
     if execution.strict and report.failed:
         report.notes.append("stopped there, as --strict asks: what was moved into place before is kept")
     else:
-        _tidy(store, tasks, present, unseen, execution.prune, report)
+        _tidy(stage, store, tasks, execution.prune, report)
     try:
         store.finish()
     except OSError as error:
         reason = f"cannot be brought up to date: {error.strerror or error}; nothing is lost, run again when it can be"
         name = METADATA if METADATA in f"{error.filename} {error.filename2}" else MANIFEST
-        report.failed.append(Problem(name, reason))
+        report.failed.append(Problem(name, reason, "not-written"))
     report.sort()
 
 
 def _results(
-    pending: Sequence[Task],
-    maker: Callable[[], Callable[[Task], Made | NotMade]],
-    make_light: Callable[[Task], Made | NotMade] | None,
-    execution: Execution,
-    label: str,
-) -> Iterable[tuple[Task, Made | NotMade | Crash]]:
+    stage: Stage, pending: Sequence[Task], execution: Execution, label: str
+) -> Iterable[tuple[Task, Made | Problem | Crash]]:
     """Return what becomes of each task, as it is made."""
     if not pending:
         return ()
-    run = processes if execution.jobs else serial
-    heavy = run(maker(), [task for task in pending if not task.light], execution.jobs, execution.timeout)
-    light = serial(make_light, (task for task in pending if task.light)) if make_light else ()
-    return execution.progress(chain(light, heavy), len(pending), label)
+    heavy = [task for task in pending if not task.light]
+    made = execution.run(stage.maker(), heavy) if heavy else ()
+    light = serial(stage.make_light, (task for task in pending if task.light)) if stage.make_light else ()
+    return execution.progress(chain(light, made), len(pending), label)
 
 
 def _withhold(store: Store, report: Report) -> None:
@@ -241,48 +190,44 @@ def _withhold(store: Store, report: Report) -> None:
     report.sort()
 
 
-def write_temporary(folder: Path, output: str, content: bytes) -> str:
-    """Write an output's bytes to a folder under a name of its own and return the path."""
-    # Named by the output: two outputs with the same bytes may be on their way at once.
-    path = f"{folder}{os.sep}{hashlib.sha256(output.encode('utf-8', 'surrogatepass')).hexdigest()}"
-    # Without a file object, which takes longer to make than a caption to write.
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        while content:
-            content = content[os.write(file, content) :]
-    finally:
-        os.close(file)
-    return path
-
-
-def _pending(store: Store, tasks: Iterable[Task], current: Callable[[Task, Record], bool], report: Report) -> Iterator[Task]:
+def _pending(stage: Stage, store: Store, tasks: Iterable[Task], overwrite: bool, report: Report) -> Iterator[Task]:
     for task in tasks:
         record = store.record(task.output)
-        if (
-            record is not None
-            and current(task, record)
-            and store.up_to_date(record, task.key, task.source, task.picture, task.caption)
-            and not store.missing(record)
-        ):
+        if record is not None and not overwrite and _stands(stage, store, task, record):
+            if stage.to_mend(task, record):
+                yield replace(task, light=True)
+                continue
             report.notes += [f"{name} was edited since datakit wrote it: left as it is" for name in store.edited(record)]
             report.skipped += 1
             report.warnings += [(task.source, warning) for warning in record.warnings]
             _count(record, report)
             continue
         try:
-            store.check_free((task.output, task.caption_output), record, task.picture)
+            held = partial(stage.source.content_id, task.source, store.fingerprints)
+            store.check_free((task.output, task.caption_output), record, held)
         except SampleError as error:
-            report.refused.append(Problem(task.source, str(error)))
+            report.refused.append(Problem.of(task.source, error))
             continue
         yield task
 
 
+def _stands(stage: Stage, store: Store, task: Task, record: Record) -> bool:
+    """Tell whether the picture of a record was made from the same files by the same options, and is still there."""
+    caption = task.sample.caption_id
+    return (
+        (record.key, record.source) == (task.key, task.source)
+        and stage.allowed(task, record)
+        and not store.is_unfinished(record)
+        and record.source_sha256 == stage.source.content_id(task.source, store.fingerprints)
+        and record.source_caption_sha256 == (stage.source.content_id(caption, store.fingerprints) if caption else None)
+        and not store.missing(record)
+    )
+
+
 def _keeping_caption(store: Store, made: Made, report: Report) -> Made:
     """Leave a caption that somebody edited in the dataset as it is, though its picture is made anew."""
-    if made.record.caption_edited:
-        return made  # it is what somebody decided
     edited = store.edited_caption(made.record.output)
-    if edited is None:
+    if edited is None or made.replaces_caption:
         return made
     name, sha256 = edited
     try:
@@ -293,33 +238,30 @@ def _keeping_caption(store: Store, made: Made, report: Report) -> Made:
     record = msgspec.structs.replace(
         made.record, caption=name, caption_sha256=sha256, captions=len(caption.lines), caption_edited=True
     )
-    return Made(record, caption.text, made.files[:1], made.link)
+    return replace(made, record=record, text=caption.text, files=made.files[:1])
 
 
-def _commit(store: Store, task: Task, made: Made, report: Report) -> None:
+def _commit(stage: Stage, store: Store, task: Task, made: Made, report: Report) -> None:
     before = store.record(task.output)
     try:
         if before is not None and before.caption and before.caption != made.record.caption:
             (store.folder / before.caption).unlink(missing_ok=True)
         store.commit(made.record, made.text, made.files, made.link)
     except SampleError as error:
-        report.failed.append(Problem(task.source, str(error)))
+        report.failed.append(Problem.of(task.source, error))
         return
     except OSError as error:
-        report.failed.append(Problem(task.source, f"cannot be written: {error.strerror or error}"))
+        report.failed.append(not_written(task.source, error))
         return
     if made.stamp:
-        store.fingerprints.learn(task.picture, made.stamp, made.record.source_sha256)
+        stage.source.learn(task.source, made.stamp, made.record.source_sha256, store.fingerprints)
     report.done += 1
     report.warnings += [(task.source, warning) for warning in made.record.warnings]
     _count(made.record, report)
 
 
-def _note(task: Task, result: NotMade | Crash, report: Report) -> None:
-    if isinstance(result, NotMade) and result.refused:
-        report.refused.append(Problem(task.source, result.reason, result.factor, result.ruled_out))
-    else:
-        report.failed.append(Problem(task.source, result.reason))
+def _note(task: Task, result: Problem | Crash, report: Report) -> None:
+    report.add(result if isinstance(result, Problem) else Problem(task.source, result.reason, "crashed"))
 
 
 def _count(record: Record, report: Report) -> None:
@@ -328,46 +270,41 @@ def _count(record: Record, report: Report) -> None:
         report.faces_cut.append((record.source, record.faces[0].kept))
 
 
-def _tidy(
-    store: Store,
-    tasks: Sequence[Task],
-    present: set[str],
-    unseen: Sequence[str],
-    prune: bool,
-    report: Report,
-) -> None:
-    """Deal with outputs that no task stands for any more: their source is gone, ruled out now, or written under another name."""
+def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report: Report) -> None:
+    """Deal with outputs that no task stands for: unwanted, their source gone or ruled out, or written under another name."""
     report.pruned = prune
     failed = {problem.source for problem in (*report.failed, *report.refused)}
     excluded = {problem.source for problem in report.refused if problem.ruled_out}
     wanted = {task.output: task.source for task in tasks}
     decided = set(wanted.values())
-    forgotten: list[Record] = []
-    left: list[str] = []
-    renamed = 0
+
+    def why(record: Record) -> str:
+        if record.source in stage.unwanted:
+            return "unwanted"
+        if record.source not in stage.present and not any(f"{record.source}/".startswith(f"{path}/") for path in stage.unseen):
+            return "removed"
+        if record.source in excluded and not _is_by_hand(store, record):
+            return "stale"
+        if record.source in failed:
+            return "not used"
+        return "renamed" if record.source in decided else "left alone"
+
+    found: dict[str, list[Record]] = defaultdict(list)
     for output in store.outputs():
         record = None if output in wanted and wanted[output] not in failed else store.record(output)
-        if record is None:
-            continue
-        drop = prune
-        if record.source not in present and not any(f"{record.source}/".startswith(f"{path}/") for path in unseen):
-            report.removed.append(output)
-        elif record.source in excluded and not _is_by_hand(store, record):
-            report.stale.append(output)
-        elif record.source in failed:
-            left.append(output)
-            drop = False
-        else:
-            drop = record.source in decided
-            renamed += drop
-        if drop:
-            forgotten.append(record)
-    if left:
+        if record is not None:
+            found[why(record)].append(record)
+    report.removed += [record.output for record in found["removed"]]
+    report.stale += [record.output for record in found["stale"]]
+    if found["not used"]:
+        left = [record.output for record in found["not used"]]
         report.notes.append(
             f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {few(left)}"
         )
-    for record in forgotten:
-        report.notes += [f"{name} is no longer wanted, but was edited: left as it is" for name in store.forget(record)]
+    for record in (*found["unwanted"], *found["renamed"], *(found["removed"] + found["stale"] if prune else ())):
+        what = "was rejected" if record.source in stage.unwanted else "is no longer wanted"
+        report.notes += [f"{name} {what}, but edited since datakit wrote it: left there" for name in store.forget(record)]
+    renamed = len(found["renamed"])
     if renamed:
         report.notes.append(f"deleted {counted(renamed, 'output')} of earlier options: renamed now, or copies beyond --repeats")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from statistics import median
@@ -15,19 +15,21 @@ import msgspec
 from datakit import __version__
 from datakit.caption.captions import Caption, read_caption
 from datakit.caption.tokens import count_orders
+from datakit.dataset.folder import Folder
 from datakit.dataset.last import why_empty
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
-from datakit.dataset.origin import Origin, read_origin, refuse_in_source, refuse_other_origin
-from datakit.dataset.samples import Found, Sample, copy_stems, find_source, output_stems, shared_stems
+from datakit.dataset.origin import Origin, read_origin, refuse_other_origin
+from datakit.dataset.samples import Found, Sample, caption_of, copy_stems, output_stems, shared_stems
 from datakit.dataset.store import Store
-from datakit.errors import CaptionError, CaptionMissingError, NoPicturesError, PictureError, SampleError
+from datakit.errors import CaptionMissingError, NoPicturesError, PictureError, SampleError
 from datakit.geometry import Box, Size
 from datakit.libraries import check_opencv
 from datakit.picture.augment import augment, enlargement_of
 from datakit.picture.formats import KEPT, PICTURE_SUFFIXES
 from datakit.picture.images import Picture, decode, encode, open_picture
 from datakit.report import Problem, Report, counted, few
-from datakit.run.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
+from datakit.run.stage import Execution, Stage, run_stage
+from datakit.run.task import Made, Task, not_written, write_temporary
 from datakit.shuffle.variants import ShuffleOptions, Variant, tokens_of, variants_of
 from datakit.warned import Warned
 
@@ -63,14 +65,15 @@ def shuffle_folder(
         A line of a manifest cannot be used.
     """
     folder, target = Path(source), Path(output)
+    opened = Folder(folder)
     report = Report("shuffle", str(folder), str(target))
-    found = _find(folder, target)
-    refuse_in_source(target, [folder])
+    opened.refuse_output(target)
+    found = _find(folder)
     if not execution.overwrite:
-        refuse_other_origin(target, "shuffle", folder)
+        refuse_other_origin(target, "shuffle", opened)
     if options.augment:
         check_opencv()
-    planned = _plan(found, options, report)
+    planned = _plan(folder, found, options, report)
     records = {record.output: record for record in read_manifest(folder)} if (folder / MANIFEST).exists() else {}
     origin = read_origin(folder)
     if origin and origin.stage == "shuffle":
@@ -86,22 +89,16 @@ def shuffle_folder(
     ]
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
         store.fingerprints.trust(folder)
-        augmented = partial(
-            _augmented, options=options, temporary=store.temporary, background=origin.background if origin else "white"
-        )
-        linked = partial(_linked, options=options, temporary=store.temporary, original=_originals(store, records))
-        present = {sample.id for sample in found.samples}
-        run_stage(
-            store,
-            tasks,
-            present,
-            lambda: augmented,
-            origin=Origin("shuffle", str(folder.resolve())),
-            execution=execution,
-            report=report,
-            make_light=linked,
+        desk = _Desk(folder, options, str(store.temporary), origin.background if origin else "white")
+        stage = Stage(
+            origin=Origin("shuffle", opened.identity),
+            source=opened,
+            maker=lambda: partial(_augmented, desk=desk),
+            make_light=partial(_linked, desk=desk, original=_originals(store, folder, records)),
+            present={sample.id for sample in found.samples},
             unseen=[path for path, _ in found.refused],
         )
+        run_stage(stage, store, tasks, execution, report)
     return report
 
 
@@ -114,26 +111,26 @@ def plan_shuffle(source: str | os.PathLike[str], options: ShuffleOptions = Shuff
         The folder cannot be used.
     """
     report = Report("shuffle", str(source), "")
-    planned = _plan(_find(Path(source), None), options, report)
+    planned = _plan(Path(source), _find(Path(source)), options, report)
     variants = [variant for _, _, variants in planned for variant in variants]
     report.done = len(variants)
     report.sort()
     return variants, report
 
 
-def _find(folder: Path, target: Path | None) -> Found:
+def _find(folder: Path) -> Found:
     """Find the samples of a folder; where there are none, say what its crop left out of it."""
     try:
-        return find_source(folder, target)
+        return Folder(folder).find()
     except NoPicturesError:
         if why := why_empty(folder):
             raise NoPicturesError(why) from None
         raise
 
 
-def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[Sample, Caption, list[Variant]]]:
+def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -> list[tuple[Sample, Caption, list[Variant]]]:
     """Read every caption, decide on all copies, and fill in the report's table and notes."""
-    report.refused += [Problem(*refusal) for refusal in found.refused]
+    report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
     stems = output_stems(found.samples)
     shared = shared_stems(found.samples, stems)
     if shared:
@@ -152,9 +149,9 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
     ran_out: list[str] = []
     for sample in found.samples:
         try:
-            caption = _caption(sample)
+            caption = _caption(folder, sample)
         except SampleError as error:
-            report.refused.append(Problem(sample.id, str(error), ruled_out=error.ruled_out))
+            report.refused.append(Problem.of(sample.id, error))
             continue
         lines = [tokens_of(line, options) for line in caption.lines]
         movable += (tokens.movable for tokens in lines)
@@ -180,15 +177,15 @@ def _plan(found: Found, options: ShuffleOptions, report: Report) -> list[tuple[S
     return planned
 
 
-def _caption(sample: Sample) -> Caption:
+def _caption(folder: Path, sample: Sample) -> Caption:
     suffix = os.path.splitext(sample.id)[1].lower()
     if suffix not in PICTURE_SUFFIXES:
         raise SampleError(f"{suffix} is not what every trainer reads: run datakit crop first, which writes it as png")
-    if sample.caption is None:
+    if sample.caption_id is None:
         raise CaptionMissingError("no caption (.txt or .caption) beside it: write one")
-    caption = read_caption(sample.caption)
+    caption = read_caption(folder / sample.caption_id)
     if not caption.lines:
-        raise CaptionMissingError(f"caption {sample.caption.name} is empty: write one")
+        raise CaptionMissingError(f"caption {os.path.basename(sample.caption_id)} is empty: write one")
     return caption
 
 
@@ -206,11 +203,21 @@ def _task(sample: Sample, variant: Variant, key: str, material: _Material) -> Ta
     return Task(
         sample,
         output=variant.output,
-        caption_output=f"{os.path.splitext(variant.output)[0]}.txt",
+        caption_output=caption_of(variant.output),
         key=key,
         detail=material,
         light=not variant.augmentation,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What every copy is made with: the folder of pictures, options, the folder for unfinished files, the crop's background."""
+
+    folder: Path
+    options: ShuffleOptions
+    temporary: str
+    background: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,14 +231,15 @@ class _Original:
     crop: Record | None
 
 
-def _originals(store: Store, records: Mapping[str, Record]) -> Callable[[Task], _Original]:
+def _originals(store: Store, folder: Path, records: Mapping[str, Record]) -> Callable[[Task], _Original]:
     """Return a function that looks at the picture of a task, once for all its copies, which come one after the other.
 
     The function raises `PictureError` where the picture is gone or, if no record describes it, cannot be read.
     """
 
     @lru_cache(maxsize=1)
-    def original(source: str, picture: Path) -> _Original:
+    def original(source: str) -> _Original:
+        picture = folder / source
         sha256 = store.fingerprints.sha256(picture)
         if sha256 is None:
             raise PictureError("is gone since the folder was listed: run again")
@@ -243,27 +251,26 @@ def _originals(store: Store, records: Mapping[str, Record]) -> Callable[[Task], 
         decode(opened, opened.size, opened.size)  # what no crop has decoded may be damaged behind its header
         return _Original(path, sha256, opened.size, opened.warnings, None)
 
-    return lambda task: original(task.source, task.picture)
+    return lambda task: original(task.source)
 
 
-def _linked(task: Task, options: ShuffleOptions, temporary: Path, original: Callable[[Task], _Original]) -> Made | NotMade:
+def _linked(task: Task, desk: _Desk, original: Callable[[Task], _Original]) -> Made | Problem:
     """Describe one picture that is linked as it is, and write its caption."""
     try:
         found = original(task)
-        file = found.path, found.sha256
-        return _made(task, options, temporary, file, found.crop, found.size, found.sha256, found.warnings, options.link)
+        return _made(task, desk, found, (found.path, found.sha256), desk.options.link)
     except SampleError as error:
-        return NotMade(str(error), isinstance(error, CaptionError))
+        return Problem.of(task.source, error)
     except OSError as error:
-        return NotMade(f"cannot be written: {error.strerror or error}")
+        return not_written(task.source, error)
 
 
-def _augmented(task: Task, options: ShuffleOptions, temporary: Path, background: str) -> Made | NotMade:
+def _augmented(task: Task, desk: _Desk) -> Made | Problem:
     """Make one copy with other pixels, from the source of its crop where that is still there; runs in a worker."""
     material: _Material = task.detail
     drawn = material.variant.augmentation
     try:
-        picture = open_picture(task.picture)
+        picture = open_picture(desk.folder / task.source)
         crop = material.crop if material.crop and material.crop.output_sha256 == picture.sha256 else None
         base, box, warnings = picture, Box(0, 0, *picture.size), picture.warnings
         if crop and crop.box:
@@ -273,16 +280,15 @@ def _augmented(task: Task, options: ShuffleOptions, temporary: Path, background:
             else:
                 warnings = (*warnings, _SOURCE_GONE)
         scale = enlargement_of(base.size, box, picture.size, drawn)
-        image = augment(base, box, picture.size, drawn, background)
-        content = encode(image, KEPT[os.path.splitext(task.output)[1]], options.quality)
-        sha256 = hashlib.sha256(content).hexdigest()
-        file = write_temporary(temporary, task.output, content), sha256
-        made = _made(task, options, temporary, file, crop, picture.size, picture.sha256, warnings)
-        return Made(msgspec.structs.replace(made.record, scale=round(scale, 4)), made.text, made.files)
+        image = augment(base, box, picture.size, drawn, desk.background)
+        content = encode(image, KEPT[os.path.splitext(task.output)[1]], desk.options.quality)
+        file = write_temporary(desk.temporary, task.output, content), hashlib.sha256(content).hexdigest()
+        made = _made(task, desk, _Original("", picture.sha256, picture.size, warnings, crop), file)
+        return replace(made, record=msgspec.structs.replace(made.record, scale=round(scale, 4)))
     except SampleError as error:
-        return NotMade(str(error))
+        return Problem.of(task.source, error)
     except OSError as error:
-        return NotMade(f"cannot be written: {error.strerror or error}")
+        return not_written(task.source, error)
 
 
 def _original(crop: Record, folder: Path | None) -> Picture | None:
@@ -296,28 +302,18 @@ def _original(crop: Record, folder: Path | None) -> Picture | None:
     return picture if picture.sha256 == crop.source_sha256 else None
 
 
-def _made(
-    task: Task,
-    options: ShuffleOptions,
-    temporary: Path,
-    file: tuple[str, str],
-    crop: Record | None,
-    size: Size,
-    source_sha256: str,
-    warnings: tuple[Warned, ...],
-    link: str | None = None,
-) -> Made:
+def _made(task: Task, desk: _Desk, original: _Original, file: tuple[str, str], link: str | None = None) -> Made:
     """Write the caption to a temporary file and put the record together; what the crop's record says is carried on."""
     material: _Material = task.detail
-    known = {} if crop is None else {name: getattr(crop, name) for name in _CARRIED}
+    known = {} if original.crop is None else {name: getattr(original.crop, name) for name in _CARRIED}
     text = material.variant.caption.encode()
     text_sha256 = hashlib.sha256(text).hexdigest()
-    files = file, (write_temporary(temporary, f"{task.output}.txt", text), text_sha256)
+    files = file, (write_temporary(desk.temporary, f"{task.output}.txt", text), text_sha256)
     record = Record(
         output=task.output,
-        bucket=size,
+        bucket=original.size,
         source=task.source,
-        source_sha256=source_sha256,
+        source_sha256=original.sha256,
         output_sha256=file[1],
         key=task.key,
         version=__version__,
@@ -327,11 +323,11 @@ def _made(
         copy=material.variant.copy,
         captions=material.variant.caption.count("\n") + 1 if text else 0,
         augmentation=material.variant.augmentation or None,
-        warnings=(*warnings, *material.caption.warnings),
+        warnings=(*original.warnings, *material.caption.warnings),
         **known,
     )
     return Made(record, material.variant.caption, files, link)
 
 
 _SOURCE_GONE = Warned("source-gone", "augmented from the cropped picture: the one it was cropped from is gone or changed")
-_CARRIED = ("source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale")
+_CARRIED = ("sizes", "source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale")

@@ -16,7 +16,7 @@ from datakit.dataset.manifest import MANIFEST, METADATA, Record, to_line
 from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.store import Store
 from datakit.geometry import Size
-from datakit.sizes import BUCKETS
+from tests.conftest import BUCKETS
 
 MakeDataset = Callable[..., Path]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from datakit.audit.concept import Concept
 from datakit.dataset.manifest import Record
-from datakit.sizes import BUCKETS
 from datakit.trainers.simpletuner.accelerate import accelerate_yaml
 from datakit.trainers.simpletuner.backend import emit, to_json
 from datakit.trainers.simpletuner.config import PRESETS, config_to_json, launcher_env, trainer_config
 from datakit.trainers.simpletuner.entry import CaptionShuffle
 from datakit.trainers.simpletuner.steps import Batching, concept_loads, plan_training
+from tests.conftest import BUCKETS
 
 GOLDEN = Path(__file__).parent / "golden"
 CACHE = Path("/cache")

@@ -16,8 +16,8 @@ from datakit.audit.looks import look_at_all
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.geometry import Size
 from datakit.run.stage import Execution
-from datakit.sizes import BUCKETS
 from tests.backend.conftest import findings_of, sha256
+from tests.conftest import BUCKETS
 
 
 def kinds(folder):

@@ -22,8 +22,8 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
-from datakit.sizes import BUCKETS
 from datakit.trainers.simpletuner.config import REMOVED
+from tests.conftest import BUCKETS
 
 
 @pytest.fixture

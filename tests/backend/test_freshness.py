@@ -90,8 +90,8 @@ def test_a_source_that_may_not_be_read_is_not_taken_for_gone(copies):
 def test_a_window_of_a_picture_that_is_gone_is_not_waited_for(copies):
     source, out = copies.parent / "src", copies.parent / "out"
     window = {"source": "fig.jpg", "box": [0, 0, 1024, 1024], "bucket": [1024, 1024]}
-    (out / "overrides.jsonl").write_text(json.dumps(window) + "\n")
-    crop_folder(source, out, CropOptions(upscale=3), apply_overrides=True)
+    (out / "decisions.jsonl").write_text(json.dumps(window) + "\n")
+    crop_folder(source, out, CropOptions(upscale=3))
     (source / "fig.jpg").unlink()
     crop_folder(source, out, CropOptions(upscale=3), execution=Execution(prune=True))
     assert behind(out) == []
@@ -99,7 +99,7 @@ def test_a_window_of_a_picture_that_is_gone_is_not_waited_for(copies):
 
 def test_decisions_not_applied_are_named_there_and_for_the_copies(copies):
     out = copies.parent / "out"
-    (out / "overrides.jsonl").write_text(json.dumps({"source": "dogs.jpg", "rejected": True}) + "\n")
+    (out / "decisions.jsonl").write_text(json.dumps({"source": "dogs.jpg", "rejected": True}) + "\n")
     for folder in (out, copies):
         (said,) = behind(folder)
         assert "1 decision of the review not applied yet: dogs.jpg" in said

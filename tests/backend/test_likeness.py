@@ -17,8 +17,8 @@ from datakit.audit.looks import look_at_all
 from datakit.audit.wording import check_wording, estimate_tokens, tokenizer_counter
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.errors import UsageError
-from datakit.sizes import BUCKETS
 from tests.backend.conftest import draw, sha256
+from tests.conftest import BUCKETS
 
 
 def found(folder):

@@ -10,11 +10,11 @@ import pytest
 
 from datakit.audit.concept import content_hash, read_concept, read_concepts
 from datakit.errors import UsageError
-from datakit.sizes import BUCKETS
 from datakit.trainers.simpletuner.backend import changed_sizes, emit, to_json
 from datakit.trainers.simpletuner.entry import CaptionShuffle
 from datakit.trainers.simpletuner.settings import parse_settings
 from tests.backend.golden_cases import CACHE, concept
+from tests.conftest import BUCKETS
 
 
 def image_entries(concepts, **options):

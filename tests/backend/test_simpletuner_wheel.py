@@ -17,10 +17,10 @@ import pytest
 
 from datakit.audit.concept import read_concept
 from datakit.geometry import Size
-from datakit.sizes import BUCKETS
 from datakit.trainers.simpletuner.backend import emit, to_json
 from datakit.trainers.simpletuner.entry import EntryOnFile
 from datakit.trainers.simpletuner.replay import bucket_name, replay_current
+from tests.conftest import BUCKETS
 
 pytestmark = pytest.mark.simpletuner
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from datakit import BUCKETS, AuditOptions, BackendOptions, Batching, DatakitError, audit_datasets, emit_backend, verify_backend
+from datakit import AuditOptions, BackendOptions, Batching, DatakitError, audit_datasets, emit_backend, verify_backend
+from tests.conftest import BUCKETS
 
 
 def test_a_proved_dataset_gives_the_file_that_verify_proves(make_dataset, tmp_path):

@@ -8,9 +8,9 @@ import pytest
 
 from datakit.audit.concept import read_concept
 from datakit.errors import UsageError
-from datakit.sizes import BUCKETS
 from datakit.trainers.simpletuner.backend import emit, to_json
 from datakit.trainers.simpletuner.verify import verify_backend
+from tests.conftest import BUCKETS
 
 
 @pytest.fixture

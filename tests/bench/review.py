@@ -78,8 +78,8 @@ def main() -> None:
             ask("100 thumbnails, kept", lambda: [client.get(f"api/thumbnail/{key}") for key in keys[:100]])
             ask("1000 thumbnails, new", lambda: [client.get(f"api/thumbnail/{key}?side=output") for key in keys[:1000]])
             ask("100 changes polled", lambda: [client.get("api/changes?since=0") for _ in range(100)])
-            change = {"revision": 0, "override": {"accepted": True}}
-            ask("100 overrides", lambda: [client.put(f"api/override/{key}", json=change) for key in keys[:100]])
+            change = {"revision": 0, "decision": {"accepted": True}}
+            ask("100 decisions", lambda: [client.put(f"api/decision/{key}", json=change) for key in keys[:100]])
             server.send_signal(signal.SIGINT)
     print(table(("", "s", "MiB resident"), rows))
 

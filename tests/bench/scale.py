@@ -14,15 +14,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from datakit.dataset.folder import Folder
 from datakit.dataset.manifest import MANIFEST, Record
 from datakit.dataset.origin import Origin
-from datakit.dataset.samples import find_samples, output_stems, shared_stems
+from datakit.dataset.samples import output_stems, shared_stems
 from datakit.dataset.store import Store
 from datakit.geometry import Box, Size
 from datakit.report import Report
-from datakit.run.stage import Execution, Made, NotMade, Task, run_stage, write_temporary
-from datakit.sizes import BUCKETS
+from datakit.run.stage import Execution, Stage, run_stage
+from datakit.run.task import Made, Task, write_temporary
 from tests.bench.measure import Cost, run, table
+from tests.conftest import BUCKETS
 
 _FOLDER_SIZE = 1000
 _KEY = "0123456789ab"
@@ -40,7 +42,7 @@ def make_sources(root: Path, records: int) -> None:
 
 def list_samples(root: Path) -> list[Task]:
     """Find the samples and name their outputs, as every stage does first."""
-    samples = find_samples(root / "in").samples
+    samples = Folder(root / "in").find().samples
     stems = output_stems(samples)
     shared_stems(samples, stems)
     return [Task(sample, f"{stems[sample.id]}.jpg", None, _KEY) for sample in samples]
@@ -50,14 +52,15 @@ def run_synthetic(root: Path) -> None:
     """Run a stage that makes outputs of a few bytes; the second time there is nothing to make."""
     tasks = list_samples(root)
     with Store(root / "out") as store:
-        make = partial(_make, temporary=store.temporary)
-        present = {task.source for task in tasks}
-        origin, report = Origin("crop", str(root / "in")), Report("crop", "in", "out")
-        run_stage(store, tasks, present, lambda: make, origin=origin, execution=Execution(), report=report)
+        source = Folder(root / "in")
+        make = partial(_make, source=source, temporary=store.temporary)
+        origin, present = Origin("crop", source.identity), {task.source for task in tasks}
+        stage = Stage(origin=origin, source=source, maker=lambda: make, present=present)
+        run_stage(stage, store, tasks, Execution(), Report("crop", "in", "out"))
 
 
-def _make(task: Task, temporary: Path) -> Made | NotMade:
-    content = task.picture.read_bytes()
+def _make(task: Task, source: Folder, temporary: Path) -> Made:
+    content = source.read(task.source).data
     sha256 = hashlib.sha256(content).hexdigest()
     record = Record(
         output=task.output,

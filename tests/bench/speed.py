@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 from datakit.geometry import Size
-from datakit.sizes import choose_bucket
+from datakit.sizes import choose_bucket, size_set
 from tests.bench.corpus import KINDS
 from tests.bench.measure import Cost, median, run, table
 from tests.bench.peers import ENVIRONMENT, Peer, find_peers
@@ -68,7 +68,7 @@ def main() -> None:
 def _measure_kind(kind: str, pictures: list[Path], peers: list[Peer], workers: Sequence[int], rounds: int) -> None:
     groups: dict[Size, list[Path]] = defaultdict(list)
     for picture in pictures:
-        groups[choose_bucket(Size(*Image.open(picture).size))].append(picture)
+        groups[choose_bucket(Size(*Image.open(picture).size), size_set())].append(picture)
     few = {size: group[:1] for size, group in groups.items()}
     samples: dict[tuple[str, int], list[Sample]] = defaultdict(list)
     written: dict[str, int] = {}

@@ -22,8 +22,8 @@ expect = sync_api.expect
 expect.set_options(timeout=15_000)
 
 
-def overrides(folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / "overrides.jsonl"
+def decisions(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / "decisions.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return {entry["source"]: entry for entry in map(json.loads, lines)}
 

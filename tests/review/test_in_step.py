@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from datakit import CropOptions, Execution, crop_folder
 from tests.review.conftest import Open, Serve
-from tests.review.driving import apply, box_shown, card, eventually, expect, open_sample, overrides, saved
+from tests.review.driving import apply, box_shown, card, decisions, eventually, expect, open_sample, saved
 
 if TYPE_CHECKING:
     from playwright.sync_api import APIResponse, Page, Route
@@ -64,10 +64,10 @@ def test_two_tabs_agree_and_neither_loses_an_edit(out: Path, serve: Serve, tab: 
     notice = stale.get_by_role("alert")
     expect(notice).to_contain_text("fig.jpg was changed in another tab")
     expect(stale.get_by_label("Caption", exact=True)).to_have_value("theirs")
-    assert overrides(out)["fig.jpg"]["caption"] == "theirs"
+    assert decisions(out)["fig.jpg"]["caption"] == "theirs"
     notice.get_by_role("button", name="Use mine instead").click()
     saved(stale)
-    assert overrides(out)["fig.jpg"]["caption"] == "mine"
+    assert decisions(out)["fig.jpg"]["caption"] == "mine"
     expect(fresh.get_by_label("Caption", exact=True)).to_have_value("mine")
 
 
@@ -96,10 +96,10 @@ def test_an_edit_without_a_connection_is_kept_and_sent_again(out: Path, serve: S
     page.get_by_role("button", name="Accept").click()
     expect(page.locator("#saved")).to_contain_text("1 unsaved")
     expect(page.get_by_role("alert")).to_contain_text("does not answer")
-    assert "fig.jpg" not in overrides(out)
+    assert "fig.jpg" not in decisions(out)
     page.context.set_offline(False)
     saved(page)
-    eventually(lambda: overrides(out).get("fig.jpg", {}).get("accepted") is True)
+    eventually(lambda: decisions(out).get("fig.jpg", {}).get("accepted") is True)
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
@@ -114,7 +114,7 @@ def test_nothing_is_taken_from_somebody_who_types_or_drags_while_crop_runs(
     run_crop_and_reload(source, out, page)
     page.keyboard.type("xe")
     assert page.get_by_label("Caption", exact=True).input_value().endswith(", an axe")
-    assert not overrides(out), "x in the middle of a word rejects nothing"
+    assert not decisions(out), "x in the middle of a word rejects nothing"
 
     page.keyboard.press("Escape")
     page.locator('[data-bucket="1024x1024"]').click()
@@ -129,8 +129,8 @@ def test_nothing_is_taken_from_somebody_who_types_or_drags_while_crop_runs(
     page.mouse.up()
     saved(page)
     assert box_shown(page).left < before.left
-    assert overrides(out)["fig.jpg"]["box"] == list(box_shown(page))
-    assert overrides(out)["fig.jpg"]["caption"].endswith(", an axe")
+    assert decisions(out)["fig.jpg"]["box"] == list(box_shown(page))
+    assert decisions(out)["fig.jpg"]["caption"].endswith(", an axe")
 
 
 def test_an_answer_that_is_lost_or_late_is_made_good(out: Path, serve: Serve, tab: Open) -> None:
@@ -145,40 +145,40 @@ def test_an_answer_that_is_lost_or_late_is_made_good(out: Path, serve: Serve, ta
         route.fetch()
         route.abort()
 
-    page.route("**/api/override/*", lose, times=1)
+    page.route("**/api/decision/*", lose, times=1)
     page.locator('[data-bucket="1024x1024"]').click()
-    eventually(lambda: "fig.jpg" in overrides(out))
+    eventually(lambda: "fig.jpg" in decisions(out))
     page.keyboard.press("+")
     saved(page)
     assert lost
-    assert overrides(out)["fig.jpg"]["box"] == list(box_shown(page)), "its own change is no conflict"
+    assert decisions(out)["fig.jpg"]["box"] == list(box_shown(page)), "its own change is no conflict"
 
     held: list[tuple[Route, APIResponse]] = []
-    page.route("**/api/override/*", lambda route: held.append((route, route.fetch())), times=1)
+    page.route("**/api/decision/*", lambda route: held.append((route, route.fetch())), times=1)
     page.keyboard.press("+")
     until_held(page, held)
     expect(card(other, "fig.jpg")).to_contain_text("changed")
     card(other, "fig.jpg").focus()
-    eventually(lambda: overrides(out)["fig.jpg"]["revision"] == 3)
+    eventually(lambda: decisions(out)["fig.jpg"]["revision"] == 3)
     other.wait_for_timeout(POLLED)
     other.keyboard.press("x")
     saved(other)
-    assert overrides(out)["fig.jpg"]["rejected"] is True
+    assert decisions(out)["fig.jpg"]["rejected"] is True
     page.wait_for_timeout(POLLED)
     route, reply = held[0]
     route.fulfill(response=reply)
     expect(page.get_by_role("button", name="Reject")).to_have_attribute("aria-pressed", "true")
 
 
-def test_overrides_broken_mended_and_deleted_by_hand_are_followed(out: Path, serve: Serve, tab: Open) -> None:
+def test_decisions_broken_mended_and_deleted_by_hand_are_followed(out: Path, serve: Serve, tab: Open) -> None:
     page = tab(serve(out))
     waits = page.get_by_role("button", name="Apply 1 change")
-    (out / "overrides.jsonl").write_text("nonsense\n")
-    expect(page.get_by_role("alert")).to_contain_text("overrides.jsonl")
-    (out / "overrides.jsonl").write_text(json.dumps({"source": "fig.jpg", "rejected": True}) + "\n")
+    (out / "decisions.jsonl").write_text("nonsense\n")
+    expect(page.get_by_role("alert")).to_contain_text("decisions.jsonl")
+    (out / "decisions.jsonl").write_text(json.dumps({"source": "fig.jpg", "rejected": True}) + "\n")
     expect(waits).to_be_enabled()
     expect(page.get_by_role("alert")).to_have_count(0)
-    (out / "overrides.jsonl").unlink()
+    (out / "decisions.jsonl").unlink()
     expect(page.get_by_role("button", name="Apply", exact=True)).to_be_disabled()
 
 
@@ -196,7 +196,7 @@ def test_a_picture_that_is_gone_is_told_and_holds_up_nothing(out: Path, source: 
     card(page, "dogs.jpg").focus()
     page.keyboard.press("x")
     saved(page)
-    assert set(overrides(out)) == {"dogs.jpg"}
+    assert set(decisions(out)) == {"dogs.jpg"}
     expect(page.get_by_role("button", name="Apply 1 change")).to_be_enabled()
 
 
@@ -205,14 +205,14 @@ def test_a_refused_change_leaves_what_the_disk_has(out: Path, serve: Serve, tab:
     open_sample(page, "fig.jpg")
     caption = page.get_by_label("Caption", exact=True)
     before = caption.input_value()
-    page.route("**/api/override/*", lambda route: (page.wait_for_timeout(400), route.continue_()))
+    page.route("**/api/decision/*", lambda route: (page.wait_for_timeout(400), route.continue_()))
     caption.fill("")
     page.keyboard.press("Escape")
     page.keyboard.press("Shift+ArrowLeft")
     expect(page.get_by_role("alert")).to_contain_text("the caption is empty")
     saved(page)
     expect(caption).to_have_value(before)
-    assert not overrides(out)
+    assert not decisions(out)
     expect(page.get_by_role("button", name="Apply", exact=True)).to_be_disabled()
 
 
@@ -229,7 +229,7 @@ def test_captions_are_what_the_disk_has_and_come_back_on_their_own(out: Path, so
     page.locator('[data-bucket="1024x1024"]').click()
     page.get_by_role("button", name="As datakit decided").click()
     saved(page)
-    assert overrides(out)["fig.jpg"]["caption"] == "applied", "the window is taken back, not the caption"
+    assert decisions(out)["fig.jpg"]["caption"] == "applied", "the window is taken back, not the caption"
     page.get_by_role("button", name="Take back").click()
     saved(page)
     apply(page)
@@ -251,7 +251,7 @@ def test_a_long_caption_is_saved_and_one_click_saves_and_applies_it(out: Path, s
     open_sample(page, "fig.jpg")
     words = ", ".join(f"word {number}" for number in range(7000))
     page.get_by_label("Caption", exact=True).fill(words)
-    page.route("**/api/override/*", lambda route: (page.wait_for_timeout(300), route.continue_()))
+    page.route("**/api/decision/*", lambda route: (page.wait_for_timeout(300), route.continue_()))
     page.get_by_role("button", name="Apply").click(delay=100)
     expect(page.get_by_role("dialog", name="Applied")).to_be_visible(timeout=60_000)
     assert (out / "fig.txt").read_text() == words

@@ -15,16 +15,16 @@ from datakit import CropOptions, crop_folder
 from datakit.geometry import Box, Size
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
-from datakit.sizes import BUCKETS
+from tests.conftest import BUCKETS
 from tests.review.conftest import Open, Serve
 from tests.review.driving import (
     apply,
     box_shown,
     card,
+    decisions,
     drag,
     expect,
     open_sample,
-    overrides,
     records,
     saved,
 )
@@ -81,8 +81,8 @@ def test_a_dragged_box_is_what_apply_writes(out: Path, source: Path, serve: Serv
     moved = box_shown(page)
     assert moved.top > chosen.top
     assert moved.size == chosen.size
-    assert overrides(out)["dogs.jpg"]["box"] == list(moved)
-    assert overrides(out)["dogs.jpg"]["bucket"] == [1024, 1024]
+    assert decisions(out)["dogs.jpg"]["box"] == list(moved)
+    assert decisions(out)["dogs.jpg"]["bucket"] == [1024, 1024]
     # Smaller, by a corner; the opposite one stays where it is.
     drag(page, ".handle.nw", 40, 40)
     saved(page)
@@ -137,7 +137,7 @@ def test_a_box_never_leaves_the_picture_nor_its_aspect(out: Path, serve: Serve, 
     saved(page)
     # The server holds every window against the rule of crop: it refused none of them.
     expect(page.locator(".notice.problem")).to_have_count(0)
-    assert overrides(out)["fig.jpg"]["box"] == list(box_shown(page))
+    assert decisions(out)["fig.jpg"]["box"] == list(box_shown(page))
 
 
 def test_reject_and_caption_are_applied_and_taken_back(out: Path, serve: Serve, tab: Open) -> None:
@@ -146,12 +146,12 @@ def test_reject_and_caption_are_applied_and_taken_back(out: Path, serve: Serve, 
     page.get_by_label("Caption", exact=True).fill("a fig, halved")
     page.get_by_label("Caption", exact=True).press("Control+Enter")
     saved(page)
-    assert overrides(out)["fig.jpg"]["caption"] == "a fig, halved"
+    assert decisions(out)["fig.jpg"]["caption"] == "a fig, halved"
     page.get_by_role("button", name="All samples").click()
     open_sample(page, "mountains.jpg")
     page.get_by_role("button", name="Reject").click()
     saved(page)
-    assert overrides(out)["mountains.jpg"]["rejected"] is True
+    assert decisions(out)["mountains.jpg"]["rejected"] is True
     apply(page)
     assert (out / "fig.txt").read_text() == "a fig, halved"
     assert not (out / "mountains.jpg").exists()
@@ -185,7 +185,7 @@ def test_undo_goes_back_step_by_step(out: Path, serve: Serve, tab: Open) -> None
     page.keyboard.press("u")
     assert box_shown(page) == before
     saved(page)
-    assert overrides(out).get("dogs.jpg", {}).get("box") is None
+    assert decisions(out).get("dogs.jpg", {}).get("box") is None
     expect(page.get_by_role("button", name="Apply", exact=True)).to_be_disabled()
 
 
@@ -216,14 +216,14 @@ def test_everything_can_be_done_with_the_keyboard(out: Path, serve: Serve, tab: 
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
     saved(page)
-    assert overrides(out)["dogs.jpg"]["accepted"] is True
-    assert overrides(out)["dogs.jpg"]["caption"].endswith("tall shot, at noon")
-    assert overrides(out)["fig.jpg"]["rejected"] is True
+    assert decisions(out)["dogs.jpg"]["accepted"] is True
+    assert decisions(out)["dogs.jpg"]["caption"].endswith("tall shot, at noon")
+    assert decisions(out)["fig.jpg"]["rejected"] is True
     for _ in range(2):
         page.keyboard.press("u")
     expect(card(page, "dogs.jpg")).to_be_focused()
     saved(page)
-    assert not overrides(out)["dogs.jpg"].get("accepted")
+    assert not decisions(out)["dogs.jpg"].get("accepted")
 
 
 def test_a_card_half_out_of_sight_opens_where_it_is_pressed(out: Path, serve: Serve, tab: Open) -> None:

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, Execution, crop_folder
+from datakit.dataset.decisions import DECISIONS, read_decisions
 from datakit.dataset.manifest import read_manifest
-from datakit.dataset.overrides import OVERRIDES, read_overrides
 from datakit.errors import UsageError
 from datakit.review.desk import Desk
 from datakit.review.server import Server
@@ -54,8 +54,8 @@ def samples(client):
     return {sample["id"]: sample for sample in client.get("api/dataset").json()["samples"]}
 
 
-def change(client, key, override, revision=0):
-    return client.put(f"api/override/{key}", json={"revision": revision, "override": override})
+def change(client, key, decision, revision=0):
+    return client.put(f"api/decision/{key}", json={"revision": revision, "decision": decision})
 
 
 def applied(client):
@@ -78,7 +78,7 @@ def test_the_dataset_is_told_as_it_is(ask, out, source):
         sample = by_id[record.source]
         assert (sample["output"], sample["box"], sample["bucket"]) == (record.output, list(record.box), list(record.bucket))
         assert sample["caption"] == (out / record.caption).read_text()
-        assert (sample["override"], sample["revision"], sample["applied"]) == (None, 0, True)
+        assert (sample["decision"], sample["revision"], sample["applied"]) == (None, 0, True)
     attention = [sample["attention"] for sample in told["samples"]]
     assert attention == sorted(attention, reverse=True)
 
@@ -140,12 +140,12 @@ def test_a_change_is_on_the_disk_before_the_answer(ask, out):
     client = ask(out)
     key = samples(client)["fig.jpg"]["key"]
     state = change(client, key, WINDOW | {"caption": "new words"}).json()
-    assert (state["revision"], state["override"]["box"], state["applied"]) == (1, WINDOW["box"], False)
-    override = read_overrides(out)["fig.jpg"]
-    assert (override.box, override.caption, override.source_size) == (tuple(WINDOW["box"]), "new words", (1800, 1218))
-    assert samples(client)["fig.jpg"]["override"]["caption"] == "new words"
+    assert (state["revision"], state["decision"]["box"], state["applied"]) == (1, WINDOW["box"], False)
+    decision = read_decisions(out)["fig.jpg"]
+    assert (decision.box, decision.caption, decision.source_size) == (tuple(WINDOW["box"]), "new words", (1800, 1218))
+    assert samples(client)["fig.jpg"]["decision"]["caption"] == "new words"
     undone = change(client, key, None, 1).json()
-    assert (undone["revision"], undone["override"], undone["applied"]) == (2, None, True)
+    assert (undone["revision"], undone["decision"], undone["applied"]) == (2, None, True)
 
 
 def test_a_stale_page_changes_nothing_and_learns_the_current_state(ask, out):
@@ -155,7 +155,7 @@ def test_a_stale_page_changes_nothing_and_learns_the_current_state(ask, out):
     assert change(one, key, {"rejected": True}).status_code == 200
     stale = change(other, key, {"accepted": True})
     assert (stale.status_code, stale.json()["revision"]) == (409, 1)
-    assert stale.json()["override"]["rejected"] is True
+    assert stale.json()["decision"]["rejected"] is True
     news = other.get(f"api/changes?since={stamp}").json()
     assert [(each["key"], each["revision"]) for each in news["changed"]] == [(key, 1)]
     assert other.get(f"api/changes?since={news['stamp']}").json()["changed"] == []
@@ -165,7 +165,7 @@ def test_a_size_alone_gets_its_best_window(ask, out):
     client = ask(out)
     sample = samples(client)["dogs.jpg"]
     state = change(client, sample["key"], {"bucket": [1024, 1024]}).json()
-    left, top, right, bottom = state["override"]["box"]
+    left, top, right, bottom = state["decision"]["box"]
     assert right - left == bottom - top == min(sample["size"])
 
 
@@ -175,7 +175,7 @@ def test_a_size_alone_gets_its_best_window(ask, out):
         ({"box": [0, 0, 1024, 700], "bucket": [1024, 1024]}, "would be stretched"),
         ({"box": [-1, 0, 1023, 1024], "bucket": [1024, 1024]}, "not inside the picture"),
         ({"box": [0, 0, 500, 500], "bucket": [1024, 1024]}, "--upscale 2.048"),
-        ({"box": [0, 0, 64, 64], "bucket": [64, 64]}, "one of the eight sizes"),
+        ({"box": [0, 0, 64, 64], "bucket": [64, 64]}, "one of the sizes of sdxl"),
         ({"caption": "\n "}, "the caption is empty"),
         ({"caption": "\ud800"}, "no change"),
         ({"accepted": True, "rejected": True}, "either accepted or rejected"),
@@ -185,11 +185,11 @@ def test_a_size_alone_gets_its_best_window(ask, out):
 def test_what_cannot_be_is_refused_and_not_written(ask, out, wrong, message):
     client = ask(out)
     key = samples(client)["fig.jpg"]["key"]
-    body = json.dumps({"revision": 0, "override": wrong})
-    answer = client.put(f"api/override/{key}", content=body, headers={"Content-Type": "application/json"})
+    body = json.dumps({"revision": 0, "decision": wrong})
+    answer = client.put(f"api/decision/{key}", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert message in answer.json()["error"]
-    assert not (out / OVERRIDES).exists()
+    assert not (out / DECISIONS).exists()
 
 
 def test_applying_writes_the_drawn_pixels_and_leaves_the_rest(ask, out, source):
@@ -215,7 +215,7 @@ def test_applying_writes_the_drawn_pixels_and_leaves_the_rest(ask, out, source):
     assert client.get(f"api/thumbnail/{gone['key']}?side=output").status_code == 404
     assert change(client, gone["key"], None, 1).json()["applied"] is False
     back = samples(ask(out))["dogs.jpg"]
-    assert (back["override"], back["applied"], back["refused"]) == (None, False, "left out until the changes are applied")
+    assert (back["decision"], back["applied"], back["refused"]) == (None, False, "left out until the changes are applied")
     applied(client)
     assert (out / "dogs.jpg").read_bytes() == before["dogs.jpg"]
 
@@ -278,8 +278,8 @@ def test_a_rejection_that_a_plain_run_followed_can_be_taken_back(ask, out, sourc
 
 def test_many_decisions_are_told_as_fast_as_one(ask, out):
     lines = (f'{{"source": "gone {number}.jpg", "rejected": true, "revision": 1}}\n' for number in range(5000))
-    (out / OVERRIDES).write_text("".join(lines))
-    shutil.copy(out / OVERRIDES, out / ".datakit" / "applied.jsonl")
+    (out / DECISIONS).write_text("".join(lines))
+    shutil.copy(out / DECISIONS, out / ".datakit" / "applied.jsonl")
     client = ask(out)
     client.timeout = 20  # to look each up in the file anew would take minutes
     assert len(client.get("api/changes?since=0").json()["changed"]) == 5000
@@ -288,10 +288,10 @@ def test_many_decisions_are_told_as_fast_as_one(ask, out):
 def test_a_change_that_cannot_be_written_yet_is_not_given_up(ask, out):
     client = ask(out)
     key = samples(client)["fig.jpg"]["key"]
-    (out / ".datakit" / "overrides.lock").mkdir()
+    (out / ".datakit" / "decisions.lock").mkdir()
     answer = change(client, key, {"accepted": True})
     assert (answer.status_code, "not saved yet" in answer.json()["error"]) == (503, True)
-    (out / ".datakit" / "overrides.lock").rmdir()
+    (out / ".datakit" / "decisions.lock").rmdir()
     assert change(client, key, {"accepted": True}).status_code == 200
 
 
@@ -375,9 +375,9 @@ def test_nobody_from_elsewhere_is_answered(ask, out, headers):
     client = ask(out)
     assert client.get("api/dataset", headers=headers).status_code == 403
     key = samples(client)["fig.jpg"]["key"]
-    answer = client.put(f"api/override/{key}", json={"revision": 0, "override": {"rejected": True}}, headers=headers)
+    answer = client.put(f"api/decision/{key}", json={"revision": 0, "decision": {"rejected": True}}, headers=headers)
     assert answer.status_code == 403
-    assert not (out / OVERRIDES).exists()
+    assert not (out / DECISIONS).exists()
 
 
 def test_the_page_itself_is_answered_under_both_names_of_this_machine(ask, out):
@@ -398,13 +398,13 @@ def test_the_page_itself_is_answered_under_both_names_of_this_machine(ask, out):
 def test_only_json_of_known_length_is_taken(ask, out, method):
     client = ask(out)
     key = samples(client)["fig.jpg"]["key"]
-    path = f"api/override/{key}" if method == "PUT" else "api/apply"
-    body = b'{"revision": 0, "override": {"rejected": true}}'
+    path = f"api/decision/{key}" if method == "PUT" else "api/apply"
+    body = b'{"revision": 0, "decision": {"rejected": true}}'
     assert client.request(method, path, content=body, headers={"Content-Type": "text/plain"}).status_code == 415
     json_type = {"Content-Type": "application/json"}
     assert client.request(method, path, content=iter([body]), headers=json_type).status_code == 413
     assert client.request(method, path, content=b"{}" * (1 << 20), headers=json_type).status_code == 413
-    assert not (out / OVERRIDES).exists()
+    assert not (out / DECISIONS).exists()
 
 
 def test_nothing_outside_the_dataset_is_answered(ask, out, source):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, crop_folder
-from datakit.dataset.overrides import OVERRIDES
+from datakit.dataset.decisions import DECISIONS
 from datakit.errors import UsageError
 from datakit.review import typesetting
 from datakit.review.sheet import write_sheets
@@ -169,9 +169,9 @@ def test_the_command_names_what_it_wrote(datakit, out, source, tmp_path):
     assert (done.stdout, done.stderr) == ("wrote last.jpg\n", "using mine/ (from the last crop)\n")
     done = datakit("sheet")
     assert (done.returncode, "name the picture to write" in done.stderr) == (2, True)
-    (tmp_path / "mine" / OVERRIDES).write_text("nonsense\n")
+    (tmp_path / "mine" / DECISIONS).write_text("nonsense\n")
     done = datakit("sheet", "mine", "other.jpg")
-    assert (done.returncode, f"{OVERRIDES}, line 1" in done.stderr) == (2, True)
+    assert (done.returncode, f"{DECISIONS}, line 1" in done.stderr) == (2, True)
 
 
 def test_the_command_names_what_no_font_has(datakit, out):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, crop_folder
-from datakit.dataset.overrides import OVERRIDES
+from datakit.dataset.decisions import DECISIONS
 from datakit.errors import UsageError
 from datakit.review.static import write_static
 from datakit.shuffle.folder import shuffle_folder
@@ -77,7 +77,7 @@ def test_captions_and_names_are_text_whatever_they_hold(source, tmp_path):
     (source / "<b onclick=x>\"'&.txt").write_text(EVIL)
     out = tmp_path / "<i>out & co"
     crop_folder(source, out, CropOptions(upscale=1.5))
-    (out / OVERRIDES).write_text(json.dumps({"source": "fig.jpg", "caption": EVIL}) + "\n")
+    (out / DECISIONS).write_text(json.dumps({"source": "fig.jpg", "caption": EVIL}) + "\n")
     seen, _ = report(out, tmp_path / "report.html")
     assert {"b", "i", "script"}.isdisjoint(tag for tag, _ in seen.elements)
     assert seen.text.count(EVIL) == 2
@@ -111,7 +111,7 @@ def test_what_was_decided_is_shown(out, tmp_path):
         {"source": "dogs.jpg", "rejected": True, "revision": 1},
         {"source": "mountains.jpg", "accepted": True, "revision": 1},
     ]
-    (out / OVERRIDES).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (out / DECISIONS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     seen, text = report(out, tmp_path / "report.html")
     assert {"x": "0", "y": "0", "width": "1024", "height": "1024", "class": "window"} in [
         a for t, a in seen.elements if t == "rect"

@@ -3,7 +3,7 @@
 import { dragged, moved } from "./boxes.js";
 import { drawn, element } from "./element.js";
 import { drawOverlay } from "./grid.js";
-import { dataset } from "./samples.js";
+import { dataset, limitOf } from "./samples.js";
 import { heat, picture } from "./server.js";
 
 const CORNERS = { nw: "Top left", ne: "Top right", sw: "Bottom left", se: "Bottom right" };
@@ -90,7 +90,7 @@ export function makeCropper(sample, { onDrag, onDrop }) {
           cornerAt(drag.start, drag.corner, dx, dy),
           sample.size,
           look.bucket,
-          dataset.upscale,
+          limitOf(sample),
         )
       : moved(drag.start, dx, dy, sample.size);
     draw(onDrag(drag.box));

@@ -6,7 +6,16 @@ import { element, sizeName } from "./element.js";
 import { badgesOf } from "./grid.js";
 import { setBox } from "./mending.js";
 import { announce, notify } from "./notices.js";
-import { makeBuckets, makeCaption, makeDecision, makeFacts, makePreview, makeState, makeTools } from "./panel.js";
+import {
+  makeBuckets,
+  makeCaption,
+  makeDecision,
+  makeFacts,
+  makePreview,
+  makeRescue,
+  makeState,
+  makeTools,
+} from "./panel.js";
 import { dataset, lookOf, pictureSide, sampleOf } from "./samples.js";
 import { picture } from "./server.js";
 
@@ -73,7 +82,7 @@ function copiesDetail(sample, place, go) {
 function cropDetail(sample, place, go) {
   const { side } = pictureSide(sample);
   const caption = makeCaption(sample, () => view.focus({ preventScroll: true }));
-  const aside = [makeDecision(go), makeState(), makeBuckets(sample), caption, makeFacts()];
+  const aside = [makeDecision(go), makeState(), makeRescue(sample), makeBuckets(sample), caption, makeFacts()];
   const stage = side === "source" && sample.size ? croppingStage(sample) : plainStage(sample);
   if (stage.preview) aside.splice(2, 0, stage.preview);
   view.replaceChildren(

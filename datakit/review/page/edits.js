@@ -1,15 +1,15 @@
 // Every change of the user: shown at once, saved at once, kept and sent again until the server has it, and undone.
 
 import { announce, dismiss, notify } from "./notices.js";
-import { dataset, isSettled, laidOver, sameOverride, sampleOf, update } from "./samples.js";
-import { getChanges, putOverride, Unreachable } from "./server.js";
+import { dataset, isSettled, laidOver, sameDecision, sampleOf, update } from "./samples.js";
+import { getChanges, putDecision, Unreachable } from "./server.js";
 
 const TOGETHER = 1200; // ms: nudges that follow each other this fast are undone as one
 const POLL = 2000;
 const LONGEST_PAUSE = 8000;
 const OFFLINE = "offline";
 
-// key -> {override, caption shown when it was made, revision it was made on, kept: what the server has,
+// key -> {decision, caption shown when it was made, revision it was made on, kept: what the server has,
 // lost: what was sent and got no answer, fresh, busy}
 const waiting = new Map();
 const done = []; // {key, before, what, at}
@@ -22,8 +22,8 @@ export function onSaving(watcher) {
   watchers.add(watcher);
 }
 
-/** The overrides that are not saved yet, by key. */
-export const unsaved = () => new Map([...waiting].map(([key, job]) => [key, job.override]));
+/** The decisions that are not saved yet, by key. */
+export const unsaved = () => new Map([...waiting].map(([key, job]) => [key, job.decision]));
 
 /** Wait until everything is saved; false where the server does not answer. */
 export function whenSaved() {
@@ -42,13 +42,13 @@ function tell() {
   for (const watcher of watchers) watcher(waiting.size, failures);
 }
 
-/** Change some fields of a sample's override; `what` names the change and groups quick repetitions for undo. */
+/** Change some fields of a sample's decision; `what` names the change and groups quick repetitions for undo. */
 export function edit(key, change, what) {
   const sample = sampleOf(key);
-  const override = laidOver(sample.override, change);
-  if (sameOverride(override, sample.override)) return;
-  remember(key, sample.override, what);
-  put(key, override);
+  const decision = laidOver(sample.decision, change);
+  if (sameDecision(decision, sample.decision)) return;
+  remember(key, sample.decision, what);
+  put(key, decision);
 }
 
 function remember(key, before, what) {
@@ -72,14 +72,14 @@ export function undo() {
   return last.key;
 }
 
-function put(key, override) {
+function put(key, decision) {
   const sample = sampleOf(key);
   if (!sample) return;
-  const { revision, override: before, applied, caption } = sample;
-  const job = waiting.get(key) ?? { busy: false, revision, kept: { override: before, applied }, lost: [] };
-  Object.assign(job, { override, caption, fresh: true });
+  const { revision, decision: before, applied, caption } = sample;
+  const job = waiting.get(key) ?? { busy: false, revision, kept: { decision: before, applied }, lost: [] };
+  Object.assign(job, { decision, caption, fresh: true });
   waiting.set(key, job);
-  update(key, { override, applied: isSettled(sample, override) });
+  update(key, { decision, applied: isSettled(sample, decision) });
   tell();
   drain(key, job);
 }
@@ -89,11 +89,11 @@ async function drain(key, job) {
   job.busy = true;
   while (job.fresh) {
     job.fresh = false;
-    const sent = job.override;
+    const sent = job.decision;
     try {
-      const { status, body } = await putOverride(key, job.revision, sent, job.caption);
+      const { status, body } = await putDecision(key, job.revision, sent, job.caption);
       recovered();
-      const holds = (override) => sameOverride(body.override, override);
+      const holds = (decision) => sameDecision(body.decision, decision);
       if (status === 200 || (status === 409 && holds(sent))) taken(key, job, body);
       else if (status === 409 && job.lost.some(holds)) resend(job, body);
       else if (status === 409) takeOver(key, job, body);
@@ -110,7 +110,7 @@ async function drain(key, job) {
   tell();
 }
 
-const stateOf = ({ revision, override, applied }) => ({ revision, override, applied });
+const stateOf = ({ revision, decision, applied }) => ({ revision, decision, applied });
 
 function taken(key, job, body) {
   const { revision, ...kept } = stateOf(body);
@@ -125,7 +125,7 @@ function resend(job, body) {
 }
 
 function takeOver(key, job, body) {
-  const mine = job.override;
+  const mine = job.decision;
   job.fresh = false;
   job.revision = body.revision;
   forget(key);
@@ -136,7 +136,7 @@ function takeOver(key, job, body) {
     label: "Use mine instead",
     action: () => {
       if (!sampleOf(key)) return;
-      remember(key, sampleOf(key).override, "change");
+      remember(key, sampleOf(key).decision, "change");
       put(key, mine);
     },
   });
@@ -211,7 +211,7 @@ function followOne(change, asked) {
   const sample = sampleOf(change.key);
   if (!sample) return true;
   if (waiting.has(change.key) || sample.seen > asked) return false;
-  const differs = !sameOverride(change.override, sample.override);
+  const differs = !sameDecision(change.decision, sample.decision);
   if (differs || change.revision !== sample.revision || change.applied !== sample.applied)
     update(change.key, { ...stateOf(change), seen: asked });
   if (!differs) return true;

@@ -4,7 +4,7 @@ import { moved, reachable, rebucketed, shareOf, sized } from "./boxes.js";
 import { edit } from "./edits.js";
 import { sizeName } from "./element.js";
 import { announce } from "./notices.js";
-import { dataset, lookOf } from "./samples.js";
+import { dataset, limitOf, lookOf } from "./samples.js";
 
 const mendable = (sample) => dataset.editable && Boolean(sample.size);
 
@@ -31,18 +31,26 @@ export function zoom(sample, steps) {
 /** Make a sample's box a share (0 to 1) of the largest window. */
 export function zoomTo(sample, share) {
   const { box, bucket } = lookOf(sample);
-  setBox(sample, sized(box, share, sample.size, bucket, dataset.upscale));
+  setBox(sample, sized(box, share, sample.size, bucket, limitOf(sample)));
+}
+
+/** Allow a sample that is too small the enlargement that it needs, or take that back. */
+export function allow(sample) {
+  if (!mendable(sample)) return;
+  const allowed = Boolean(sample.decision?.upscale);
+  edit(sample.key, { upscale: allowed ? null : sample.upscale_needed }, "enlargement");
+  announce(allowed ? "Enlargement taken back" : "Enlargement allowed");
 }
 
 /** Whether a sample's bucket may be changed to another. */
-export const fillable = (sample, bucket) => mendable(sample) && reachable(sample.size, bucket, dataset.upscale);
+export const fillable = (sample, bucket) => mendable(sample) && reachable(sample.size, bucket, limitOf(sample));
 
-/** Give a sample another bucket, by its place among the eight. */
+/** Give a sample another bucket, by its place among the sizes. */
 export function chooseBucket(sample, index) {
   const bucket = dataset.buckets[index]?.size;
   const look = lookOf(sample);
   if (!bucket || !fillable(sample, bucket)) return;
   if (look.bucket && sizeName(look.bucket) === sizeName(bucket)) return;
-  edit(sample.key, { box: rebucketed(look.box, sample.size, look.bucket, bucket, dataset.upscale), bucket }, "bucket");
+  edit(sample.key, { box: rebucketed(look.box, sample.size, look.bucket, bucket, limitOf(sample)), bucket }, "bucket");
   announce(`Bucket ${sizeName(bucket)}`);
 }

@@ -4,9 +4,9 @@ import { shareOf, smallestShare } from "./boxes.js";
 import { edit } from "./edits.js";
 import { bucketShape, element, sizeName } from "./element.js";
 import { badgesOf } from "./grid.js";
-import { chooseBucket, fillable, zoom, zoomTo } from "./mending.js";
+import { allow, chooseBucket, fillable, zoom, zoomTo } from "./mending.js";
 import { announce } from "./notices.js";
-import { dataset, sampleOf } from "./samples.js";
+import { dataset, isTooSmall, limitOf, sampleOf } from "./samples.js";
 import { picture } from "./server.js";
 
 const button = (attributes, ...children) => element("button", { type: "button", ...attributes }, ...children);
@@ -39,6 +39,23 @@ export function makeState() {
       badges.replaceChildren(...words);
       warnings.replaceChildren(...lines.map((line) => element("li", {}, line)));
       warnings.hidden = lines.length === 0;
+    },
+  };
+}
+
+/** The way back for a picture that was refused as too small: allow the enlargement, or draw a box. */
+export function makeRescue({ key }) {
+  const allowing = button({ onclick: () => allow(sampleOf(key)) });
+  const hint = element("span", { class: "muted hint" }, "or choose a bucket and draw the box yourself");
+  const node = element("p", { class: "rescue" }, allowing, hint);
+  return {
+    node,
+    show(look, sample) {
+      node.hidden = !isTooSmall(sample) || look.rejected;
+      if (node.hidden) return;
+      allowing.disabled = !dataset.editable;
+      allowing.textContent = `Allow enlarging ${sample.upscale_needed.toFixed(2)} times`;
+      allowing.setAttribute("aria-pressed", Boolean(sample.decision?.upscale));
     },
   };
 }
@@ -76,21 +93,21 @@ export function makeTools({ key, size }, onHeat) {
   const slider = element("input", { type: "range", max: 1, step: 0.005, "aria-label": "Size of the box" });
   slider.addEventListener("input", () => zoomTo(sampleOf(key), Number(slider.value)));
   const heat = button({ "aria-pressed": "false", "aria-keyshortcuts": "h", onclick: onHeat }, "Heat");
-  const back = button({ onclick: () => edit(key, { box: null, bucket: null }, "window") }, "As datakit decided");
+  const back = button({ onclick: () => edit(key, { box: null, bucket: null, upscale: null }, "window") }, "As datakit decided");
   return {
     node: element("div", { class: "tools" }, wider, slider, closer, heat, back),
     show(look, sample) {
-      back.disabled = !dataset.editable || !sample.override?.bucket;
+      back.disabled = !dataset.editable || !sample.decision?.bucket;
       for (const control of [wider, slider, closer]) control.disabled = !dataset.editable || !look.box;
       if (!look.box) return;
-      slider.min = smallestShare(size, look.bucket, dataset.upscale);
+      slider.min = smallestShare(size, look.bucket, limitOf(sample));
       slider.value = shareOf(look.box, size, look.bucket);
     },
     showHeat: (on) => heat.setAttribute("aria-pressed", on),
   };
 }
 
-/** The eight sizes to choose from, drawn to shape. */
+/** The sizes to choose from, drawn to shape. */
 export function makeBuckets({ key }) {
   const choices = dataset.buckets.map(({ size }, index) =>
     button(
@@ -151,7 +168,7 @@ export function makeCaption({ key }, onEscape) {
     save,
     focus: () => text.focus(),
     show(look, sample) {
-      const own = typeof sample.override?.caption === "string";
+      const own = typeof sample.decision?.caption === "string";
       back.hidden = !dataset.editable || !own;
       // What is being typed stays; when the editor is left it is saved on top of what others changed.
       if (known !== null && document.activeElement === text && text.value !== known) return;

@@ -1,8 +1,8 @@
-// The samples as the page knows them, and each as it will be once its override is applied.
+// The samples as the page knows them, and each as it will be once its decision is applied.
 
 import { enlargement, heightOf, shareInside, widthOf } from "./boxes.js";
 
-const UNCHANGED = { box: null, bucket: null, rejected: false, accepted: false, caption: null };
+const UNCHANGED = { box: null, bucket: null, upscale: null, rejected: false, accepted: false, caption: null };
 
 /** Everything that api/dataset said but the samples; `version` counts loads, so that written pictures are asked for anew. */
 export let dataset = {
@@ -28,7 +28,7 @@ export function onChange(listener) {
   listeners.add(listener);
 }
 
-/** Take over what api/dataset answered to what was asked at a time; what is not saved yet (key -> override) is laid over it. */
+/** Take over what api/dataset answered to what was asked at a time; what is not saved yet (key -> decision) is laid over it. */
 export function load(reply, asked, unsaved) {
   const { samples: fresh, ...rest } = reply;
   dataset = { ...rest, version: Date.now() };
@@ -42,18 +42,18 @@ export function load(reply, asked, unsaved) {
   for (const listener of listeners) listener(null);
 }
 
-// `settled` is the override that the dataset follows, if one is known; `seen` is when what is known was true.
+// `settled` is the decision that the dataset follows, if one is known; `seen` is when what is known was true.
 function bringUpToDate(sample, known, asked, unsaved) {
   sample.seen = asked;
-  if (sample.applied) sample.settled = sample.override;
-  else if (sameOverride(sample.settled, sample.override)) sample.settled = undefined;
+  if (sample.applied) sample.settled = sample.decision;
+  else if (sameDecision(sample.settled, sample.decision)) sample.settled = undefined;
   if (known?.seen > asked) {
-    const { revision, override, applied, seen } = known;
-    Object.assign(sample, { revision, override, applied, seen });
+    const { revision, decision, applied, seen } = known;
+    Object.assign(sample, { revision, decision, applied, seen });
   }
   if (unsaved.has(sample.key)) {
-    sample.override = unsaved.get(sample.key);
-    sample.applied = isSettled(sample, sample.override);
+    sample.decision = unsaved.get(sample.key);
+    sample.applied = isSettled(sample, sample.decision);
   }
 }
 
@@ -68,19 +68,19 @@ export function update(key, fields) {
   for (const listener of listeners) listener(sample);
 }
 
-/** The override of a sample with a change laid over it; null where nothing is left of it. */
-export function laidOver(override, change) {
-  const merged = { ...UNCHANGED, ...override, ...change };
-  return sameOverride(merged, UNCHANGED) ? null : merged;
+/** The decision of a sample with a change laid over it; null where nothing is left of it. */
+export function laidOver(decision, change) {
+  const merged = { ...UNCHANGED, ...decision, ...change };
+  return sameDecision(merged, UNCHANGED) ? null : merged;
 }
 
-/** Whether two overrides say the same. */
-export function sameOverride(one, other) {
-  const [a, b] = [one, other].map((override) => ({ ...UNCHANGED, ...override }));
+/** Whether two decisions say the same. */
+export function sameDecision(one, other) {
+  const [a, b] = [one, other].map((decision) => ({ ...UNCHANGED, ...decision }));
   return Object.keys(UNCHANGED).every((name) => JSON.stringify(a[name]) === JSON.stringify(b[name]));
 }
 
-/** A sample as it will be once its override is applied. */
+/** A sample as it will be once its decision is applied. */
 export function lookOf(sample) {
   let look = looks.get(sample.key);
   if (!look) looks.set(sample.key, (look = compose(sample)));
@@ -88,10 +88,10 @@ export function lookOf(sample) {
 }
 
 function compose(sample) {
-  const override = { ...UNCHANGED, ...sample.override };
-  const box = override.box ?? sample.box;
-  const bucket = override.bucket ?? sample.bucket;
-  const byHand = Boolean(override.box);
+  const decision = { ...UNCHANGED, ...sample.decision };
+  const box = decision.box ?? sample.box;
+  const bucket = decision.bucket ?? sample.bucket;
+  const byHand = Boolean(decision.box);
   const takenBack = !byHand && Boolean(sample.settled?.box);
   const faces = sample.faces.map((face) => ({ ...face, kept: byHand ? shareInside(face.box, box) : face.kept }));
   const scale = box && bucket ? enlargement([widthOf(box), heightOf(box)], bucket) : sample.scale;
@@ -105,12 +105,12 @@ function compose(sample) {
     scale,
     warnings: byHand ? mendedWarnings(sample, faces, scale) : sample.warnings,
     // Once it is applied the file is what counts: it may have been edited since.
-    caption: (sample.applied ? null : override.caption) ?? sample.caption ?? "",
-    rejected: override.rejected,
-    accepted: override.accepted,
-    changed: Boolean(byHand || override.bucket || override.caption !== null),
+    caption: (sample.applied ? null : decision.caption) ?? sample.caption ?? "",
+    rejected: decision.rejected,
+    accepted: decision.accepted,
+    changed: Boolean(byHand || decision.bucket || decision.upscale || decision.caption !== null),
     faceCut: faces.some((face) => face.kept < 0.9995),
-    refused: Boolean(sample.refused) && !override.rejected,
+    refused: Boolean(sample.refused) && !decision.rejected,
     low: sample.confidence === "low",
     waits: !sample.applied,
   };
@@ -131,10 +131,19 @@ function mendedWarnings(sample, faces, scale) {
 // As Python writes it: four digits at most, one at least.
 const decimal = (number) => number.toFixed(4).replace(/(\.\d+?)0+$/, "$1");
 
-/** Whether the dataset follows an override already, as far as is known since it was loaded; accepting changes no file. */
-export function isSettled(sample, override) {
+/** Whether the dataset follows a decision already, as far as is known since it was loaded; accepting changes no file. */
+export function isSettled(sample, decision) {
   const unseen = { accepted: false };
-  return sample.settled !== undefined && sameOverride({ ...override, ...unseen }, { ...sample.settled, ...unseen });
+  return sample.settled !== undefined && sameDecision({ ...decision, ...unseen }, { ...sample.settled, ...unseen });
+}
+
+/** Whether a sample is not in the dataset because it would have to be enlarged. */
+export const isTooSmall = (sample) => sample.problem === "too-small" && Boolean(sample.size);
+
+/** By how much a window of a sample may be enlarged: null for no limit, as where somebody rescues one that is too small. */
+export function limitOf(sample) {
+  if (!dataset.upscale || isTooSmall(sample)) return null;
+  return Math.max(dataset.upscale, sample.decision?.upscale ?? 1);
 }
 
 /** Where the picture of a sample is found: the source, where it still is there, or what was written. */

@@ -43,11 +43,11 @@ export const getDataset = (batches = null) =>
   answered(batches ? `dataset?${new URLSearchParams({ ...batches, samples: 0 })}` : "dataset");
 
 /**
- * Save an override, made on top of a revision and of the caption that was shown; the status says whether it was taken
+ * Save a decision, made on top of a revision and of the caption that was shown; the status says whether it was taken
  * (200), late (409) or wrong (422).
  */
-export const putOverride = (key, revision, override, caption) =>
-  ask(`override/${key}`, send("PUT", { revision, override, caption }));
+export const putDecision = (key, revision, decision, caption) =>
+  ask(`decision/${key}`, send("PUT", { revision, decision, caption }));
 
 /** What was changed since a stamp, by any tab. */
 export const getChanges = (since) => answered(`changes?since=${since}`);

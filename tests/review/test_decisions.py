@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
+from contextlib import suppress
+from itertools import count
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from datakit import CropOptions, Execution, crop_folder
+from datakit import CropOptions, Execution, crop_folder, plan_folder
 from datakit.audit.mend import mend_captions
-from datakit.dataset.manifest import read_manifest, write_atomically
-from datakit.dataset.overrides import OVERRIDES, ChangedMeanwhileError, Override, change_override, read_overrides
-from datakit.errors import PlanError, UsageError
+from datakit.dataset.decisions import ChangedMeanwhileError, Decision, change_decision, read_decisions
+from datakit.dataset.layout import DECISIONS
+from datakit.dataset.manifest import read_manifest, to_line, write_atomically
+from datakit.dataset.store import Store
+from datakit.errors import PlanError
 from datakit.geometry import Box
-from datakit.sizes import BUCKETS
-from tests.conftest import tree
+from tests.conftest import BUCKETS, tree
 
 UPSCALE = CropOptions(upscale=1.5)
 BOX = [0, 0, 1024, 1024]
@@ -35,16 +40,16 @@ def texts(folder):
     return {line["file_name"]: line["text"] for line in lines}
 
 
-def write(folder, **overrides):
-    """Write overrides; a name stands for its .jpg."""
-    lines = [json.dumps({"source": f"{name}.jpg", **what}) for name, what in overrides.items()]
-    (folder / OVERRIDES).write_text("".join(f"{line}\n" for line in lines))
+def write(folder, **decisions):
+    """Write decisions; a name stands for its .jpg."""
+    lines = [json.dumps({"source": f"{name}.jpg", **what}) for name, what in decisions.items()]
+    (folder / DECISIONS).write_text("".join(f"{line}\n" for line in lines))
 
 
-def apply(source, out, options=UPSCALE, **overrides):
-    if overrides:
-        write(out, **overrides)
-    return crop_folder(source, out, options, apply_overrides=True)
+def apply(source, out, options=UPSCALE, **decisions):
+    if decisions:
+        write(out, **decisions)
+    return crop_folder(source, out, options)
 
 
 def pixels(path):
@@ -54,21 +59,21 @@ def pixels(path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "no override"),
+        ("{", "no decision"),
         ('{"source": "../a.jpg"}', "not a path inside the source folder"),
         ('{"source": "/etc/passwd"}', "not a path inside the source folder"),
         ('{"source": "a.jpg", "box": [0, 0, 8, 8]}', "box and bucket belong together"),
-        ('{"source": "a.jpg", "box": [0, 0, 8, 8], "bucket": [8, 8]}', "8x8 is not one of the eight sizes"),
-        ('{"source": "a.jpg", "box": [0, 0, 8.5, 8], "bucket": [1024, 1024]}', "no override"),
+        ('{"source": "a.jpg", "box": [0, 0, 8, 8], "bucket": [8, 8]}', "'8x8' is not one of the sizes of sdxl"),
+        ('{"source": "a.jpg", "box": [0, 0, 8.5, 8], "bucket": [1024, 1024]}', "no decision"),
         ('{"source": "a.jpg", "caption": "  \\n"}', "the caption is empty"),
         ('{"source": "a.jpg", "caption": "\\u0000"}', "zero bytes"),
         ('{"source": "ok.jpg"}', "has a line already"),
     ],
 )
 def test_a_wrong_line_is_refused_by_its_number(tmp_path, line, message):
-    (tmp_path / OVERRIDES).write_text(f'{{"source": "ok.jpg", "accepted": true}}\n\n{line}\n')
-    with pytest.raises(PlanError, match=f"{OVERRIDES}, line 3: .*") as caught:
-        read_overrides(tmp_path)
+    (tmp_path / DECISIONS).write_text(f'{{"source": "ok.jpg", "accepted": true}}\n\n{line}\n')
+    with pytest.raises(PlanError, match=f"{DECISIONS}, line 3: .*") as caught:
+        read_decisions(tmp_path)
     assert message in str(caught.value)
 
 
@@ -76,7 +81,7 @@ names = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/\
     lambda name: name not in (".", "..")
 )
 made = st.builds(
-    lambda decided, **rest: Override(rejected=decided is False, accepted=decided is True, **rest),
+    lambda decided, **rest: Decision(rejected=decided is False, accepted=decided is True, **rest),
     decided=st.none() | st.booleans(),
     source=names,
     caption=st.none() | st.just("one, two\nthree"),
@@ -86,23 +91,22 @@ made = st.builds(
 
 
 @given(st.lists(made, unique_by=lambda each: each.source, max_size=5))
-def test_what_is_changed_is_read_again_with_the_next_revision(tmp_path_factory, overrides):
+def test_what_is_changed_is_read_again_with_the_next_revision(tmp_path_factory, decisions):
     folder = tmp_path_factory.mktemp("dataset")
-    for override in overrides:
-        before = change_override(folder, override.source, 0, lambda current: current)
+    for decision in decisions:
+        before = change_decision(folder, decision.source, 0, lambda current: current)
         assert before.empty
-        after = change_override(folder, override.source, 1, lambda _, wanted=override: wanted)
-        assert (after.decision, after.accepted, after.revision) == (override.decision, override.accepted, 2)
-    read = read_overrides(folder)
-    assert {source: each.decision for source, each in read.items()} == {each.source: each.decision for each in overrides}
+        after = change_decision(folder, decision.source, 1, lambda _, wanted=decision: wanted)
+        assert after == msgspec.structs.replace(decision, revision=2)
+    assert read_decisions(folder) == {each.source: msgspec.structs.replace(each, revision=2) for each in decisions}
 
 
 def test_a_change_from_an_old_revision_is_refused_and_loses_nothing(tmp_path):
-    first = change_override(tmp_path, "a.jpg", 0, lambda _: Override(source="a.jpg", rejected=True))
+    first = change_decision(tmp_path, "a.jpg", 0, lambda _: Decision(source="a.jpg", rejected=True))
     with pytest.raises(ChangedMeanwhileError) as caught:
-        change_override(tmp_path, "a.jpg", 0, lambda _: Override(source="a.jpg", accepted=True))
+        change_decision(tmp_path, "a.jpg", 0, lambda _: Decision(source="a.jpg", accepted=True))
     assert caught.value.current == first
-    undone = change_override(tmp_path, "a.jpg", 1, lambda _: Override(source="a.jpg"))
+    undone = change_decision(tmp_path, "a.jpg", 1, lambda _: Decision(source="a.jpg"))
     assert undone.empty
     assert undone.revision == 2  # it counts on: the first page's state cannot come back
 
@@ -110,7 +114,7 @@ def test_a_change_from_an_old_revision_is_refused_and_loses_nothing(tmp_path):
 def test_changes_from_many_sides_at_once_are_all_kept(tmp_path):
     threads = [
         threading.Thread(
-            target=change_override, args=(tmp_path, f"{n}.jpg", 0, lambda _, n=n: Override(source="", caption=str(n)))
+            target=change_decision, args=(tmp_path, f"{n}.jpg", 0, lambda _, n=n: Decision(source="", caption=str(n)))
         )
         for n in range(12)
     ]
@@ -118,7 +122,7 @@ def test_changes_from_many_sides_at_once_are_all_kept(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert {source: each.caption for source, each in read_overrides(tmp_path).items()} == {f"{n}.jpg": str(n) for n in range(12)}
+    assert {source: each.caption for source, each in read_decisions(tmp_path).items()} == {f"{n}.jpg": str(n) for n in range(12)}
 
 
 def test_a_drawn_window_is_what_is_written(source, out):
@@ -133,24 +137,50 @@ def test_a_drawn_window_is_what_is_written(source, out):
     assert (again.done, again.skipped, tree(out)) == (0, 4, before)
 
 
-def test_a_plain_run_keeps_what_was_applied_and_counts_what_was_not(source, out):
-    apply(source, out, fig=WINDOW, dogs={"rejected": True}, mountains={"caption": "a new one"})
+def test_every_run_follows_what_was_decided_and_a_second_one_has_nothing_to_do(source, out):
+    report = apply(source, out, fig=WINDOW, dogs={"rejected": True}, mountains={"caption": "a new one"})
+    assert report.notes == ["2 pictures made as decided in decisions.jsonl"]
     before = tree(out)
     report = crop_folder(source, out, UPSCALE)
     assert tree(out) == before
-    assert (report.rejected, report.refused) == (["dogs.jpg"], [])
-    assert not any("not applied yet" in note for note in report.notes)
+    assert (report.done, report.rejected, report.refused) == (0, ["dogs.jpg"], [])
     write(out, dandelion={"rejected": True}, mountains={"caption": "another"}, fig={"accepted": True, **WINDOW})
     report = crop_folder(source, out, UPSCALE)
-    assert "2 decisions of the review not applied yet: --apply-overrides applies them" in report.notes
-    assert (out / "dandelion.jpg").exists()
-    assert (out / "mountains.txt").read_text() == "a new one"
+    assert (report.done, report.rejected) == (2, ["dandelion.jpg"])
+    assert not (out / "dandelion.jpg").exists()
+    assert (out / "dogs.jpg").exists()
+    assert (out / "mountains.txt").read_text() == "another"
 
 
-def test_a_run_without_overrides_writes_the_same_bytes_whoever_reviewed(source, tmp_path):
-    crop_folder(source, tmp_path / "a", UPSCALE)
-    crop_folder(source, tmp_path / "b", UPSCALE, apply_overrides=True)
-    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+def test_a_run_killed_at_any_moment_is_made_good_by_the_next(source, out, monkeypatch):
+    wanted = {"fig": WINDOW | {"caption": "half"}, "mountains": {"caption": "a new one"}, "dogs": {"rejected": True}}
+    whole = out.with_name("whole")
+    shutil.copytree(out, whole)
+    apply(source, whole, **wanted)
+    steps = count()
+
+    def counted(function, fatal):
+        def called(*arguments, **named):
+            if next(steps) == fatal:
+                raise KeyboardInterrupt
+            return function(*arguments, **named)
+
+        return called
+
+    for fatal in range(12):
+        attempt = out.with_name(f"attempt{fatal}")
+        shutil.copytree(out, attempt)
+        steps = count()
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", counted(os.replace, fatal))
+            patch.setattr("datakit.dataset.store.Store.forget", counted(Store.forget, fatal))
+            with suppress(KeyboardInterrupt):
+                apply(source, attempt, **wanted)
+        apply(source, attempt)
+        assert tree(attempt) == tree(whole), fatal
+        write(attempt, fig={"revision": 2}, mountains={"revision": 2}, dogs={"revision": 2})
+        apply(source, attempt)
+        assert {name: content for name, content in tree(attempt).items() if name != DECISIONS} == tree(out)
 
 
 def test_a_rejected_picture_leaves_the_dataset_and_can_come_back(source, out):
@@ -163,7 +193,7 @@ def test_a_rejected_picture_leaves_the_dataset_and_can_come_back(source, out):
     assert "dogs.jpg" not in texts(out)
     assert (source / "dogs.jpg").exists()
     apply(source, out, dogs={"revision": 2})
-    assert {name: content for name, content in tree(out).items() if name != OVERRIDES} == before
+    assert {name: content for name, content in tree(out).items() if name != DECISIONS} == before
 
 
 def test_files_of_a_rejected_picture_that_somebody_edited_are_left_and_named(source, out):
@@ -171,7 +201,7 @@ def test_files_of_a_rejected_picture_that_somebody_edited_are_left_and_named(sou
     report = apply(source, out, dogs={"rejected": True})
     assert not (out / "dogs.jpg").exists()
     assert (out / "dogs.txt").read_text() == "my own words"
-    assert any("dogs.txt was rejected in review, but edited" in note for note in report.notes)
+    assert "dogs.txt was rejected, but edited since datakit wrote it: left there" in report.notes
 
 
 def test_of_a_rejected_picture_only_the_review_s_own_caption_is_deleted(source, out):
@@ -195,7 +225,7 @@ def test_a_caption_is_written_where_trainers_and_later_runs_find_it(source, out)
     assert (out / "fig.txt").read_text() == "half a fig\nfruit, red"
     assert (out / "fig.jpg").read_bytes() == picture
     record = records(out)["fig.jpg"]
-    assert (record.caption_edited, record.captions) == (True, 2)
+    assert (record.caption_edited, record.captions) == (False, 2)
     assert texts(out)["fig.jpg"] == "half a fig\nfruit, red"
     (source / "fig.txt").write_text("the source says something else")
     crop_folder(source, out, UPSCALE)
@@ -206,22 +236,22 @@ def test_a_caption_and_a_window_of_one_picture_are_both_applied(source, out):
     report = apply(source, out, fig={"caption": "new", **WINDOW})
     assert (out / "fig.txt").read_text() == "new"
     record = records(out)["fig.jpg"]
-    assert (record.anchor, record.caption_edited) == ("manual", True)
-    assert report.notes == []
+    assert record.anchor == "manual"
+    assert report.notes == ["1 picture made as decided in decisions.jsonl"]
 
 
 def test_a_caption_taken_back_becomes_the_source_s_again(source, out):
     before = tree(out)
     apply(source, out, fig={"caption": "new"})
     apply(source, out, fig={"revision": 2})
-    assert {name: content for name, content in tree(out).items() if name != OVERRIDES} == before
+    assert {name: content for name, content in tree(out).items() if name != DECISIONS} == before
 
 
 def test_a_window_taken_back_is_decided_by_crop_again(source, out):
     before = tree(out)
     apply(source, out, fig=WINDOW)
     apply(source, out, fig={"revision": 2})
-    assert {name: content for name, content in tree(out).items() if name != OVERRIDES} == before
+    assert {name: content for name, content in tree(out).items() if name != DECISIONS} == before
 
 
 def test_a_caption_edited_in_the_dataset_after_the_review_is_left_alone(source, out):
@@ -229,7 +259,7 @@ def test_a_caption_edited_in_the_dataset_after_the_review_is_left_alone(source, 
     (out / "fig.txt").write_text("by hand, later")
     report = apply(source, out)
     assert (out / "fig.txt").read_text() == "by hand, later"
-    assert any("fig.txt was edited after it" in note for note in report.notes)
+    assert any("fig.txt was edited after that" in note for note in report.notes)
     write(out, fig={"caption": "from the review", "caption_before": "by hand, later"})
     apply(source, out)
     assert (out / "fig.txt").read_text() == "from the review"
@@ -277,21 +307,38 @@ def test_a_window_that_cannot_be_is_reported_and_the_rest_is_done(source, out, w
     assert (out / "dogs.txt").read_text() == "new"
 
 
-def test_making_everything_anew_forgets_windows_and_captions_but_says_so(source, out):
+def test_making_everything_anew_keeps_what_was_decided_and_replaces_what_was_edited_by_hand(source, out):
     apply(source, out, fig=WINDOW, dogs={"rejected": True}, mountains={"caption": "a new one"})
+    before = tree(out)
+    (out / "mountains.txt").write_text("by hand")
     report = crop_folder(source, out, UPSCALE, execution=Execution(overwrite=True))
-    assert "2 decisions of the review not applied yet: --apply-overrides applies them" in report.notes
+    assert (report.done, report.rejected, tree(out)) == (3, ["dogs.jpg"], before)
+
+
+def test_a_run_of_all_or_nothing_follows_decisions_or_leaves_everything(source, out):
+    before = tree(out)
+    write(out, fig={"box": [0, 0, 9000, 9000], "bucket": [1024, 1024]}, dogs={"rejected": True}, mountains={"caption": "new"})
+    decided = tree(out)
+    report = crop_folder(source, out, UPSCALE, execution=Execution(strict=True))
+    assert (report.withheld, tree(out)) == (True, decided)
+    write(out, fig=WINDOW, dogs={"rejected": True}, mountains={"caption": "new"})
+    report = crop_folder(source, out, UPSCALE, execution=Execution(strict=True))
+    assert (report.exit_code, report.done) == (0, 2)
     assert not (out / "dogs.jpg").exists()
-    report = crop_folder(source, out, UPSCALE)
-    assert "2 decisions of the review not applied yet: --apply-overrides applies them" in report.notes
-    apply(source, out)
-    assert (out / "mountains.txt").read_text() == "a new one"
-    assert records(out)["fig.jpg"].anchor == "manual"
+    assert before["mountains.txt"] != (out / "mountains.txt").read_bytes() == b"new"
+
+
+def test_a_caption_is_mended_beside_a_picture_that_was_retouched_by_hand(source, out):
+    with Image.open(out / "fig.jpg") as picture:
+        ImageOps.mirror(picture).save(out / "fig.jpg")
+    mine = (out / "fig.jpg").read_bytes()
+    report = apply(source, out, fig={"caption": "new"})
+    assert (report.refused, (out / "fig.jpg").read_bytes(), (out / "fig.txt").read_text()) == ([], mine, "new")
 
 
 def test_decisions_about_pictures_that_are_gone_are_named(source, out):
     report = apply(source, out, gone={"rejected": True})
-    assert "1 decision of the review on pictures that are gone: gone.jpg" in report.notes
+    assert "1 decision in decisions.jsonl about pictures that are gone: gone.jpg" in report.notes
 
 
 def test_a_picture_that_changed_since_it_was_judged_is_named(source, out):
@@ -300,8 +347,9 @@ def test_a_picture_that_changed_since_it_was_judged_is_named(source, out):
         with Image.open(source / name) as picture:
             ImageOps.mirror(picture).save(source / name)
     report = crop_folder(source, out, UPSCALE)
-    assert "2 pictures changed since the review, whose decisions are kept: look again at dogs.jpg, fig.jpg" in report.notes
-    assert not any("since the review" in note for note in crop_folder(source, out, UPSCALE).notes)
+    said = "2 pictures changed since somebody decided about them, which is kept: look again at dogs.jpg, fig.jpg"
+    assert said in report.notes
+    assert said not in crop_folder(source, out, UPSCALE).notes
 
 
 def test_a_caption_taken_back_leaves_no_picture_without_one_where_they_are_required(source, tmp_path):
@@ -310,7 +358,7 @@ def test_a_caption_taken_back_leaves_no_picture_without_one_where_they_are_requi
     crop_folder(source, out, required)
     apply(source, out, required, fig={"caption": "mine"})
     report = apply(source, out, required, fig={"revision": 1})
-    assert any("--captions required asks for one" in note for note in report.notes)
+    assert [(problem.source, problem.kind) for problem in report.refused] == [("fig.jpg", "caption-missing")]
     assert (out / "fig.txt").read_text() == "mine"
 
 
@@ -330,22 +378,59 @@ def test_the_last_run_s_problems_and_options_are_kept(source, out):
     assert kept["options"]["upscale"] == 1.5
 
 
-def test_a_plan_and_overrides_are_not_applied_together(source, out, tmp_path):
-    with pytest.raises(UsageError, match="apply one of them"):
-        crop_folder(source, out, plan=tmp_path / "plan.jsonl", apply_overrides=True)
+def test_windows_edited_in_a_plan_become_decisions_and_those_of_datakit_do_not(source, out, tmp_path):
+    plans, _ = plan_folder(source, UPSCALE)
+    lines = {plan.source: json.loads(to_line(plan)) for plan in plans}
+    lines["fig.jpg"]["box"] = BOX
+    lines["fig.jpg"]["bucket"] = [1024, 1024]  # the anchor still says that datakit decided
+    del lines["dogs.jpg"]
+    plan = tmp_path / "plan.jsonl"
+    plan.write_text("".join(f"{json.dumps(line)}\n" for line in lines.values()))
+    before = tree(out)
+    report = crop_folder(source, out, UPSCALE, plan=plan)
+    assert (report.done, report.skipped) == (1, 2)
+    assert [(each.source, each.box) for each in read_decisions(out).values()] == [("fig.jpg", tuple(BOX))]
+    after = tree(out)
+    assert {name for name in after if after[name] != before.get(name)} == {"fig.jpg", "manifest.jsonl", DECISIONS}
+    for execution in (Execution(), Execution(overwrite=True)):
+        crop_folder(source, out, UPSCALE, execution=execution)
+        assert tree(out) == after
+    apply(source, out, fig={"caption": "mine", "revision": 1, **WINDOW})
+    crop_folder(source, out, UPSCALE, plan=plan)
+    assert read_decisions(out)["fig.jpg"].caption == "mine"
 
 
-def test_the_command_applies_and_says_so(datakit, source, out):
+def test_a_strict_run_that_writes_nothing_decides_nothing(source, out, tmp_path):
+    line = {"source": "fig.jpg", "box": [0, 0, 9000, 9000], "bucket": [1024, 1024]}
+    (tmp_path / "plan.jsonl").write_text(json.dumps(line) + "\n")
+    report = crop_folder(source, out, UPSCALE, plan=tmp_path / "plan.jsonl", execution=Execution(strict=True))
+    assert (report.withheld, (out / DECISIONS).exists()) == (True, False)
+
+
+def test_one_picture_may_be_enlarged_more_than_the_others(source, out):
+    with Image.open(source / "fig.jpg") as picture:
+        picture.resize((700, 600)).save(source / "fig.jpg")
+    report = crop_folder(source, out, UPSCALE)
+    (problem,) = report.refused
+    assert (problem.source, problem.kind, problem.size) == ("fig.jpg", "too-small", (700, 600))
+    for _ in range(2):
+        report = apply(source, out, fig={"upscale": problem.upscale_needed})
+        record = records(out)["fig.jpg"]
+        assert (report.refused, record.scale > 1.5, record.anchor != "manual") == ([], True, True)
+    assert (report.done, report.skipped) == (0, 4)
+    report = apply(source, out, fig={"revision": 2})
+    assert [problem.source for problem in report.refused] == ["fig.jpg"]
+
+
+def test_the_command_follows_decisions_and_says_so(datakit, source, out):
     write(out, fig=WINDOW, dogs={"rejected": True})
-    done = datakit("crop", source, out, "--upscale", "1.5", "--apply-overrides")
+    done = datakit("crop", source, out, "--upscale", "1.5")
     assert done.returncode == 0
     assert "1 done, 2 up to date" in done.stdout
     assert "1 rejected in review, left out:\n  dogs.jpg" in done.stdout
-    wrong = datakit("crop", source, out, "--apply-overrides", "--dry-run")
-    assert (wrong.returncode, "--apply-overrides crops as the review says" in wrong.stderr) == (2, True)
-    write_atomically(out / OVERRIDES, b"nonsense\n")
+    write_atomically(out / DECISIONS, b"nonsense\n")
     wrong = datakit("crop", source, out)
-    assert (wrong.returncode, f"{OVERRIDES}, line 1: no override" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, f"{DECISIONS}, line 1: no decision" in wrong.stderr) == (2, True)
 
 
 def test_what_was_applied_is_kept_under_another_name_and_format(source, out):
@@ -358,26 +443,8 @@ def test_what_was_applied_is_kept_under_another_name_and_format(source, out):
     assert (out / "fig_jpg.txt").read_text() == "mine"
 
 
-def test_what_a_killed_run_applied_can_be_taken_back(source, out, monkeypatch):
-    plain = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    write(out, fig=WINDOW, mountains={"caption": "a new one"})
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("datakit.crop.amend.write_applied", killed)
-        with pytest.raises(KeyboardInterrupt):
-            crop_folder(source, out, UPSCALE, apply_overrides=True)
-    assert (out / "mountains.txt").read_text() == "a new one"
-    write(out, fig={"revision": 2}, mountains={"revision": 2})
-    crop_folder(source, out, UPSCALE, apply_overrides=True)
-    (out / OVERRIDES).unlink()
-    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == plain
-
-
 @pytest.mark.parametrize("line", [b'{"source":"a.jpg","reject":true}', b'{"source":"a.jpg","accepted":true,"rejected":true}', b'{"source":"a.jpg","revision":-1}'])  # fmt: skip
 def test_a_line_that_says_nothing_known_is_refused(tmp_path, line):
-    (tmp_path / OVERRIDES).write_bytes(line + b"\n")
+    (tmp_path / DECISIONS).write_bytes(line + b"\n")
     with pytest.raises(PlanError, match="line 1"):
-        read_overrides(tmp_path)
+        read_decisions(tmp_path)

@@ -1,0 +1,79 @@
+"""What is asked of one picture: which files, what is given instead of being decided, and the words that go with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+from datakit.caption.captions import Caption, decode_caption
+from datakit.crop.options import CropOptions
+from datakit.dataset.manifest import CropPlan
+from datakit.dataset.samples import Sample
+from datakit.errors import CaptionMissingError
+from datakit.warned import Warned
+
+CAPTION_EMPTY = Warned("caption-empty", "the caption is empty")
+CAPTION_MISSING = Warned("caption-missing", "no caption (.txt or .caption) beside it")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is followed about one picture instead of being decided.
+
+    Attributes
+    ----------
+    where
+        Who gives it; opens messages.
+    plan
+        The window, where it is given.
+    upscale
+        The enlargement that is allowed for this picture, whatever the options allow.
+    caption
+        The caption, where it is given.
+    window_decided, caption_decided
+        Which decisions of a person these are, as in `datakit.dataset.manifest.Record`.
+    """
+
+    where: str
+    plan: CropPlan | None = None
+    upscale: float | None = None
+    caption: str | None = None
+    window_decided: str | None = None
+    caption_decided: str | None = None
+
+    def words(self, sample: Sample, data: bytes | None, options: CropOptions) -> Caption:
+        """Return the caption that is given, or that of the source's file (None where there is none). Raises as `caption_in_source`."""
+        if self.caption is None:
+            return caption_in_source(sample, data, options)
+        sha256 = None if data is None else hashlib.sha256(data).hexdigest()
+        return Caption(decode_caption(self.caption.encode(), sample.id).lines, sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made of one picture: the names of its files, its name in the dataset, its key, and what is given."""
+
+    sample: Sample
+    output: str
+    key: str
+    given: Given | None = None
+
+
+def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions) -> Caption:
+    """Read the caption of a sample from its file's bytes; none is a warning, or an error where captions are required.
+
+    Raises
+    ------
+    CaptionError
+        It is no text.
+    CaptionMissingError
+        There is none, and one is required.
+    """
+    caption = Caption((), None) if data is None else decode_caption(data, os.path.basename(sample.caption_id or ""))
+    if caption.lines:
+        return caption
+    missing = CAPTION_MISSING if data is None else CAPTION_EMPTY
+    if options.captions == "required":
+        raise CaptionMissingError(f"{missing.sentence}: write one, or use --captions optional")
+    return Caption((), caption.sha256, (*caption.warnings, missing))

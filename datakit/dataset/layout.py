@@ -1,0 +1,23 @@
+"""Every name that datakit gives to files of its own in a folder it writes, relative to that folder."""
+
+from __future__ import annotations
+
+# The working folder inside a dataset, and beside config files.
+STATE_FOLDER = ".datakit"
+
+# A dataset being written: who writes it, what is not in the manifest yet, files that are not finished.
+LOCK = f"{STATE_FOLDER}/lock"
+JOURNAL = f"{STATE_FOLDER}/journal.jsonl"
+TEMPORARY = f"{STATE_FOLDER}/tmp"  # noqa: S108  # not the system's
+# What is known of a dataset: sha256 of files, where it came from, what its last crop did, small copies of its pictures.
+FINGERPRINTS = f"{STATE_FOLDER}/seen.sqlite"
+ORIGIN = f"{STATE_FOLDER}/origin.json"
+REPORT = f"{STATE_FOLDER}/report.json"
+THUMBNAILS = f"{STATE_FOLDER}/thumbnails"
+# What people decided, which is theirs and lies beside the manifest; and who is changing it.
+DECISIONS = "decisions.jsonl"
+DECISIONS_LOCK = f"{STATE_FOLDER}/decisions.lock"
+# In a folder that commands were run from: the dataset last written, and config files as they were written.
+LAST = f"{STATE_FOLDER}/last.json"
+FILES = f"{STATE_FOLDER}/files.json"
+FILES_LOCK = f"{STATE_FOLDER}/files.lock"
