@@ -13,7 +13,7 @@ from datakit.dataset.manifest import METADATA
 from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, UsageError
 from datakit.sizes import BUCKETS
-from tests.backend.conftest import findings_of
+from tests.trainers.conftest import findings_of
 
 
 def test_captions_come_out_clean_and_known(make_dataset):

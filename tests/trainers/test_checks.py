@@ -17,7 +17,7 @@ from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.geometry import Size
 from datakit.run.stage import Execution
 from datakit.sizes import BUCKETS
-from tests.backend.conftest import findings_of, sha256
+from tests.trainers.conftest import findings_of, sha256
 
 
 def kinds(folder):

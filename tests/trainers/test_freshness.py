@@ -80,7 +80,7 @@ def test_datasets_renamed_over_each_other_end(copies):
 @pytest.mark.skipif(not permissions_count(), reason="permissions stop nobody here")
 def test_a_source_that_may_not_be_read_is_not_taken_for_gone(copies):
     out, source = copies.parent / "out", copies.parent / "src"
-    code = f"import tests.backend.test_freshness as t; from pathlib import Path; print(t.behind(Path({str(out)!r})))"
+    code = f"import tests.trainers.test_freshness as t; from pathlib import Path; print(t.behind(Path({str(out)!r})))"
     source.chmod(0)
     done = subprocess.run([*ordinary_user(), sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     source.chmod(0o755)

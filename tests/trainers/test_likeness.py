@@ -18,7 +18,7 @@ from datakit.audit.wording import check_wording, estimate_tokens, tokenizer_coun
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.errors import UsageError
 from datakit.sizes import BUCKETS
-from tests.backend.conftest import draw, sha256
+from tests.trainers.conftest import draw, sha256
 
 
 def found(folder):

@@ -14,7 +14,7 @@ from datakit.sizes import BUCKETS
 from datakit.trainers.simpletuner.backend import changed_sizes, emit, to_json
 from datakit.trainers.simpletuner.entry import CaptionShuffle
 from datakit.trainers.simpletuner.settings import parse_settings
-from tests.backend.golden_cases import CACHE, concept
+from tests.trainers.golden_cases import CACHE, concept
 
 
 def image_entries(concepts, **options):

@@ -14,7 +14,7 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.sizes import BUCKETS
 from datakit.trainers.simpletuner.steps import Batching, BucketLoad, bucket_loads, concept_loads, plan_training, ways_out
-from tests.backend.golden_cases import concept
+from tests.trainers.golden_cases import concept
 
 SQUARE, WIDE, TALL, WIDER = Size(1024, 1024), Size(1152, 896), Size(896, 1152), Size(1216, 832)
 COUNTS = st.dictionaries(st.sampled_from(BUCKETS), st.integers(1, 40), min_size=1)
