@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from datakit.trainers import DEFAULT, TRAINERS
+
 if TYPE_CHECKING:
     from datakit.report import Problem, Report
 
@@ -27,6 +29,14 @@ repeats_option = click.option(
     "--repeats", type=click.IntRange(1, 1_000_000), multiple=True, metavar="N",
     help="Times each source picture is seen in one epoch in all, 1 = once; once for all datasets or once for each. [default: as the dataset was written]",
 )  # fmt: skip
+trainer_option = click.option(
+    "--trainer",
+    type=click.Choice(list(TRAINERS)),
+    default=DEFAULT,
+    show_default=True,
+    metavar="NAME",
+    help=f"Who is to train: {', '.join(TRAINERS)}.",
+)
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace files that datakit did not write, or that were edited since."
 )
@@ -34,15 +44,23 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 def batching_options(command: Command) -> Command:
-    """Add --batch-size, --gpus and --accumulate to a command."""
+    """Add --batch-size, --gpus and --accumulate to a command, and pass them on as ``batching``."""
+
+    @functools.wraps(command)
+    def wrapped(*, batch_size: int, gpus: int, accumulate: int, **options: Any) -> Any:
+        from datakit.trainers.training import Batching
+
+        return command(batching=Batching(batch_size, gpus, accumulate), **options)
+
     number = click.IntRange(1, 10_000)
+    called: Command = wrapped
     for name, sign, meaning in (
         ("--accumulate", "A", "Micro-batches added up before one optimizer step."),
         ("--gpus", "G", "GPUs that train beside each other."),
         ("--batch-size", "B", "Pictures in one micro-batch on one GPU."),
     ):
-        command = click.option(name, type=number, default=1, show_default=True, metavar=sign, help=meaning)(command)
-    return command
+        called = click.option(name, type=number, default=1, show_default=True, metavar=sign, help=meaning)(called)
+    return called
 
 
 def execution_options(command: Command) -> Command:

@@ -24,7 +24,7 @@ from datakit.review.gallery import Dataset, Files, Gallery, ShownOverride, key_o
 from datakit.review.thumbnails import Thumbnails
 from datakit.run.stage import Execution
 from datakit.sizes import BUCKETS
-from datakit.trainers.simpletuner.steps import Batching
+from datakit.trainers.training import Batching
 from datakit.warned import Warned
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,8 @@ from datakit.dataset.overrides import OVERRIDES, Override, is_new, is_pending, r
 from datakit.errors import CaptionError
 from datakit.geometry import Box, Size
 from datakit.sizes import BUCKETS, ENLARGED
-from datakit.trainers.simpletuner.steps import Batching, bucket_loads
+from datakit.trainers import DEFAULT, trainer
+from datakit.trainers.training import Batching
 from datakit.warned import KINDS, Warned
 
 Side = Literal["source", "output"]
@@ -105,7 +105,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class BatchRow(msgspec.Struct, frozen=True):
-    """What one bucket gives in an epoch; see `datakit.trainers.simpletuner.steps.BucketLoad`."""
+    """What one bucket gives in an epoch; see `datakit.trainers.training.BucketLoad`."""
 
     bucket: Size
     pictures: int
@@ -326,10 +326,9 @@ class Gallery:
         concept = self._concept
         if concept is None:
             return None
-        loads = bucket_loads(concept.name, concept.buckets, concept.passes, batching)
-        rows = tuple(BatchRow(load.bucket, load.pictures, load.real, load.padded, load.too_small) for load in loads)
-        steps = math.ceil(sum(load.real for load in loads) / batching.accumulate)
-        return Batches(batching.size, batching.gpus, batching.accumulate, rows, steps)
+        epoch = trainer(DEFAULT).steps([concept], batching)
+        rows = tuple(BatchRow(load.bucket, load.pictures, load.real, load.padded, load.too_small) for load in epoch.loads)
+        return Batches(batching.size, batching.gpus, batching.accumulate, rows, epoch.real_steps)
 
 
 def key_of(name: str, kind: str = "source") -> str:

@@ -10,7 +10,7 @@ from datakit.audit.concept import read_concept
 from datakit.errors import UsageError
 from datakit.sizes import BUCKETS
 from datakit.trainers.simpletuner.backend import emit, to_json
-from datakit.trainers.simpletuner.verify import verify_backend
+from datakit.trainers.stage import verify_backend
 
 
 @pytest.fixture
