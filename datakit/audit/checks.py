@@ -86,11 +86,13 @@ def check_dataset(
     """
     findings = [
         Finding(
-            "trainer-cache", path.name, "left by the trainer for an earlier emission of the dataset",
+            "trainer-cache",
+            path.name,
+            "left by the trainer for an earlier emission of the dataset",
             "delete it, or start from a fresh copy of the dataset",
         )
         for path in stale
-    ]  # fmt: skip
+    ]
     if is_interrupted(concept.folder):
         findings.append(Finding("interrupted", STATE_FOLDER, "an interrupted run", _AGAIN))
     present = set(files)
@@ -162,10 +164,12 @@ def _check_record(folder: Path, record: Record, look: Look | None) -> list[Findi
     if look.sha256 != record.output_sha256 and not look.error:
         findings.append(
             Finding(
-                "picture-changed", name, "not what datakit wrote (sha256 differs)",
+                "picture-changed",
+                name,
+                "not what datakit wrote (sha256 differs)",
                 f"{_AGAIN} with --overwrite, or put your picture into the source folder",
             )
-        )  # fmt: skip
+        )
     if look.size not in BUCKETS and not look.error:
         allowed = " ".join(map(str, BUCKETS))
         findings.append(
