@@ -42,7 +42,12 @@ if TYPE_CHECKING:
     from datakit.trainers.training import Batching
 
 family_option = click.option(
-    "--model-family", "family", default="sd3", show_default=True, metavar="NAME", help="sd3, sdxl or flux."
+    "--model-family",
+    "family",
+    default="sd3",
+    show_default=True,
+    metavar="NAME",
+    help="sd3, sdxl or flux, or what else the trainer knows.",
 )
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Name every file of a finding.")
 fix_option = click.option(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 TRAINERS: Mapping[str, str] = {
     "simpletuner": "datakit.trainers.simpletuner.door:TRAINER",
 }
+# Who trains where nobody is named.
 DEFAULT = "simpletuner"
 
 
