@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from datakit.shuffle.variants import ShuffleOptions as ShuffleOptions
     from datakit.shuffle.variants import Variant as Variant
     from datakit.sizes import SIZE_SETS as SIZE_SETS
-    from datakit.trainers.simpletuner.steps import Batching as Batching
-    from datakit.trainers.simpletuner.verify import verify_backend as verify_backend
+    from datakit.trainers.door import BackendOptions as BackendOptions
     from datakit.trainers.stage import AuditOptions as AuditOptions
-    from datakit.trainers.stage import BackendOptions as BackendOptions
     from datakit.trainers.stage import audit_datasets as audit_datasets
     from datakit.trainers.stage import emit_backend as emit_backend
+    from datakit.trainers.stage import verify_backend as verify_backend
+    from datakit.trainers.training import Batching as Batching
 
 # Imported when first used, so that `import datakit` and `datakit --help` load no picture library.
 _HOMES = {
     "AuditOptions": "trainers.stage",
     "SIZE_SETS": "sizes",
-    "BackendOptions": "trainers.stage",
-    "Batching": "trainers.simpletuner.steps",
+    "BackendOptions": "trainers.door",
+    "Batching": "trainers.training",
     "Box": "geometry",
     "CropOptions": "crop.options",
     "CropPlan": "dataset.manifest",
@@ -56,7 +56,7 @@ _HOMES = {
     "plan_shuffle": "shuffle.folder",
     "read_manifest": "dataset.manifest",
     "shuffle_folder": "shuffle.folder",
-    "verify_backend": "trainers.simpletuner.verify",
+    "verify_backend": "trainers.stage",
 }
 __all__ = [
     "SIZE_SETS",

@@ -1,6 +1,6 @@
 """Change a module in one place at a time and name the changes that its tests let pass.
 
-    python -m tests.mutate datakit/trainers/simpletuner/steps.py tests/backend/test_training.py
+    python -m tests.mutate datakit/trainers/simpletuner/steps.py tests/trainers/test_training.py
 
 A module, then the test files that are to hold it; ``--workers 2`` uses two cores, ``--lines 20-60`` changes those lines
 alone. Operators, comparisons, numbers, truth values, ``and``/``or``/``not``, ``min``/``max`` and floor/ceil are changed;

@@ -52,3 +52,16 @@ def test_every_module_says_its_job_first_and_none_is_too_long():
         text = path.read_text("utf-8")
         assert text.startswith('"""'), path
         assert text.count("\n") <= MOST_LINES, path
+
+
+def test_a_trainer_is_known_by_name_alone_outside_its_folder():
+    trainers = ROOT / "datakit" / "trainers"
+    folders = "|".join(path.parent.name for path in trainers.glob("*/__init__.py"))
+    # The command that writes SimpleTuner's own config files.
+    its_own = {ROOT / "datakit" / "cli" / "config.py"}
+    for path in modules():
+        if path.parent == trainers or trainers not in path.parents:
+            imported = re.findall(
+                rf"^ *(?:from|import) datakit\.trainers\.(?:{folders})\b", path.read_text("utf-8"), re.MULTILINE
+            )
+            assert path in its_own or not imported, path

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from datakit.audit.concept import Concept, untitled
-from datakit.audit.listed import is_listed, is_video
 from datakit.audit.looks import Look, is_readable
+from datakit.audit.reader import Reader
 from datakit.caption.captions import decode_caption
 from datakit.dataset.layout import STATE_FOLDER
 from datakit.dataset.manifest import Record
@@ -63,7 +63,9 @@ class Finding:
         return self.remedy.replace(DATASET, os.fspath(folder))
 
 
-def check_dataset(concept: Concept, files: Sequence[str], looks: Mapping[str, Look], stale: Iterable[Path] = ()) -> list[Finding]:
+def check_dataset(
+    concept: Concept, files: Sequence[str], looks: Mapping[str, Look], reader: Reader, stale: Iterable[Path] = ()
+) -> list[Finding]:
     """Compare a dataset with its manifest and with what a trainer can read.
 
     Parameters
@@ -74,6 +76,8 @@ def check_dataset(concept: Concept, files: Sequence[str], looks: Mapping[str, Lo
         Everything in its folder, from `list_files`.
     looks
         What was seen of its pictures, from `datakit.audit.looks.look_at_all`.
+    reader
+        The trainer that is to take them.
     stale
         Files that a trainer left there for an earlier config.
 
@@ -83,32 +87,36 @@ def check_dataset(concept: Concept, files: Sequence[str], looks: Mapping[str, Lo
     """
     findings = [
         Finding(
-            "trainer-cache", path.name, "left by the trainer for an earlier emission of the dataset",
+            "trainer-cache",
+            path.name,
+            "left by the trainer for an earlier emission of the dataset",
             "delete it, or start from a fresh copy of the dataset",
         )
         for path in stale
-    ]  # fmt: skip
+    ]
     if is_interrupted(concept.folder):
         findings.append(Finding("interrupted", STATE_FOLDER, "an interrupted run", _AGAIN))
     present = set(files)
     for record in concept.records:
         findings += _check_record(concept.folder, record, looks.get(record.output) if record.output in present else None)
-    return _in_order(findings + _unknown(files, concept.records) + _names(concept.folder, files))
+    return _in_order(findings + _unknown(files, concept.records, reader) + _names(concept.folder, files, reader))
 
 
-def check_folder(folder: Path, files: Sequence[str], looks: Mapping[str, Look], captions: bool = True) -> list[Finding]:
+def check_folder(
+    folder: Path, files: Sequence[str], looks: Mapping[str, Look], reader: Reader, captions: bool = True
+) -> list[Finding]:
     """Find what a trainer would stumble over in a folder that need not be datakit's: there is no manifest to compare.
 
     Parameters
     ----------
-    folder, files, looks
+    folder, files, looks, reader
         As for `check_dataset`.
     captions
         Whether the trainer reads captions from ``.txt`` files.
     """
     findings = []
-    for name in filter(is_listed, files):
-        if is_video(name):
+    for name in filter(reader.reads, files):
+        if reader.reads_as_video(name):
             findings.append(Finding("extension", name, "taken for a video by the trainer", "convert it to png, or move it out"))
         elif name not in looks:
             problem = "a file that the trainer takes for a picture, and datakit cannot read"
@@ -117,7 +125,7 @@ def check_folder(folder: Path, files: Sequence[str], looks: Mapping[str, Look], 
             findings += _pixels(name, looks[name], "replace it")
             if captions:
                 findings += _check_caption(folder, name, None)
-    return _in_order(findings + _names(folder, files))
+    return _in_order(findings + _names(folder, files, reader))
 
 
 def list_files(folder: Path) -> list[str]:
@@ -157,10 +165,12 @@ def _check_record(folder: Path, record: Record, look: Look | None) -> list[Findi
     if look.sha256 != record.output_sha256 and not look.error:
         findings.append(
             Finding(
-                "picture-changed", name, "not what datakit wrote (sha256 differs)",
+                "picture-changed",
+                name,
+                "not what datakit wrote (sha256 differs)",
                 f"{_AGAIN} with --overwrite, or put your picture into the source folder",
             )
-        )  # fmt: skip
+        )
     sizes = size_set(record.sizes)
     if look.size not in sizes and not look.error:
         remedy = f"crop it again to one of {' '.join(map(str, sizes))}"
@@ -240,16 +250,16 @@ def caption_fault(data: bytes, name: str) -> Finding | None:
     return Finding("caption-dirty", name, " and ".join(faults), f"{_FIX} to mend it in the dataset")
 
 
-def _unknown(files: Iterable[str], records: Iterable[Record]) -> list[Finding]:
+def _unknown(files: Iterable[str], records: Iterable[Record], reader: Reader) -> list[Finding]:
     """Find what the trainer, or a person, would take for part of the dataset though the manifest does not know it."""
     known = {name for record in records for name in (record.output, record.caption, f"{os.path.splitext(record.output)[0]}.txt")}
     findings = []
     for name in files:
         if name in known:
             continue
-        if _is_pictured(name):
+        if _is_pictured(name, reader):
             remedy = _AGAIN if name.startswith(f"{STATE_FOLDER}/") else "move it out; put it into the source folder and crop it"
-            taken = ", and the trainer would take it" if is_listed(name) else ""
+            taken = ", and the trainer would take it" if reader.reads(name) else ""
             findings.append(Finding("picture-unknown", name, f"not in the manifest{taken}", remedy))
         elif name.lower().endswith((".txt", ".caption")) and not _is_hidden(name):
             findings.append(
@@ -258,27 +268,23 @@ def _unknown(files: Iterable[str], records: Iterable[Record]) -> list[Finding]:
     return findings
 
 
-def _names(folder: Path, files: Iterable[str]) -> list[Finding]:
-    """Find names that a trainer does not see or takes for one another.
-
-    SimpleTuner names a cache file by the picture's path without its extension and without the folder's path, which it
-    takes out wherever it occurs (3.1.6, helpers/caching/vae.py): in a folder /a, /a/b.jpg and /a/a/b.jpg share one.
-    """
+def _names(folder: Path, files: Iterable[str], reader: Reader) -> list[Finding]:
+    """Find names that a trainer does not see or takes for one another."""
     root = os.path.abspath(folder)
     findings = []
-    by_stem: dict[str, list[str]] = defaultdict(list)
+    by_cache: dict[str, list[str]] = defaultdict(list)
     for name in files:
-        stem, extension = os.path.splitext(name)
-        pictured = _is_pictured(name)
+        extension = os.path.splitext(name)[1]
+        pictured = _is_pictured(name, reader)
         if extension != extension.lower() and (pictured or (extension.lower() == ".txt" and not _is_hidden(name))):
             remedy = "write it in lower case, in the source folder, and crop again"
             findings.append(Finding("extension", name, "an extension that the trainer does not see", remedy, extension))
-        elif pictured and not is_listed(name):
+        elif pictured and not reader.reads(name):
             remedy = "crop again with --format png"
             findings.append(Finding("extension", name, "an extension that the trainer does not see", remedy, extension))
         if pictured:
-            by_stem[fold(f"{root}/{stem}".replace(root, ""))].append(name)
-    for names in by_stem.values():
+            by_cache[fold(reader.cache_name(root, name))].append(name)
+    for names in by_cache.values():
         if len(names) > 1:
             problem = "shares its stem with others: the trainer keeps one cache file for them"
             remedy = "rename one of them in the source folder and crop again"
@@ -286,9 +292,9 @@ def _names(folder: Path, files: Iterable[str]) -> list[Finding]:
     return findings
 
 
-def _is_pictured(name: str) -> bool:
+def _is_pictured(name: str, reader: Reader) -> bool:
     """Tell whether a file name ends like what the trainer takes for a picture, or like what datakit does, in any case."""
-    return is_listed(name) or (not _is_hidden(name) and (is_readable(name) or is_listed(name.lower())))
+    return reader.reads(name) or (not _is_hidden(name) and (is_readable(name) or reader.reads(name.lower())))
 
 
 def _is_hidden(name: str) -> bool:

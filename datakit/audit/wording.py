@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -12,13 +12,6 @@ from datakit.audit.concept import Concept
 from datakit.caption.captions import read_caption
 from datakit.errors import CaptionError, UsageError
 
-# Tokenizer tokens that each family's encoders see, the start and end marks included; the rest is cut off. CLIP ends
-# at 77 everywhere. T5: SimpleTuner takes 154 for SD3 and 512 for Flux (its tokenizer_max_length moves both).
-LIMITS: dict[str, dict[str, int]] = {
-    "sd3": {"CLIP": 77, "T5": 154},
-    "sdxl": {"CLIP": 77},
-    "flux": {"CLIP": 77, "T5": 512},
-}
 _MARKS = 2
 # A word of CLIP's vocabulary of common English words is one token; longer ones fall into pieces of about this length.
 _LETTERS_PER_TOKEN = 7
@@ -56,16 +49,19 @@ def tokenizer_counter(file: Path) -> Callable[[str], int]:
 
 
 def check_wording(
-    concept: Concept, family: str, trigger: str | None = None, counter: Callable[[str], int] | None = None
+    concept: Concept,
+    encoders: Mapping[str, int],
+    trigger: str | None = None,
+    counter: Callable[[str], int] | None = None,
 ) -> list[Finding]:
-    """Find captions that the encoders of a family would cut, and captions without the trigger word.
+    """Find captions that the text encoders would cut, and captions without the trigger word.
 
     Parameters
     ----------
     concept
         The dataset.
-    family
-        A key of `LIMITS`.
+    encoders
+        The text encoders, and how many tokenizer tokens each sees, the start and end marks included.
     trigger
         A word or phrase that every caption must hold, in any case.
     counter
@@ -83,7 +79,7 @@ def check_wording(
         if not lines:
             continue
         longest = max(map(tokens, lines))
-        cut = [f"{encoder} sees {limit}" for encoder, limit in LIMITS[family].items() if longest > limit]
+        cut = [f"{encoder} sees {limit}" for encoder, limit in encoders.items() if longest > limit]
         if cut:
             problem = f"too long for the text encoders: {' and '.join(cut)} tokenizer tokens"
             remedy = "shorten it, or put what matters first"

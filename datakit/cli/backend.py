@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,7 @@ from datakit.cli.findings import (
     print_written,
 )
 from datakit.cli.shared import (
+    Command,
     batching_options,
     chosen,
     cores,
@@ -28,21 +30,134 @@ from datakit.cli.shared import (
     print_json,
     progress_bar,
     repeats_option,
+    trainer_option,
     write_files,
 )
+from datakit.trainers import DEFAULT, TRAINERS
 
 if TYPE_CHECKING:
     from datakit.run.stage import Execution
+    from datakit.trainers.door import BackendOptions
+    from datakit.trainers.stage import AuditOptions
+    from datakit.trainers.training import Batching
 
 family_option = click.option(
-    "--model-family", "family", default="sd3", show_default=True, metavar="NAME", help="sd3, sdxl or flux."
+    "--model-family",
+    "family",
+    default="sd3",
+    show_default=True,
+    metavar="NAME",
+    help="sd3, sdxl or flux, or what else the trainer knows.",
 )
-jobs_option = click.option("-j", "--jobs", type=click.IntRange(min=1), show_default="one a core", help="Worker processes.")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Name every file of a finding.")
 fix_option = click.option(
-    "--fix", is_flag=True,
-    help="First mend captions (byte order marks, carriage returns, blanks, encoding) and take edited ones into the manifest. Writes to this dataset alone, never to the source.",
-)  # fmt: skip
+    "--fix",
+    is_flag=True,
+    help="First mend captions (byte order marks, carriage returns, blanks, encoding) and take edited ones into the "
+    "manifest. Writes to this dataset alone, never to the source.",
+)
+
+
+def looking_options(command: Command) -> Command:
+    """Add how many processes look at pictures, and pass it on as ``execution``."""
+
+    @click.option("-j", "--jobs", type=click.IntRange(min=1), show_default="one a core", help="Worker processes.")
+    @functools.wraps(command)
+    def wrapped(*, jobs: int | None, **options: Any) -> Any:
+        from datakit.run.stage import Execution
+
+        return command(execution=Execution(jobs=jobs or cores(), progress=progress_bar), **options)
+
+    return wrapped
+
+
+def backend_options(command: Command) -> Command:
+    """Add what decides which dataset file is written, and pass it on as ``options``."""
+
+    @trainer_option
+    @click.option(
+        "--id",
+        "names",
+        multiple=True,
+        metavar="NAME",
+        help="Name of each dataset, in the same order; the content hash is added. [default: the folder's name]",
+    )
+    @repeats_option
+    @family_option
+    @click.option(
+        "--caption-shuffle",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Let the trainer shuffle each caption into N orders instead of writing copies; needs SimpleTuner 4.0.5 or later.",
+    )
+    @click.option(
+        "--keep",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Leading tokens that --caption-shuffle leaves in place.",
+    )
+    @click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Set a key of SimpleTuner's image entry, in every one; values are JSON, text as it is; repeatable.",
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *,
+        trainer: str,
+        names: tuple[str, ...],
+        repeats: tuple[int, ...],
+        family: str,
+        caption_shuffle: int | None,
+        keep: int,
+        settings: tuple[str, ...],
+        **options: Any,
+    ) -> Any:
+        from datakit.trainers.door import BackendOptions
+
+        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep)
+        return command(options=asked, **options)
+
+    return wrapped
+
+
+def audit_options(command: Command) -> Command:
+    """Add what a dataset is held against, and pass it on as ``options``."""
+
+    @repeats_option
+    @batching_options
+    @trainer_option
+    @family_option
+    @click.option("--trigger", metavar="WORD", help="A word or phrase that every caption must hold.")
+    @click.option(
+        "--tokenizer",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        metavar="FILE",
+        help="A tokenizer.json, to count caption tokens exactly (needs the library tokenizers).",
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *,
+        repeats: tuple[int, ...],
+        batching: Batching,
+        trainer: str,
+        family: str,
+        trigger: str | None,
+        tokenizer: Path | None,
+        **options: Any,
+    ) -> Any:
+        from datakit.audit.wording import tokenizer_counter
+        from datakit.trainers.stage import AuditOptions
+
+        counter = tokenizer_counter(tokenizer) if tokenizer else None
+        asked = AuditOptions(repeats, batching, family, trigger, counter, trainer)
+        return command(options=asked, **options)
+
+    return wrapped
 
 
 @click.command()
@@ -54,50 +169,26 @@ fix_option = click.option(
     metavar="DIR",
     help="Folder for the trainer's caches of latents and text embeddings.",
 )
-@click.option(
-    "--output", default="multidatabackend.json", show_default=True, metavar="FILE", help="Where to write; - for stdout."
-)
-@click.option("--trainer", default="simpletuner", show_default=True, metavar="NAME", help="Whose dataset config to write.")
-@click.option(
-    "--id",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help="Name of each dataset, in the same order; the content hash is added. [default: the folder's name]",
-)
-@repeats_option
-@family_option
-@click.option(
-    "--caption-shuffle",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Let the trainer shuffle each caption into N orders instead of writing copies; needs SimpleTuner 4.0.5 or later.",
-)
-@click.option(
-    "--keep",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Leading tokens that --caption-shuffle leaves in place.",
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set a key of SimpleTuner's image entry, in every one; values are JSON, text as it is; repeatable.",
-)
+@click.option("--output", metavar="FILE", show_default="as the trainer calls it", help="Where to write; - for stdout.")
+@backend_options
 @fix_option
 @overwrite_option
-@jobs_option
+@looking_options
 @json_option
 @verbose_option
 @click.pass_context
 def backend(
-    ctx: click.Context, datasets: tuple[Path, ...], cache_root: Path, output: str, trainer: str, names: tuple[str, ...], repeats: tuple[int, ...], family: str,
-    caption_shuffle: int | None, keep: int, settings: tuple[str, ...], fix: bool, overwrite: bool, jobs: int | None, as_json: bool, verbose: bool,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    datasets: tuple[Path, ...],
+    cache_root: Path,
+    output: str | None,
+    options: BackendOptions,
+    fix: bool,
+    overwrite: bool,
+    execution: Execution,
+    as_json: bool,
+    verbose: bool,
+) -> None:
     """Write multidatabackend.json, so that SimpleTuner trains on exactly what was written.
 
     One image entry for each DATASET (a folder that crop or shuffle wrote; without one, what the last stage
@@ -116,14 +207,15 @@ def backend(
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
     """
     from datakit.dataset.origin import refuse_in_source
-    from datakit.trainers.stage import BackendOptions, emit_backend
+    from datakit.trainers import trainer
+    from datakit.trainers.stage import emit_backend
 
-    options = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep)
+    output = output or trainer(options.trainer).file_name
     folders = _folders(datasets)
     if fix:
         refuse_in_source(cache_root, folders)
         _mend(folders, verbose)
-    emission = emit_backend(folders, cache_root, options, execution=_execution(jobs))
+    emission = emit_backend(folders, cache_root, options, execution=execution)
     _say(emission.notes)
     if emission.content is None:
         print_refusal(emission.findings, emission.changed, as_json, verbose)
@@ -136,30 +228,26 @@ def backend(
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
         print_json({"written": output, "entries": summary, "findings": [], "changed": []})
     else:
-        print_written(emission.entries, shuffled=caption_shuffle is not None, err=output == "-")
+        print_written(emission, err=output == "-")
 
 
 @click.command()
 @datasets_argument
-@repeats_option
-@batching_options
-@family_option
-@click.option("--trigger", metavar="WORD", help="A word or phrase that every caption must hold.")
-@click.option(
-    "--tokenizer",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE",
-    help="A tokenizer.json, to count caption tokens exactly (needs the library tokenizers).",
-)
+@audit_options
 @fix_option
-@jobs_option
+@looking_options
 @json_option
 @verbose_option
 @click.pass_context
 def check(
-    ctx: click.Context, datasets: tuple[Path, ...], repeats: tuple[int, ...], batch_size: int, gpus: int, accumulate: int, family: str, trigger: str | None,
-    tokenizer: Path | None, fix: bool, jobs: int | None, as_json: bool, verbose: bool,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    datasets: tuple[Path, ...],
+    options: AuditOptions,
+    fix: bool,
+    execution: Execution,
+    as_json: bool,
+    verbose: bool,
+) -> None:
     """Report what is wrong with a dataset, and what the training will do with it.
 
     Files: sizes, captions, encodings, names, alpha, orientation tags, depth, files that are damaged, gone, changed
@@ -173,17 +261,14 @@ def check(
     datakit check out/ --batch-size 6 --trigger ohwx
     datakit check out/ --fix
     """
-    from datakit.audit.wording import tokenizer_counter
     from datakit.report import counted
-    from datakit.trainers.simpletuner.steps import Batching
-    from datakit.trainers.stage import AuditOptions, audit_datasets
+    from datakit.trainers import trainer
+    from datakit.trainers.stage import audit_datasets
 
-    batching = Batching(batch_size, gpus, accumulate)
-    options = AuditOptions(repeats, batching, family, trigger, tokenizer_counter(tokenizer) if tokenizer else None)
     folders = _folders(datasets)
     if fix:
         _mend(folders, verbose)
-    audit = audit_datasets(folders, options, execution=_execution(jobs))
+    audit = audit_datasets(folders, options, execution=execution)
     _say(audit.notes)
     findings, small = audit.findings, len(audit.too_small)
     if as_json:
@@ -191,13 +276,21 @@ def check(
         print_json({"findings": plain_findings, "training": audit.training.to_json(), "ways_out": audit.ways_out})
     else:
         print_findings(findings, verbose)
-        print_epoch(audit.concepts, audit.training, audit.ways_out)
+        print_epoch(audit, trainer(options.trainer).too_small)
         click.echo(f"{counted(len(findings), 'finding')}, {counted(small, 'bucket')} too small" if findings or small else "clean")
     ctx.exit(1 if findings or small else 0)
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default="multidatabackend.json")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option(
+    "--trainer",
+    "name",
+    type=click.Choice(list(TRAINERS)),
+    metavar="NAME",
+    show_default="as the file tells",
+    help=f"Whose dataset config it is: {', '.join(TRAINERS)}.",
+)
 @click.option(
     "--release",
     "releases",
@@ -205,11 +298,19 @@ def check(
     metavar="RELEASE",
     help="current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: both]",
 )
-@jobs_option
+@looking_options
 @json_option
 @verbose_option
 @click.pass_context
-def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int | None, as_json: bool, verbose: bool) -> None:
+def verify(
+    ctx: click.Context,
+    file: Path | None,
+    name: str | None,
+    releases: tuple[str, ...],
+    execution: Execution,
+    as_json: bool,
+    verbose: bool,
+) -> None:
     """Prove that SimpleTuner trains every picture of a dataset config as written.
 
     Decodes each picture of FILE (multidatabackend.json by default, whoever wrote it), checks it and its caption
@@ -221,14 +322,11 @@ def verify(ctx: click.Context, file: Path, releases: tuple[str, ...], jobs: int 
     datakit verify
     datakit verify multidatabackend.json --release current --json
     """
-    from datakit.errors import UsageError
-    from datakit.trainers.simpletuner.replay import RELEASES
-    from datakit.trainers.simpletuner.verify import verify_backend
+    from datakit.trainers import trainer
+    from datakit.trainers.stage import verify_backend
 
-    unknown = [release for release in releases if release not in RELEASES]
-    if unknown:
-        raise UsageError(f"release {unknown[0]!r} is not known: use {' or '.join(RELEASES)}")
-    verdict = verify_backend(file, releases or tuple(RELEASES), _execution(jobs))
+    file = file or Path(trainer(name or DEFAULT).file_name)
+    verdict = verify_backend(file, releases, execution, trainer=name)
     if as_json:
         print_json(verdict.to_json())
     else:
@@ -252,12 +350,6 @@ def _folders(datasets: Sequence[Path]) -> list[Path]:
 def _say(notes: Sequence[str]) -> None:
     for sentence in notes:
         click.echo(sentence, err=True)
-
-
-def _execution(jobs: int | None) -> Execution:
-    from datakit.run.stage import Execution
-
-    return Execution(jobs=jobs or cores(), progress=progress_bar)
 
 
 def _mend(folders: Sequence[Path], verbose: bool) -> None:

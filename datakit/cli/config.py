@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from datakit.cli.shared import overwrite_option, write_files
-from datakit.cli.steps import print_training, training_options
+from datakit.cli.shared import Command, overwrite_option, write_files
+from datakit.cli.steps import Planned, print_training, training_options
 
 if TYPE_CHECKING:
+    from datakit.trainers.simpletuner.config import ConfigOptions
     from datakit.trainers.simpletuner.oldenv.envfile import Notice
-    from datakit.trainers.simpletuner.steps import Batching, Training
 
 
 class _WritesByDefault(click.Group):
@@ -39,29 +39,53 @@ def config() -> None:
     """
 
 
+def config_options(command: Command) -> Command:
+    """Add what is to stand in config.json beside the steps, and pass it on as ``options``."""
+
+    @click.option(
+        "--preset",
+        default="sd3-lora",
+        show_default=True,
+        metavar="NAME",
+        help="sd3-lora or sd3-full (SD3.5 Large), sdxl-lora, flux-lora.",
+    )
+    @click.option(
+        "--learning-rate", type=float, metavar="X", help="Instead of the preset's: more than 0 and at most 1, such as 1e-4."
+    )
+    @click.option(
+        "--validation-prompt", default="a photo", show_default=True, metavar="TEXT", help="What is drawn at each validation."
+    )
+    @click.option(
+        "--backend-config",
+        default="multidatabackend.json",
+        show_default=True,
+        metavar="PATH",
+        help="Where the trainer finds multidatabackend.json.",
+    )
+    @click.option(
+        "--output-dir", default="output", show_default=True, metavar="DIR", help="Where the trainer writes checkpoints."
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *,
+        preset: str,
+        learning_rate: float | None,
+        validation_prompt: str,
+        backend_config: str,
+        output_dir: str,
+        **options: Any,
+    ) -> Any:
+        from datakit.trainers.simpletuner.config import ConfigOptions
+
+        asked = ConfigOptions(preset, backend_config, output_dir, validation_prompt, learning_rate)
+        return command(options=asked, **options)
+
+    return wrapped
+
+
 @config.command(short_help="Write config.json, on request config.env and YAML.")
-@click.option(
-    "--preset",
-    default="sd3-lora",
-    show_default=True,
-    metavar="NAME",
-    help="sd3-lora or sd3-full (SD3.5 Large), sdxl-lora, flux-lora.",
-)
+@config_options
 @training_options
-@click.option(
-    "--learning-rate", type=float, metavar="X", help="Instead of the preset's: more than 0 and at most 1, such as 1e-4."
-)
-@click.option(
-    "--validation-prompt", default="a photo", show_default=True, metavar="TEXT", help="What is drawn at each validation."
-)
-@click.option(
-    "--backend-config",
-    default="multidatabackend.json",
-    show_default=True,
-    metavar="PATH",
-    help="Where the trainer finds multidatabackend.json.",
-)
-@click.option("--output-dir", default="output", show_default=True, metavar="DIR", help="Where the trainer writes checkpoints.")
 @click.option(
     "--output", default="config.json", show_default=True, metavar="FILE", help="Where to write config.json; - for stdout."
 )
@@ -83,10 +107,15 @@ def config() -> None:
 @overwrite_option
 @click.option("-v", "--verbose", is_flag=True, help="Name the recipe's options that are left out, and what took their place.")
 def write(
-    training: Training, batching: Batching, folders: Sequence[Path], preset: str, learning_rate: float | None,
-    validation_prompt: str, backend_config: str,
-    output_dir: str, output: str, env_file: Path | None, yaml_file: Path | None, deepspeed: bool, overwrite: bool, verbose: bool,
-) -> None:  # fmt: skip
+    planned: Planned,
+    options: ConfigOptions,
+    output: str,
+    env_file: Path | None,
+    yaml_file: Path | None,
+    deepspeed: bool,
+    overwrite: bool,
+    verbose: bool,
+) -> None:
     """Write config.json for SimpleTuner 3.1.6 or later, with the steps of these datasets.
 
     max_train_steps, lr_warmup_steps, checkpointing_steps and validation_steps are those that `datakit steps`
@@ -103,37 +132,43 @@ def write(
     datakit config --env config.env --accelerate accelerate.yaml --deepspeed
     """
     from datakit.trainers.simpletuner.accelerate import accelerate_yaml
-    from datakit.trainers.simpletuner.backend import families_of
-    from datakit.trainers.simpletuner.config import PRESETS, REMOVED, config_to_json, launcher_env, trainer_config
+    from datakit.trainers.simpletuner.config import config_to_json, launcher_env, trainer_config
 
     if deepspeed and yaml_file is None:
         raise click.UsageError("--deepspeed is set in the accelerate YAML: name one with --accelerate FILE")
     if "-" in (str(env_file), str(yaml_file)):
         raise click.UsageError("only --output can go to stdout: name a file for --env and --accelerate")
-    content = config_to_json(
-        trainer_config(preset, training, batching, backend_config, output_dir, validation_prompt, learning_rate)
-    )
+    training, batching = planned.training, planned.batching
+    content = config_to_json(trainer_config(options, training, batching))
     files = [] if output == "-" else [(Path(output), content)]
     if env_file is not None:
         files.append((env_file, launcher_env(batching, None if yaml_file is None else str(yaml_file))))
     if yaml_file is not None:
         files.append((yaml_file, accelerate_yaml(batching, "deepspeed2" if deepspeed else "plain")))
-    write_files(files, overwrite, folders, quiet=output == "-")
-    trained = PRESETS[preset].family
-    for family in families_of(Path(backend_config)):
+    write_files(files, overwrite, planned.folders, quiet=output == "-")
+    _say_apart(options, verbose)
+    if output == "-":
+        click.echo(content, nl=False)
+    else:
+        print_training(training, planned.trainer.title)
+
+
+def _say_apart(options: ConfigOptions, verbose: bool) -> None:
+    """Say on stderr where latents are kept apart from those of another family, and on request what was left out."""
+    from datakit.trainers.simpletuner.backend import families_of
+    from datakit.trainers.simpletuner.config import PRESETS, REMOVED
+
+    trained = PRESETS[options.preset].family
+    for family in families_of(Path(options.backend_config)):
         if family != trained:
             click.echo(
-                f"{backend_config} keeps the latents of {family} apart, and {preset} trains {trained}: "
+                f"{options.backend_config} keeps the latents of {family} apart, and {options.preset} trains {trained}: "
                 f"write it again with `datakit backend --model-family {trained}`",
                 err=True,
             )
     if verbose:
         for option, instead in REMOVED.items():
             click.echo(f"left out {option}: {instead}", err=True)
-    if output == "-":
-        click.echo(content, nl=False)
-    else:
-        print_training(training)
 
 
 @config.command(short_help="Turn config.env into config.json, or back.")

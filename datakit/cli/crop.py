@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datakit.cli.shared import execution_options, print_report
+from datakit.cli.printing import print_report
+from datakit.cli.shared import execution_options
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
 from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, size_set
 

@@ -15,8 +15,9 @@ from datakit.report import counted
 if TYPE_CHECKING:
     from datakit.audit.checks import Finding
     from datakit.audit.concept import Concept
-    from datakit.trainers.simpletuner.steps import Training
-    from datakit.trainers.simpletuner.verify import Fault, Verdict
+    from datakit.trainers.stage import Audit, Emission
+    from datakit.trainers.training import Training
+    from datakit.trainers.verdict import Fault, Verdict
 
 _PROVED = "proved: every picture is trained pixel by pixel as written"
 # Files named of those that have the same finding; -v and --json name all.
@@ -46,19 +47,16 @@ def print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence
     click.echo(f"nothing written: {counted(len(findings) + len(changed), 'finding')}", err=True)
 
 
-def print_written(written: Sequence[tuple[str, Concept]], shuffled: bool, err: bool) -> None:
-    """Print what was written, (id, dataset) each."""
-    from datakit.trainers.simpletuner.backend import CAPTION_SHUFFLE_SINCE
-
-    for name, concept in written:
+def print_written(emission: Emission, err: bool) -> None:
+    """Print what was written, and what it needs of the trainer."""
+    for name, concept in emission.entries:
         often = "once" if concept.passes == 1 else f"{concept.passes} times"
         size = f"{counted(len(concept.records), 'picture')} in {counted(len(concept.buckets), 'bucket')}"
         click.echo(f"{name}: {size}, each file seen {often} an epoch", err=err)
         for note in concept.notes:
             click.echo(f"  {note}", err=err)
-    if shuffled:
-        since = f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word"
-        click.echo(since, err=True)
+    for sentence in emission.needs:
+        click.echo(sentence, err=True)
     click.echo(_PROVED, err=err)
 
 
@@ -94,28 +92,28 @@ def _subject(finding: Finding | Fault) -> str:
     return f"{finding.path} ({finding.detail})" if finding.path and finding.detail else finding.path or finding.detail
 
 
-def print_epoch(concepts: Sequence[Concept], training: Training, ways: Sequence[str]) -> None:
-    """Print what one epoch is made of, and the ways out for buckets too small."""
-    for concept in concepts:
+def print_epoch(audit: Audit, too_small: str) -> None:
+    """Print what one epoch is made of, and the ways out for buckets too small; what the trainer does with those is a clause."""
+    for concept in audit.concepts:
         for note in concept.notes:
             click.echo(f"{concept.name}: {note}")
-    for load in training.loads:
+    for load in audit.training.loads:
         shown = f"{'picture' if load.pictures == 1 else 'pictures'} x {load.passes}"
         batches = counted(load.real, "micro-batch", "micro-batches")
         mark = "  too small" if load.too_small else ""
         click.echo(
             f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} {shown}: {batches}, {counted(load.padded, 'padded sample')}{mark}"
         )
-    click.echo(f"one real epoch takes {training.real_steps_per_epoch} optimizer steps")
-    print_miscount(training)
-    if ways:
-        click.echo("too small for one optimizer step; SimpleTuner stops, or drops them where a minimum size is set. Ways out:")
-        for way in ways:
+    click.echo(f"one real epoch takes {audit.training.real_steps_per_epoch} optimizer steps")
+    print_miscount(audit.training)
+    if audit.ways_out:
+        click.echo(f"too small for one optimizer step; {too_small}. Ways out:")
+        for way in audit.ways_out:
             click.echo(f"  {way}")
 
 
 def print_miscount(training: Training) -> None:
-    """Say so where SimpleTuner will count its epochs wrongly."""
+    """Say so where the trainer will count its epochs wrongly."""
     planned, real = training.planned_steps_per_epoch, training.real_steps_per_epoch
     if planned != real:
         click.echo(

@@ -1,32 +1,37 @@
-"""What the commands share: options, how a run is executed, its progress, its report, and files written all or none."""
+"""What the commands share: options, how a run is executed, its progress, and files written all or none."""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from datakit.report import Problem, Report
+from datakit.trainers import DEFAULT, TRAINERS
 
 Command = Callable[..., Any]
 
-# Lines printed of a list, and of warnings, which are counted where there are more; -v prints all.
-_SHOWN, _FEW = 20, 3
-# Unicode categories of what moves a terminal's cursor, begins a line, or is no character.
-_CONTROLS = ("Cc", "Cs", "Zl", "Zp")
-
 datasets_argument = click.argument("datasets", nargs=-1, metavar="[DATASET]...", type=click.Path(path_type=Path, file_okay=False))
 repeats_option = click.option(
-    "--repeats", type=click.IntRange(1, 1_000_000), multiple=True, metavar="N",
-    help="Times each source picture is seen in one epoch in all, 1 = once; once for all datasets or once for each. [default: as the dataset was written]",
-)  # fmt: skip
+    "--repeats",
+    type=click.IntRange(1, 1_000_000),
+    multiple=True,
+    metavar="N",
+    help="Times each source picture is seen in one epoch in all, 1 = once; once for all datasets or once for each. "
+    "[default: as the dataset was written]",
+)
+trainer_option = click.option(
+    "--trainer",
+    type=click.Choice(list(TRAINERS)),
+    default=DEFAULT,
+    show_default=True,
+    metavar="NAME",
+    help=f"Who is to train: {', '.join(TRAINERS)}.",
+)
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace files that datakit did not write, or that were edited since."
 )
@@ -34,15 +39,23 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 def batching_options(command: Command) -> Command:
-    """Add --batch-size, --gpus and --accumulate to a command."""
+    """Add --batch-size, --gpus and --accumulate to a command, and pass them on as ``batching``."""
+
+    @functools.wraps(command)
+    def wrapped(*, batch_size: int, gpus: int, accumulate: int, **options: Any) -> Any:
+        from datakit.trainers.training import Batching
+
+        return command(batching=Batching(batch_size, gpus, accumulate), **options)
+
     number = click.IntRange(1, 10_000)
+    called: Command = wrapped
     for name, sign, meaning in (
         ("--accumulate", "A", "Micro-batches added up before one optimizer step."),
         ("--gpus", "G", "GPUs that train beside each other."),
         ("--batch-size", "B", "Pictures in one micro-batch on one GPU."),
     ):
-        command = click.option(name, type=number, default=1, show_default=True, metavar=sign, help=meaning)(command)
-    return command
+        called = click.option(name, type=number, default=1, show_default=True, metavar=sign, help=meaning)(called)
+    return called
 
 
 def execution_options(command: Command) -> Command:
@@ -114,90 +127,6 @@ def print_json(value: Any, err: bool = False) -> None:
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), err=err)
-
-
-def print_report(report: Report, as_json: bool, verbose: bool = False, err: bool = False) -> None:
-    """Print what a run did: a summary for people, or all of it as JSON."""
-    from datakit.report import counted
-
-    if as_json:
-        print_json(report.to_json(), err)
-        return
-    say = functools.partial(click.echo, err=err, color=None if "NO_COLOR" not in os.environ else False)
-    target = f" -> {report.output}" if report.output else ""
-    say(
-        f"{report.stage} {report.source}{target}: "
-        + ", ".join(
-            f"{count} {word}"
-            for count, word in (
-                (report.done, "done" if report.output else "planned"),
-                (report.skipped, "up to date"),
-                (len(report.refused), "refused"),
-                (len(report.failed), "failed"),
-            )
-            if count or word in ("done", "planned")
-        )
-    )
-    for bucket, count in sorted(report.buckets.items(), key=lambda item: (-item[1], item[0])):
-        say(f"  {bucket!s:>9}  {count:>6}  {'#' * max(1, round(40 * count / max(report.buckets.values())))}")
-    for name, value in report.table.items():
-        say(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
-    if report.faces_cut:
-        say(f"{counted(len(report.faces_cut), 'picture')} whose largest face is not whole:")
-        _list(say, [f"{source}: {kept:.0%} of the face kept" for source, kept in report.faces_cut], verbose)
-    if report.refused:
-        say(click.style(f"{len(report.refused)} refused:", fg="yellow"))
-        _list(say, _reasons(report.refused), verbose)
-        too_small = sum(problem.upscale_needed is not None for problem in report.refused)
-        if too_small > 1:
-            say(f"  --upscale {report.upscale_needed:g} would take all {too_small} that are too small")
-    if report.failed:
-        say(click.style(f"{len(report.failed)} failed:", fg="red"))
-        _list(say, _reasons(report.failed), verbose)
-    if report.rejected:
-        say(f"{len(report.rejected)} rejected in review, left out:")
-        _list(say, report.rejected, verbose)
-    ending = "deleted" if report.pruned else "kept; --prune deletes them"
-    for title, outputs in (("whose source is gone", report.removed), ("of earlier options, refused now", report.stale)):
-        if outputs:
-            say(f"{counted(len(outputs), 'output')} {title} ({ending}):")
-            _list(say, outputs, verbose)
-    for note in report.notes:
-        say(f"note: {_line(note)}")
-    _warnings(say, report, verbose)
-
-
-def _reasons(problems: list[Problem]) -> list[str]:
-    return [f"{problem.source}: {problem.reason}" for problem in problems]
-
-
-def _warnings(say: Callable[[str], None], report: Report, verbose: bool) -> None:
-    from datakit.report import counted
-
-    if not report.warnings:
-        return
-    if verbose or len(report.warnings) <= _FEW:
-        say(f"{counted(len(report.warnings), 'warning')}:")
-        for source, warning in report.warnings:
-            say(f"  {_line(source)}: {warning.sentence}")
-        return
-    pictures = len({source for source, _ in report.warnings})
-    kept = "; manifest.jsonl keeps them" if report.output else ""
-    say(f"{counted(len(report.warnings), 'warning')} on {counted(pictures, 'picture')} (-v lists them{kept}):")
-    say(f"  {report.warned_of()}")
-
-
-def _line(text: str) -> str:
-    """Return a text on one line, whatever the file names in it would do to a terminal."""
-    return "".join(repr(sign)[1:-1] if unicodedata.category(sign) in _CONTROLS else sign for sign in text)
-
-
-def _list(say: Callable[[str], None], lines: list[str], verbose: bool) -> None:
-    shown = lines if verbose else lines[:_SHOWN]
-    for line in shown:
-        say(f"  {_line(line)}")
-    if len(shown) < len(lines):
-        say(f"  ... and {len(lines) - len(shown)} more (-v lists all)")
 
 
 def say_using(dataset: Path, stage: str) -> Path:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datakit.cli.shared import execution_options, print_report, say_using
+from datakit.cli.printing import print_report
+from datakit.cli.shared import execution_options, say_using
 
 if TYPE_CHECKING:
     from datakit.run.stage import Execution

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from datakit.cli.findings import print_miscount
-from datakit.cli.shared import Command, batching_options, chosen, datasets_argument, json_option, repeats_option
+from datakit.cli.shared import Command, batching_options, chosen, datasets_argument, json_option, repeats_option, trainer_option
+from datakit.trainers import DEFAULT
 
 if TYPE_CHECKING:
-    from datakit.trainers.simpletuner.steps import Batching, BucketLoad, Training
+    from datakit.audit.concept import Concept
+    from datakit.trainers.door import Trainer
+    from datakit.trainers.training import Batching, BucketLoad, Training
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A training as the options ask for it, with the ``folders`` of its datasets."""
+
+    trainer: Trainer
+    folders: Sequence[Path]
+    batching: Batching
+    training: Training
 
 
 def training_options(command: Command) -> Command:
     """Add the datasets and the options that say how long and in what batches to train.
 
-    The command is called with the ``training`` that follows from them, its ``batching``, and the ``folders`` used. Where there are too
-    few pictures for one optimizer step, that is said behind it, and the exit code is 1.
+    The command is called with the training that follows from them, as ``planned``. Where there are too few pictures for
+    one optimizer step, that is said behind it, and the exit code is 1.
     """
 
     @datasets_argument
@@ -42,17 +56,31 @@ def training_options(command: Command) -> Command:
     @batching_options
     @functools.wraps(command)
     def wrapped(
-        *, datasets: tuple[Path, ...], epochs: float | None, steps: int | None, counts: tuple[str, ...], repeats: tuple[int, ...],
-        batch_size: int, gpus: int, accumulate: int, **options: Any,
-    ) -> None:  # fmt: skip
-        from datakit.trainers.simpletuner.steps import Batching
+        *,
+        datasets: tuple[Path, ...],
+        epochs: float | None,
+        steps: int | None,
+        counts: tuple[str, ...],
+        repeats: tuple[int, ...],
+        batching: Batching,
+        trainer: str = DEFAULT,
+        **options: Any,
+    ) -> None:
+        from datakit.trainers import trainer as trainer_of
+        from datakit.trainers.training import Epoch, plan_training
 
-        batching = Batching(batch_size, gpus, accumulate)
-        plain = _parse_counts(counts)
+        plain, target = _parse_counts(counts), trainer_of(trainer)
         folders = chosen(datasets) if datasets or not plain else []
-        training, loads = _work_out(folders, repeats, plain, batching, epochs, steps)
-        command(training=training, batching=batching, folders=folders, **options)
-        if too_few := _too_few(training, loads, batching):
+        concepts = _read(folders, repeats)
+        known = [(len(concept.records), concept.passes) for concept in concepts]
+        epoch = target.steps(concepts, batching)
+        if epochs is None and steps is None:
+            epochs = 10.0
+        # What is only counted has no buckets, so the trainer's own count of the whole cannot be told.
+        training = plan_training(known + plain, batching, epochs, steps, Epoch() if plain else epoch)
+        planned = Planned(target, folders, batching, training)
+        command(planned=planned, **options)
+        if too_few := _too_few(planned, epoch.loads):
             click.echo(too_few, err=True)
             click.get_current_context().exit(1)
 
@@ -61,8 +89,9 @@ def training_options(command: Command) -> Command:
 
 @click.command()
 @training_options
+@trainer_option
 @json_option
-def steps(training: Training, batching: Batching, folders: Sequence[Path], as_json: bool) -> None:
+def steps(planned: Planned, as_json: bool) -> None:
     """Tell training steps from epochs, or epochs from steps.
 
     The recipe's formula is the sum over all concepts of pictures x repeats / batch x epochs. Beside it stands
@@ -77,13 +106,13 @@ def steps(training: Training, batching: Batching, folders: Sequence[Path], as_js
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode(training.to_json()))
+        click.echo(msgspec.json.encode(planned.training.to_json()))
     else:
-        print_training(training)
+        print_training(planned.training, planned.trainer.title)
 
 
-def print_training(training: Training) -> None:
-    """Print the numbers of a training as a table."""
+def print_training(training: Training, title: str) -> None:
+    """Print the numbers of a training, with a trainer of this title, as a table."""
     click.echo(
         f"max train steps       {training.max_train_steps:>8}   ({training.epochs:g} epochs of {training.recipe_steps_per_epoch:g} steps: pictures x repeats / batch)"
     )
@@ -92,7 +121,7 @@ def print_training(training: Training) -> None:
     click.echo(f"validation every      {training.validation_steps:>8}   steps")
     if not training.loads:
         return
-    click.echo("\nSimpleTuner, bucket by bucket, in one epoch on each GPU:")
+    click.echo(f"\n{title}, bucket by bucket, in one epoch on each GPU:")
     width = max(len(load.concept) for load in training.loads)
     click.echo(f"  {'':{width}}  {'bucket':>9} {'pictures':>8} {'passes':>6} {'planned':>7} {'real':>6} {'padded':>6}")
     for load in training.loads:
@@ -107,13 +136,24 @@ def print_training(training: Training) -> None:
     print_miscount(training)
 
 
-def _too_few(training: Training, loads: Sequence[BucketLoad], batching: Batching) -> str:
-    """Return a sentence where SimpleTuner would stop for want of pictures, else nothing."""
+def _read(folders: Sequence[Path], repeats: Sequence[int]) -> list[Concept]:
+    """Read datasets, saying on stderr what was decided about them."""
+    from datakit.audit.concept import read_concepts
+
+    concepts = read_concepts(folders, repeats=repeats) if folders else []
+    for concept in concepts:
+        for note in concept.notes:
+            click.echo(f"{concept.name}: {note}", err=True)
+    return concepts
+
+
+def _too_few(planned: Planned, loads: Sequence[BucketLoad]) -> str:
+    """Return a sentence where the trainer would stop for want of pictures, else nothing."""
     where = ", ".join(f"{load.concept} {load.bucket}" for load in loads if load.too_small)
-    if not where and training.recipe_steps_per_epoch < 1:
+    if not where and planned.training.recipe_steps_per_epoch < 1:
         where = "all concepts together"
     return where and (
-        f"too few pictures for one optimizer step of {batching.effective}: {where}. SimpleTuner would stop: "
+        f"too few pictures for one optimizer step of {planned.batching.effective}: {where}. {planned.trainer.title} would stop: "
         "use a smaller --batch-size or more --repeats; datakit check tells the cheapest ways out"
     )
 
@@ -131,22 +171,3 @@ def _parse_counts(counts: Sequence[str]) -> list[tuple[int, int]]:
             raise UsageError(f"--concept {text!r}: write pictures x repeats, such as 48x5, of at most nine digits each")
         found.append((int(match[1]), int(match[2])))
     return found
-
-
-def _work_out(
-    folders: Sequence[Path], repeats: Sequence[int], plain: list[tuple[int, int]], batching: Batching, epochs: float | None, steps: int | None,
-) -> tuple[Training, list[BucketLoad]]:  # fmt: skip
-    """Work out a training from datasets, from counts, or from both; return what each bucket of the datasets gives, too."""
-    from datakit.audit.concept import read_concepts
-    from datakit.trainers.simpletuner.steps import concept_loads, plan_training
-
-    concepts = read_concepts(folders, repeats=repeats) if folders else []
-    for concept in concepts:
-        for note in concept.notes:
-            click.echo(f"{concept.name}: {note}", err=True)
-    known = [(len(concept.records), concept.passes) for concept in concepts]
-    loads = concept_loads(concepts, batching)
-    # What is only counted has no buckets, so SimpleTuner's own count of the whole cannot be told.
-    known_loads = [] if plain else loads
-    training = plan_training(known + plain, batching, 10.0 if epochs is None and steps is None else epochs, steps, known_loads)
-    return training, loads

@@ -26,7 +26,7 @@ from datakit.review.gallery import Files, Gallery, decisions_signature
 from datakit.review.thumbnails import Thumbnails
 from datakit.run.stage import Execution
 from datakit.sizes import check_size, needed_upscale
-from datakit.trainers.simpletuner.steps import Batching
+from datakit.trainers.training import Batching
 from datakit.warned import Warned
 
 

@@ -96,7 +96,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class BatchRow(msgspec.Struct, frozen=True):
-    """What one bucket gives in an epoch; see `datakit.trainers.simpletuner.steps.BucketLoad`."""
+    """What one bucket gives in an epoch; see `datakit.trainers.training.BucketLoad`."""
 
     bucket: Size
     pictures: int

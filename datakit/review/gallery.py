@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -35,7 +34,8 @@ from datakit.review.entries import (
     shown,
 )
 from datakit.sizes import DEFAULT_SIZES, in_order, size_set
-from datakit.trainers.simpletuner.steps import Batching, bucket_loads
+from datakit.trainers import DEFAULT, trainer
+from datakit.trainers.training import Batching
 from datakit.warned import KINDS, Warned
 
 
@@ -254,10 +254,9 @@ class Gallery:
         concept = self._concept
         if concept is None:
             return None
-        loads = bucket_loads(concept.name, concept.buckets, concept.passes, batching)
-        rows = tuple(BatchRow(load.bucket, load.pictures, load.real, load.padded, load.too_small) for load in loads)
-        steps = math.ceil(sum(load.real for load in loads) / batching.accumulate)
-        return Batches(batching.size, batching.gpus, batching.accumulate, rows, steps)
+        epoch = trainer(DEFAULT).steps([concept], batching)
+        rows = tuple(BatchRow(load.bucket, load.pictures, load.real, load.padded, load.too_small) for load in epoch.loads)
+        return Batches(batching.size, batching.gpus, batching.accumulate, rows, epoch.real_steps)
 
 
 def _signature(path: str | Path) -> tuple[int, int, int] | None:

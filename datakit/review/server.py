@@ -26,7 +26,7 @@ from datakit.errors import DatakitError, SampleError, UsageError
 from datakit.review.desk import Change, Desk
 from datakit.review.gallery import Files
 from datakit.review.thumbnails import PICTURE_SIDE, THUMBNAIL_SIDE
-from datakit.trainers.simpletuner.steps import Batching
+from datakit.trainers.training import Batching
 
 PAGE = Path(__file__).parent / "page"
 ADDRESS = "127.0.0.1"

@@ -14,7 +14,7 @@ from datakit.geometry import Box, Size
 from datakit.review.entries import Dataset, Entry
 from datakit.review.gallery import Gallery
 from datakit.review.thumbnails import Thumbnails
-from datakit.trainers.simpletuner.steps import Batching
+from datakit.trainers.training import Batching
 
 # A file from elsewhere may not load or run anything either, whatever a caption holds.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

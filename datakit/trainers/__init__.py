@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from datakit.errors import UsageError
 
-# Where the module lies that turns concepts into a trainer's dataset entries (`emit`) and writes them (`to_json`).
-TRAINERS = {"simpletuner": "datakit.trainers.simpletuner.backend"}
+if TYPE_CHECKING:
+    from datakit.trainers.door import Trainer
+
+# Import paths of what satisfies `datakit.trainers.door.Trainer`, so that only the trainer asked for is imported.
+TRAINERS: Mapping[str, str] = {
+    "simpletuner": "datakit.trainers.simpletuner.door:TRAINER",
+}
+# Who trains where nobody is named.
+DEFAULT = "simpletuner"
 
 
-def trainer(name: str) -> Any:
-    """Return the module of a trainer.
+def trainer(name: str) -> Trainer:
+    """Return the trainer of this name.
 
     Raises
     ------
@@ -21,4 +29,6 @@ def trainer(name: str) -> Any:
     """
     if name not in TRAINERS:
         raise UsageError(f"trainer {name!r} is unknown: choose from {', '.join(TRAINERS)}")
-    return import_module(TRAINERS[name])
+    module, attribute = TRAINERS[name].split(":")
+    found: Trainer = getattr(import_module(module), attribute)
+    return found

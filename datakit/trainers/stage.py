@@ -1,4 +1,4 @@
-"""Stage 3 as functions: a trainer's dataset file, given only where it is proved, and the audit before it."""
+"""Stage 3 as functions: a trainer's dataset file, given only where it is proved, the audit before it, the proof after it."""
 
 from __future__ import annotations
 
@@ -11,47 +11,16 @@ from datakit.audit.checks import Finding, check_dataset, list_files
 from datakit.audit.concept import Concept, read_concepts
 from datakit.audit.freshness import behind
 from datakit.audit.likeness import compared_names, find_likeness
-from datakit.audit.listed import stale_files
 from datakit.audit.looks import Look, look_at_all
 from datakit.audit.wording import check_wording
 from datakit.dataset.origin import refuse_in_source
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
-from datakit.trainers import trainer
-from datakit.trainers.simpletuner.backend import FAMILIES
-from datakit.trainers.simpletuner.entry import CaptionShuffle
-from datakit.trainers.simpletuner.steps import Batching, BucketLoad, Training, concept_loads, plan_training, ways_out
-
-
-@dataclass(frozen=True, slots=True)
-class BackendOptions:
-    """What decides which dataset file is written.
-
-    Attributes
-    ----------
-    trainer
-        A name of `datakit.trainers.TRAINERS`.
-    family
-        Model family, whose latents are kept apart.
-    names, repeats
-        Of the datasets, one each, or repeats once for all; see `datakit.audit.concept.read_concepts`.
-    settings
-        ``key=value`` for every image entry.
-    caption_shuffle, keep
-        Let the trainer shuffle each caption into so many orders, behind so many leading tokens.
-    """
-
-    trainer: str = "simpletuner"
-    family: str = "sd3"
-    names: tuple[str, ...] = ()
-    repeats: tuple[int, ...] = ()
-    settings: tuple[str, ...] = ()
-    caption_shuffle: int | None = None
-    keep: int = 0
-
-    def __post_init__(self) -> None:
-        trainer(self.trainer)
+from datakit.trainers import DEFAULT, TRAINERS, trainer
+from datakit.trainers.door import BackendOptions, Trainer, check_family
+from datakit.trainers.training import Batching, BucketLoad, Training, plan_training, ways_out
+from datakit.trainers.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +37,8 @@ class Emission:
         What is wrong with files, and a sentence for each size that the trainer would change.
     notes
         A sentence for each way in which a dataset is older than what it was made from.
+    needs
+        As in `datakit.trainers.door.DatasetFile`.
     """
 
     content: bytes | None
@@ -75,6 +46,7 @@ class Emission:
     findings: tuple[tuple[Concept, Finding], ...]
     changed: tuple[str, ...]
     notes: tuple[str, ...]
+    needs: tuple[str, ...]
 
 
 def emit_backend(
@@ -93,21 +65,19 @@ def emit_backend(
     PlanError
         A line of a manifest cannot be used.
     """
-    written_by = trainer(options.trainer)
+    target = trainer(options.trainer)
     folders = [Path(dataset) for dataset in datasets]
     refuse_in_source(Path(cache_root), folders)
     concepts = read_concepts(folders, options.names, options.repeats)
-    count = options.caption_shuffle
-    shuffle = None if count is None else CaptionShuffle(count=count, position_start=options.keep)
-    entries = written_by.emit(concepts, Path(cache_root), options.family, options.settings, shuffle)
-    findings = [(concept, finding) for concept in concepts for finding in _look(concept, execution)[0]]
-    changed = written_by.changed_sizes(entries, concepts)
+    file = target.emit(concepts, Path(cache_root), options)
+    findings = [(concept, finding) for concept in concepts for finding in _look(concept, target, execution)[0]]
     return Emission(
-        content=None if findings or changed else written_by.to_json(entries),
-        entries=tuple((entry.id, concept) for entry, concept in zip(entries, concepts, strict=False)),
+        content=None if findings or file.changed else file.content,
+        entries=tuple(zip(file.entries, concepts, strict=True)),
         findings=tuple(findings),
-        changed=tuple(changed),
+        changed=file.changed,
         notes=_behind(folders, concepts),
+        needs=file.needs,
     )
 
 
@@ -127,6 +97,8 @@ class AuditOptions:
         A word that every caption must hold.
     counter
         Counts the tokens of a caption exactly, as `datakit.audit.wording.tokenizer_counter` does; else they are estimated.
+    trainer
+        A name of `datakit.trainers.TRAINERS`.
     """
 
     repeats: tuple[int, ...] = ()
@@ -134,10 +106,10 @@ class AuditOptions:
     family: str = "sd3"
     trigger: str | None = None
     counter: Callable[[str], int] | None = None
+    trainer: str = DEFAULT
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise UsageError(f"model family {self.family!r} is not known: use one of {' '.join(FAMILIES)}")
+        check_family(self.trainer, self.family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +159,9 @@ def audit_datasets(
     """
     folders = [Path(dataset) for dataset in datasets]
     concepts = read_concepts(folders, repeats=options.repeats)
-    looked = [_look(concept, execution, compared=True) for concept in concepts]
+    target = trainer(options.trainer)
+    encoders = target.families[options.family]
+    looked = [_look(concept, target, execution, compared=True) for concept in concepts]
     alike = find_likeness(concepts, [looks for _, looks in looked])
     findings = [
         (concept, finding)
@@ -195,26 +169,78 @@ def audit_datasets(
         for finding in (
             *found,
             *similar,
-            *check_wording(concept, options.family, options.trigger, options.counter),
+            *check_wording(concept, encoders, options.trigger, options.counter),
             *_enlarged(concept),
         )
     ]
-    loads = concept_loads(concepts, options.batching)
+    epoch = target.steps(concepts, options.batching)
     counts = [(len(concept.records), concept.passes) for concept in concepts]
     return Audit(
         concepts=tuple(concepts),
         findings=tuple(findings),
-        training=plan_training(counts, options.batching, epochs=1.0, loads=loads),
-        ways_out=tuple(ways_out(loads, options.batching)),
+        training=plan_training(counts, options.batching, epochs=1.0, epoch=epoch),
+        ways_out=tuple(ways_out(epoch.loads, options.batching)),
         notes=_behind(folders, concepts),
     )
 
 
-def _look(concept: Concept, execution: Execution, compared: bool = False) -> tuple[list[Finding], dict[str, Look]]:
+def verify_backend(
+    file: str | os.PathLike[str],
+    releases: Sequence[str] = (),
+    execution: Execution = Execution(),
+    *,
+    trainer: str | None = None,
+) -> Verdict:
+    """Check and replay every picture of a trainer's dataset file, whoever wrote it.
+
+    Parameters
+    ----------
+    file
+        A dataset file, such as ``multidatabackend.json``.
+    releases
+        Of the trainer; a picture must be kept by each. Without any, by all whose arithmetic is known.
+    execution
+        Workers, limit of time, progress.
+    trainer
+        A name of `datakit.trainers.TRAINERS`; without one the file tells whose it is.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be used, is no trainer's, or trains no picture; the trainer or a release is unknown.
+    """
+    path = Path(file)
+    target = _trainer_of(path, trainer)
+    for release in releases:
+        if release not in target.releases:
+            raise UsageError(f"release {release!r} is not known: use {' or '.join(target.releases)}")
+    return target.prove(path, releases or target.releases, execution)
+
+
+def _trainer_of(path: Path, name: str | None) -> Trainer:
+    """Return the trainer of this name, or without one the trainer whose dataset file this is."""
+    if name is not None:
+        return trainer(name)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    for known in map(trainer, TRAINERS):
+        if known.recognises(content):
+            return known
+    raise UsageError(
+        f"{path} is no dataset file of {' or '.join(TRAINERS)}: write one with `datakit backend`, or name its trainer to learn "
+        "what is wrong with it"
+    )
+
+
+def _look(
+    concept: Concept, target: Trainer, execution: Execution, compared: bool = False
+) -> tuple[list[Finding], dict[str, Look]]:
     """Look at every file of a dataset; return what is wrong with it, and what was seen of its pictures."""
     files = list_files(concept.folder)
     looks = look_at_all(concept.folder, files, execution, compared_names(concept) if compared else frozenset())
-    return check_dataset(concept, files, looks, stale_files(concept.folder, concept.id)), looks
+    return check_dataset(concept, files, looks, target, target.left_behind(concept)), looks
 
 
 def _behind(folders: Sequence[Path], concepts: Sequence[Concept]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datakit.errors import UsageError
-from datakit.trainers.simpletuner.steps import Batching
+from datakit.trainers.training import Batching
 
 KINDS = ("plain", "deepspeed2")
 

@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.oldenv.envfile import write_assignment
-from datakit.trainers.simpletuner.steps import Batching, Training
+from datakit.trainers.training import Batching, Training
 
 # Options of the recipe that end 3.1.6 and later with an argument error, and what took their place.
 REMOVED = {
@@ -139,9 +139,30 @@ PRESETS = {
 }
 
 
-def trainer_config(
-    preset: str, training: Training, batching: Batching, backend_config: str, output_dir: str, prompt: str, learning_rate: float | None = None,
-) -> TrainerConfig:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class ConfigOptions:
+    """What is to stand in ``config.json`` beside the steps of a training.
+
+    Attributes
+    ----------
+    preset
+        A key of `PRESETS`.
+    backend_config, output_dir
+        Where the trainer finds ``multidatabackend.json`` and writes checkpoints.
+    validation_prompt
+        What is drawn at each validation.
+    learning_rate
+        Instead of the preset's.
+    """
+
+    preset: str = "sd3-lora"
+    backend_config: str = "multidatabackend.json"
+    output_dir: str = "output"
+    validation_prompt: str = "a photo"
+    learning_rate: float | None = None
+
+
+def trainer_config(options: ConfigOptions, training: Training, batching: Batching) -> TrainerConfig:
     """Fill in a preset with the steps of a training.
 
     Raises
@@ -149,21 +170,26 @@ def trainer_config(
     UsageError
         The preset is unknown, the learning rate is not above 0 and at most 1, or a text is no valid Unicode.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"preset {preset!r} is not known: use one of {' '.join(PRESETS)}")
-    if learning_rate is not None and not 0 < learning_rate <= 1:
-        raise UsageError(f"learning rate {learning_rate}: use more than 0 and at most 1, such as 1e-4")
-    for what, text in (("backend config", backend_config), ("output folder", output_dir), ("validation prompt", prompt)):
+    if options.preset not in PRESETS:
+        raise UsageError(f"preset {options.preset!r} is not known: use one of {' '.join(PRESETS)}")
+    rate = options.learning_rate
+    if rate is not None and not 0 < rate <= 1:
+        raise UsageError(f"learning rate {rate}: use more than 0 and at most 1, such as 1e-4")
+    for what, text in (
+        ("backend config", options.backend_config),
+        ("output folder", options.output_dir),
+        ("validation prompt", options.validation_prompt),
+    ):
         if any(unicodedata.category(sign) == "Cs" for sign in text):
             raise UsageError(f"{what} {text!r} is not in UTF-8")
-    chosen = PRESETS[preset]
+    chosen = PRESETS[options.preset]
     lora = chosen.model_type == "lora"
     return TrainerConfig(
         model_type=chosen.model_type,
         model_family=chosen.family,
         pretrained_model_name_or_path=chosen.model,
-        data_backend_config=backend_config,
-        output_dir=output_dir,
+        data_backend_config=options.backend_config,
+        output_dir=options.output_dir,
         lora_type="standard" if lora else UNSET,
         lora_rank=chosen.rank or UNSET,
         lora_alpha=chosen.rank or UNSET,
@@ -171,12 +197,12 @@ def trainer_config(
         max_train_steps=training.max_train_steps,
         train_batch_size=batching.size,
         gradient_accumulation_steps=batching.accumulate,
-        learning_rate=chosen.learning_rate if learning_rate is None else learning_rate,
+        learning_rate=chosen.learning_rate if rate is None else rate,
         lr_warmup_steps=training.lr_warmup_steps,
         use_ema=UNSET if lora else True,
         checkpointing_steps=training.checkpointing_steps,
         validation_steps=training.validation_steps,
-        validation_prompt=prompt,
+        validation_prompt=options.validation_prompt,
         validation_guidance=chosen.guidance,
     )
 

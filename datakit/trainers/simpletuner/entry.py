@@ -247,6 +247,15 @@ def is_inside(path: Path, folder: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
+def looks_like_entries(content: bytes) -> bool:
+    """Tell whether a file of this content is a list of dataset entries, with or without faults in them."""
+    try:
+        entries = msgspec.json.decode(content, type=list[dict[str, Any]])
+    except NOT_JSON:
+        return False
+    return all(entry.keys() & {"id", "dataset_type", "instance_data_dir"} for entry in entries)
+
+
 def read_entries(path: Path) -> list[EntryOnFile]:
     """Read the entries of a ``multidatabackend.json``, whoever wrote it.
 

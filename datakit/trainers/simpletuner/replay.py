@@ -3,7 +3,7 @@
 A picture is first resized to an intermediary size of about its own aspect and then cropped to a target, whose
 sides are multiples of the alignment. It is trained as written exactly where both equal its own size.
 
-The rules were read in three releases and are checked against 3.1.6's own code by tests/backend/test_simpletuner_wheel.py.
+The rules were read in three releases and are checked against 3.1.6's own code by tests/trainers/test_simpletuner_wheel.py.
 """
 
 from __future__ import annotations

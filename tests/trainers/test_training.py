@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from datakit.errors import UsageError
 from datakit.geometry import Size
-from datakit.trainers.simpletuner.steps import Batching, BucketLoad, bucket_loads, concept_loads, plan_training, ways_out
-from tests.backend.golden_cases import concept
+from datakit.trainers.simpletuner.steps import bucket_loads, epoch, steps
+from datakit.trainers.training import Batching, BucketLoad, plan_training, ways_out
 from tests.conftest import BUCKETS
+from tests.trainers.golden_cases import concept
 
 SQUARE, WIDE, TALL, WIDER = Size(1024, 1024), Size(1152, 896), Size(896, 1152), Size(1216, 832)
 COUNTS = st.dictionaries(st.sampled_from(BUCKETS), st.integers(1, 40), min_size=1)
@@ -78,7 +79,7 @@ def test_a_bucket_is_too_small_where_its_pictures_run_out_within_one_step(bucket
 @given(COUNTS, PASSES, BATCHINGS)
 def test_an_epoch_has_the_steps_that_its_batches_add_up_to(buckets, passes, batching):
     loads = bucket_loads("x", buckets, passes, batching)
-    training = plan_training([(sum(buckets.values()), passes)], batching, epochs=1, loads=loads)
+    training = plan_training([(sum(buckets.values()), passes)], batching, epochs=1, epoch=epoch(loads, batching))
     real = sum(run_through(pictures, passes, batching)[0] for pictures in buckets.values())
     planned = sum(count_ahead(pictures, passes, batching) for pictures in buckets.values())
     assert training.real_steps_per_epoch == optimizer_steps(real, batching.accumulate)
@@ -116,7 +117,9 @@ def test_batches_and_steps_are_those_that_simpletuner_3_1_6_printed(counts, pass
     loads = bucket_loads("x", dict(zip(BUCKETS, counts, strict=False)), passes, batching)
     assert not any(load.too_small for load in loads)
     assert (sum(load.planned for load in loads), sum(load.real for load in loads)) == (planned, real)
-    assert plan_training([(sum(counts), passes)], batching, steps=1, loads=loads).planned_steps_per_epoch == steps
+    assert (
+        plan_training([(sum(counts), passes)], batching, steps=1, epoch=epoch(loads, batching)).planned_steps_per_epoch == steps
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ def test_what_a_bucket_gives(pictures, passes, batching, planned, real, padded, 
 
 
 def test_each_concept_brings_its_own_passes():
-    loads = concept_loads([concept("person", 10, passes=3), concept("style", 8)], Batching(2))
+    loads = steps([concept("person", 10, passes=3), concept("style", 8)], Batching(2)).loads
     assert [(load.concept, load.pictures, load.passes, load.planned, load.real) for load in loads] == [
         ("person", 2, 3, 3, 3), ("person", 2, 3, 3, 3), *[("person", 1, 3, 2, 3)] * 6, *[("style", 1, 1, 1, 1)] * 8,
     ]  # fmt: skip
@@ -200,7 +203,7 @@ def test_gpus_and_accumulation_divide_the_steps():
 def test_a_training_as_plain_data():
     batching = Batching(2, 1, 2)
     loads = bucket_loads("x", {SQUARE: 5}, 3, batching)
-    assert plan_training([(5, 3)], batching, steps=36, loads=loads).to_json() == {
+    assert plan_training([(5, 3)], batching, steps=36, epoch=epoch(loads, batching)).to_json() == {
         "max_train_steps": 36,
         "epochs": 9.6,
         "recipe_steps_per_epoch": 3.75,

@@ -9,7 +9,7 @@ import pytest
 from datakit.audit.concept import read_concept
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.backend import emit, to_json
-from datakit.trainers.simpletuner.verify import verify_backend
+from datakit.trainers.stage import verify_backend
 from tests.conftest import BUCKETS
 
 

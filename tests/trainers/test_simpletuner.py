@@ -10,11 +10,12 @@ import pytest
 
 from datakit.audit.concept import content_hash, read_concept, read_concepts
 from datakit.errors import UsageError
+from datakit.trainers.door import BackendOptions
 from datakit.trainers.simpletuner.backend import changed_sizes, emit, to_json
 from datakit.trainers.simpletuner.entry import CaptionShuffle
 from datakit.trainers.simpletuner.settings import parse_settings
-from tests.backend.golden_cases import CACHE, concept
 from tests.conftest import BUCKETS
+from tests.trainers.golden_cases import CACHE, concept
 
 
 def image_entries(concepts, **options):
@@ -170,7 +171,7 @@ def test_a_setting_that_breaks_the_proof_is_named():
 
 def test_an_unknown_family_lists_the_known():
     with pytest.raises(UsageError, match="sd3 sdxl flux"):
-        emit([concept("out")], CACHE, "sd4")
+        BackendOptions(family="sd4")
 
 
 def test_a_folder_without_a_manifest_is_no_dataset(tmp_path):

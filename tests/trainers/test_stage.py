@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from datakit import AuditOptions, BackendOptions, Batching, DatakitError, audit_datasets, emit_backend, verify_backend
+from datakit import AuditOptions, BackendOptions, Batching, audit_datasets, emit_backend, verify_backend
 from tests.conftest import BUCKETS
 
 
@@ -39,8 +39,3 @@ def test_an_audit_says_what_training_will_do(make_dataset):
     assert [load.bucket for load in audit.too_small] == [BUCKETS[1]]
     assert audit.training.real_steps_per_epoch == 3
     assert audit.ways_out
-
-
-def test_an_unknown_trainer_lists_the_known_ones(make_dataset, tmp_path):
-    with pytest.raises(DatakitError, match="'magic' is unknown: choose from simpletuner"):
-        emit_backend([make_dataset()], tmp_path, BackendOptions(trainer="magic"))

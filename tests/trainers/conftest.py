@@ -10,12 +10,12 @@ import pytest
 
 from datakit.audit.checks import Finding, check_dataset, list_files
 from datakit.audit.concept import read_concept
-from datakit.audit.listed import stale_files
 from datakit.audit.looks import look_at_all
 from datakit.dataset.manifest import MANIFEST, METADATA, Record, to_line
 from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.store import Store
 from datakit.geometry import Size
+from datakit.trainers import DEFAULT, trainer
 from tests.conftest import BUCKETS
 
 MakeDataset = Callable[..., Path]
@@ -23,8 +23,8 @@ MakeDataset = Callable[..., Path]
 
 def findings_of(folder: Path) -> list[Finding]:
     """Check a dataset as the commands do."""
-    concept, files = read_concept(folder), list_files(folder)
-    return check_dataset(concept, files, look_at_all(folder, files), stale_files(folder, concept.id))
+    concept, files, target = read_concept(folder), list_files(folder), trainer(DEFAULT)
+    return check_dataset(concept, files, look_at_all(folder, files), target, target.left_behind(concept))
 
 
 def sha256(path: Path) -> str:

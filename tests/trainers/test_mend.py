@@ -12,8 +12,8 @@ from datakit.audit.mend import mend_captions
 from datakit.dataset.manifest import METADATA
 from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, UsageError
-from tests.backend.conftest import findings_of
 from tests.conftest import BUCKETS
+from tests.trainers.conftest import findings_of
 
 
 def test_captions_come_out_clean_and_known(make_dataset):

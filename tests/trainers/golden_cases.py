@@ -9,9 +9,10 @@ from datakit.audit.concept import Concept
 from datakit.dataset.manifest import Record
 from datakit.trainers.simpletuner.accelerate import accelerate_yaml
 from datakit.trainers.simpletuner.backend import emit, to_json
-from datakit.trainers.simpletuner.config import PRESETS, config_to_json, launcher_env, trainer_config
+from datakit.trainers.simpletuner.config import PRESETS, ConfigOptions, config_to_json, launcher_env, trainer_config
 from datakit.trainers.simpletuner.entry import CaptionShuffle
-from datakit.trainers.simpletuner.steps import Batching, concept_loads, plan_training
+from datakit.trainers.simpletuner.steps import steps
+from datakit.trainers.training import Batching, plan_training
 from tests.conftest import BUCKETS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -35,8 +36,9 @@ def concept(name: str, pictures: int = 16, passes: int = 1, copies: int = 1) -> 
 def _preset(name: str) -> bytes:
     batching = Batching(6, 1, 2)
     person = concept("person", 48, passes=5)
-    training = plan_training([(48, 5)], batching, epochs=10, loads=concept_loads([person], batching))
-    return config_to_json(trainer_config(name, training, batching, "config/multidatabackend.json", "output", "a photo of ohwx"))
+    training = plan_training([(48, 5)], batching, epochs=10, epoch=steps([person], batching))
+    options = ConfigOptions(name, "config/multidatabackend.json", "output", "a photo of ohwx")
+    return config_to_json(trainer_config(options, training, batching))
 
 
 CASES: dict[str, Callable[[], bytes]] = {

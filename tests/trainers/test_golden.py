@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.backend.golden_cases import CASES, GOLDEN
+from tests.trainers.golden_cases import CASES, GOLDEN
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_is_as_last_looked_at(name):
-    assert CASES[name]().decode() == (GOLDEN / name).read_text(), "if the change is meant: python -m tests.backend.refresh_golden"
+    assert CASES[name]().decode() == (GOLDEN / name).read_text(), (
+        "if the change is meant: python -m tests.trainers.refresh_golden"
+    )
 
 
 def test_no_golden_file_is_left_over():

@@ -1,4 +1,4 @@
-"""Prove a ``multidatabackend.json``: what each picture will become, and what the trainer lost."""
+"""Prove a ``multidatabackend.json``: what each picture will become, and what SimpleTuner lost."""
 
 from __future__ import annotations
 
@@ -6,75 +6,21 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from datakit.audit.checks import check_dataset, check_folder, list_files
 from datakit.audit.concept import content_hash, read_concept
-from datakit.audit.listed import bucketed_pictures, is_listed
 from datakit.audit.looks import Look, look_at_all
 from datakit.dataset.manifest import MANIFEST
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
+from datakit.trainers.simpletuner import listed
 from datakit.trainers.simpletuner.entry import EntryOnFile, read_entries, refused_together
-from datakit.trainers.simpletuner.replay import RELEASES, Resizing, bucket_name, unkept
+from datakit.trainers.simpletuner.replay import bucket_name, unkept
+from datakit.trainers.verdict import Fault, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A picture that is not trained as written, or a key that leaves it open.
-
-    Attributes
-    ----------
-    entry, path
-        The entry's id, and the file, relative to the dataset; empty where it is about the whole.
-    problem, remedy
-        What happens and what to do; the same for all files of which the same is said.
-    detail
-        What is so of this file alone.
-    """
-
-    entry: str
-    path: str
-    problem: str
-    remedy: str = ""
-    detail: str = ""
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What `verify_backend` found.
-
-    Attributes
-    ----------
-    pictures
-        Files looked at, by entry.
-    buckets
-        Files a bucket, by entry, under the trainer's own bucket names.
-    faults
-        Grounds to reject; none means every picture is trained pixel by pixel as written.
-    notes
-        What could not be seen from here, one sentence each.
-    """
-
-    pictures: dict[str, int] = field(default_factory=dict)
-    buckets: dict[str, dict[str, int]] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the verdict as plain data for ``--json``."""
-        return {
-            "proved": not self.faults,
-            "pictures": self.pictures,
-            "buckets": self.buckets,
-            "faults": [asdict(fault) for fault in self.faults],
-            "notes": self.notes,
-        }
-
-
-def verify_backend(path: Path, releases: Sequence[str] = tuple(RELEASES), execution: Execution = Execution()) -> Verdict:
+def prove(path: Path, releases: Sequence[str], execution: Execution) -> Verdict:
     """Check and replay every picture of every enabled image entry of a dataset config.
 
     Parameters
@@ -100,11 +46,11 @@ def verify_backend(path: Path, releases: Sequence[str] = tuple(RELEASES), execut
     verdict.notes += [f"{entry.id} is disabled: the trainer leaves it out" for entry in everything if not entry.enabled]
     verdict.faults += [Fault(name, "", reason) for name, reason in refused_together(entries)]
     for entry in images:
-        _verify_entry(entry, releases, execution, verdict)
+        _prove_entry(entry, releases, execution, verdict)
     return verdict
 
 
-def _verify_entry(entry: EntryOnFile, releases: Sequence[str], execution: Execution, verdict: Verdict) -> None:
+def _prove_entry(entry: EntryOnFile, releases: Sequence[str], execution: Execution, verdict: Verdict) -> None:
     """Check and replay every picture of one entry."""
     verdict.faults += [Fault(entry.id, "", reason) for reason in entry.refusals()]
     folder = Path(entry.instance_data_dir)
@@ -122,13 +68,17 @@ def _verify_entry(entry: EntryOnFile, releases: Sequence[str], execution: Execut
         keys = ", ".join(entry.unset)
         verdict.notes.append(f"{entry.id}: {keys} not set: the trainer's global options decide, taken as off here")
     files = list_files(folder)
-    pictures = [name for name in files if is_listed(name)]
+    pictures = [name for name in files if listed.reads(name)]
     if not pictures:
         verdict.faults.append(Fault(entry.id, "", f"{folder} holds no picture that the trainer takes"))
     looks = look_at_all(folder, files, execution)
     _check(entry, folder, files, looks, verdict)
     verdict.pictures[entry.id] = len(pictures)
-    verdict.buckets[entry.id] = _replay(entry, [name for name in pictures if name in looks], looks, rule, releases, verdict)
+    sizes = {name: looks[name].size for name in pictures if name in looks and not looks[name].error}
+    verdict.buckets[entry.id] = dict(Counter(map(bucket_name, sizes.values())))
+    verdict.faults += [
+        Fault(entry.id, name, f"{size} is {words}") for name, size in sizes.items() for words in unkept(size, rule, releases)
+    ]
     _compare(entry, folder, pictures, verdict)
 
 
@@ -142,12 +92,12 @@ def _check(entry: EntryOnFile, folder: Path, files: Sequence[str], looks: Mappin
             problem = "the dataset has changed since this file was written: run datakit backend again"
             verdict.faults.append(Fault(entry.id, "", problem))
         # Sizes are judged by the replay.
-        findings = [finding for finding in check_dataset(concept, files, looks) if finding.kind != "size"]
+        findings = [finding for finding in check_dataset(concept, files, looks, listed) if finding.kind != "size"]
         if not entry.reads_text_files:
             findings = [finding for finding in findings if not finding.kind.startswith("caption")]
     else:
-        findings = check_folder(folder, files, looks, captions=entry.reads_text_files)
-        empty = sum(is_listed(name) and _is_empty(folder / f"{os.path.splitext(name)[0]}.txt") for name in files)
+        findings = check_folder(folder, files, looks, listed, captions=entry.reads_text_files)
+        empty = sum(listed.reads(name) and _is_empty(folder / f"{os.path.splitext(name)[0]}.txt") for name in files)
         if empty and entry.reads_text_files:
             verdict.notes.append(f"{entry.id}: {empty} pictures have an empty caption file and are trained without a caption")
     verdict.faults += [
@@ -159,23 +109,9 @@ def _is_empty(path: Path) -> bool:
     return path.is_file() and path.stat().st_size == 0
 
 
-def _replay(
-    entry: EntryOnFile, pictures: Sequence[str], looks: Mapping[str, Look], rule: Resizing, releases: Sequence[str], verdict: Verdict,
-) -> dict[str, int]:  # fmt: skip
-    """Replay the trainer's arithmetic for each picture that can be read; return pictures by bucket."""
-    buckets: Counter[str] = Counter()
-    for name in pictures:
-        size = looks[name].size
-        if looks[name].error:
-            continue
-        buckets[bucket_name(size)] += 1
-        verdict.faults += [Fault(entry.id, name, f"{size} is {words}") for words in unkept(size, rule, releases)]
-    return dict(buckets)
-
-
 def _compare(entry: EntryOnFile, folder: Path, pictures: Sequence[str], verdict: Verdict) -> None:
     """Compare what the trainer wrote at start-up with the folder; its scan can lose pictures in a race."""
-    bucketed, known = bucketed_pictures(folder, entry.id)
+    bucketed, known = listed.bucketed_pictures(folder, entry.id)
     for words, paths in (("put into no bucket", bucketed), ("read no size of", known)):
         if paths is None:
             continue

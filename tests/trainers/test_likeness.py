@@ -17,8 +17,9 @@ from datakit.audit.looks import look_at_all
 from datakit.audit.wording import check_wording, estimate_tokens, tokenizer_counter
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.errors import UsageError
-from tests.backend.conftest import draw, sha256
+from datakit.trainers.simpletuner.backend import FAMILIES
 from tests.conftest import BUCKETS
+from tests.trainers.conftest import draw, sha256
 
 
 def found(folder):
@@ -92,12 +93,12 @@ def test_tokens_are_estimated_by_words_digits_and_signs(text, tokens):
 def test_long_captions_name_the_encoders_that_cut_them(make_dataset, words, family, named):
     folder = make_dataset(buckets=BUCKETS[:1])
     (folder / "p00.txt").write_text(" ".join(["word"] * words))
-    findings = check_wording(read_concept(folder), family)
+    findings = check_wording(read_concept(folder), FAMILIES[family])
     assert [name for name in ("CLIP", "T5") if any(name in finding.problem for finding in findings)] == named
 
 
 def test_an_exact_counter_takes_the_place_of_the_estimate(make_dataset):
-    findings = check_wording(read_concept(make_dataset(buckets=BUCKETS[:1])), "sdxl", counter=lambda text: 78)
+    findings = check_wording(read_concept(make_dataset(buckets=BUCKETS[:1])), FAMILIES["sdxl"], counter=lambda text: 78)
     assert [(finding.problem, finding.detail) for finding in findings] == [
         ("too long for the text encoders: CLIP sees 77 tokenizer tokens", "78")
     ]
@@ -117,4 +118,4 @@ def test_without_its_library_the_exact_counter_says_what_to_install(tmp_path):
 def test_the_trigger_word_must_be_in_every_line(make_dataset):
     folder = make_dataset(buckets=BUCKETS[:2], lines=2)
     (folder / "p01.txt").write_text("OHWX here\nnot here")
-    assert [finding.path for finding in check_wording(read_concept(folder), "sd3", "ohwx")] == ["p01.txt"]
+    assert [finding.path for finding in check_wording(read_concept(folder), FAMILIES["sd3"], "ohwx")] == ["p01.txt"]

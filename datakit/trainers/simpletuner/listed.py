@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,23 @@ def listed_extensions() -> frozenset[str]:
     return frozenset(extension.lower() for extension, name in known.items() if name in Image.OPEN) | _VIDEOS | _WITH_PLUGIN
 
 
-def is_listed(name: str) -> bool:
+def reads(name: str) -> bool:
     """Tell whether the trainer takes a file of this name."""
     return _extension(name) in listed_extensions()
 
 
-def is_video(name: str) -> bool:
+def reads_as_video(name: str) -> bool:
     """Tell whether the trainer opens a file of this name as a video."""
     return _extension(name) in _VIDEOS
+
+
+def cache_name(folder: str, name: str) -> str:
+    """Return the name of a picture's cache file without its ending.
+
+    It is the picture's path without its extension and without the folder's path, which 3.1.6 takes out wherever it
+    occurs (helpers/caching/vae.py): in a folder /a, /a/b.jpg and /a/a/b.jpg share one.
+    """
+    return f"{folder}/{os.path.splitext(name)[0]}".replace(folder, "")
 
 
 def trainer_files(folder: Path) -> list[Path]:

@@ -11,8 +11,8 @@ from datakit.geometry import Size
 from datakit.trainers.simpletuner.backend import emit
 from datakit.trainers.simpletuner.entry import Entry, EntryOnFile
 from datakit.trainers.simpletuner.replay import RELEASES, Fate, Resizing, bucket_name, replay_current, replay_recipe, unkept
-from tests.backend.golden_cases import CACHE, concept
 from tests.conftest import BUCKETS
+from tests.trainers.golden_cases import CACHE, concept
 
 # The recipe's own entry: no cropping, all three sizes at one megapixel.
 RECIPE = Resizing(1.0, "area", crop=False, square=False, smallest=1.0, largest=1.0, downsample=1.0)

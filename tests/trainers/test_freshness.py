@@ -80,7 +80,7 @@ def test_datasets_renamed_over_each_other_end(copies):
 @pytest.mark.skipif(not permissions_count(), reason="permissions stop nobody here")
 def test_a_source_that_may_not_be_read_is_not_taken_for_gone(copies):
     out, source = copies.parent / "out", copies.parent / "src"
-    code = f"import tests.backend.test_freshness as t; from pathlib import Path; print(t.behind(Path({str(out)!r})))"
+    code = f"import tests.trainers.test_freshness as t; from pathlib import Path; print(t.behind(Path({str(out)!r})))"
     source.chmod(0)
     done = subprocess.run([*ordinary_user(), sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     source.chmod(0o755)
@@ -97,9 +97,9 @@ def test_a_window_of_a_picture_that_is_gone_is_not_waited_for(copies):
     assert behind(out) == []
 
 
-def test_decisions_not_applied_are_named_there_and_for_the_copies(copies):
+def test_decisions_not_followed_are_named_there_and_for_the_copies(copies):
     out = copies.parent / "out"
     (out / "decisions.jsonl").write_text(json.dumps({"source": "dogs.jpg", "rejected": True}) + "\n")
     for folder in (out, copies):
         (said,) = behind(folder)
-        assert "1 decision of the review not applied yet: dogs.jpg" in said
+        assert "1 decision not followed yet: dogs.jpg" in said

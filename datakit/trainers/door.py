@@ -1,0 +1,132 @@
+"""The door that every trainer stands behind: what it is asked, and what goes in and comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from datakit.audit.concept import Concept
+from datakit.audit.reader import Reader
+from datakit.errors import UsageError
+from datakit.run.stage import Execution
+from datakit.trainers import DEFAULT, trainer
+from datakit.trainers.training import Batching, Epoch
+from datakit.trainers.verdict import Verdict
+
+
+def check_family(name: str, family: str) -> None:
+    """Make sure that a trainer knows a model family.
+
+    Raises
+    ------
+    UsageError
+        The trainer is unknown, or does not know the family.
+    """
+    families = trainer(name).families
+    if family not in families:
+        raise UsageError(f"model family {family!r} is not known: use one of {' '.join(families)}")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """What decides which dataset file is written.
+
+    Attributes
+    ----------
+    trainer
+        A name of `datakit.trainers.TRAINERS`.
+    family
+        One of the trainer's model families, whose latents are kept apart.
+    names, repeats
+        Of the datasets, one each, or repeats once for all; see `datakit.audit.concept.read_concepts`.
+    settings
+        ``key=value`` for every image entry.
+    caption_shuffle, keep
+        Let the trainer shuffle each caption into so many orders, behind so many leading tokens.
+    """
+
+    trainer: str = DEFAULT
+    family: str = "sd3"
+    names: tuple[str, ...] = ()
+    repeats: tuple[int, ...] = ()
+    settings: tuple[str, ...] = ()
+    caption_shuffle: int | None = None
+    keep: int = 0
+
+    def __post_init__(self) -> None:
+        check_family(self.trainer, self.family)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFile:
+    """A trainer's dataset file as it would be written.
+
+    Attributes
+    ----------
+    content
+        Its bytes.
+    entries
+        The id of each concept's entry, in their order.
+    changed
+        A sentence for each size that the trainer would not train as it is; with any, the file is not to be used.
+    needs
+        A sentence for each thing that the trainer must be or have for the file to mean what it says.
+    """
+
+    content: bytes
+    entries: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+class Trainer(Reader, Protocol):
+    """A trainer: what it reads of a folder, what is written for it, and its arithmetic, re-derived.
+
+    Attributes
+    ----------
+    title
+        What it is called in a sentence.
+    file_name
+        What its dataset file is called where nobody names it.
+    families
+        Model families that it trains at the eight sizes, and how many tokenizer tokens each of their text encoders sees.
+    releases
+        Its releases whose arithmetic is replayed.
+    too_small
+        What it does with a bucket that cannot fill one optimizer step, as a clause.
+    """
+
+    title: str
+    file_name: str
+    families: Mapping[str, Mapping[str, int]]
+    releases: tuple[str, ...]
+    too_small: str
+
+    def left_behind(self, concept: Concept) -> list[Path]:
+        """Return what it left in the folder of a dataset for any other content than that of now."""
+
+    def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
+        """Make the dataset file of some concepts, and replay what becomes of every size in it.
+
+        Raises
+        ------
+        UsageError
+            An option cannot be used, two concepts are the same, or the caches would lie inside a dataset.
+        """
+
+    def recognises(self, content: bytes) -> bool:
+        """Tell whether a file of this content looks like a dataset file of this trainer, faulty or not."""
+
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+        """Check and replay every picture of a dataset file, whoever wrote it; each of ``releases`` must keep it.
+
+        Raises
+        ------
+        UsageError
+            The file cannot be used, or trains no picture.
+        """
+
+    def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
+        """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""

@@ -1,0 +1,239 @@
+"""How long a training takes: steps from epochs and back by the recipe's formula, and what buckets too small for a batch need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from datakit.errors import UsageError
+from datakit.geometry import Size
+from datakit.report import counted
+from datakit.sizes import area_kept
+
+# The recipe warms the learning rate up over a tenth of the training.
+WARMUP_SHARE = Fraction(1, 10)
+# A way out that cuts off more of each picture than this is none.
+WORTH_CUTTING = 0.25
+# A checkpoint and a validation after each tenth: ten of either, whatever the length.
+INTERVAL_SHARE = Fraction(1, 10)
+# More than anybody trains for; beyond, numbers no longer fit into config files.
+MOST_STEPS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How pictures are put together for one optimizer step.
+
+    Attributes
+    ----------
+    size
+        Pictures in a micro-batch on one GPU.
+    gpus, accumulate
+        Micro-batches of one optimizer step: beside each other, and one after the other.
+    """
+
+    size: int = 1
+    gpus: int = 1
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        for word, value in (("batch size", self.size), ("GPUs", self.gpus), ("accumulation", self.accumulate)):
+            if value < 1:
+                raise UsageError(f"{word} {value}: use 1 or more")
+
+    @property
+    def effective(self) -> int:
+        """Pictures of one optimizer step."""
+        return self.size * self.gpus * self.accumulate
+
+
+@dataclass(frozen=True, slots=True)
+class BucketLoad:
+    """What one bucket of one concept gives in an epoch.
+
+    Attributes
+    ----------
+    pictures, passes
+        Files, and how many times each is shown.
+    planned, real
+        Micro-batches on each GPU that the trainer counts on, and those that it really runs.
+    padded
+        Samples shown once more to fill the last micro-batch of each pass.
+    too_small
+        True where the bucket cannot fill one optimizer step, and the trainer does not train it as it is.
+    """
+
+    concept: str
+    bucket: Size
+    pictures: int
+    passes: int
+    planned: int
+    real: int
+    padded: int
+    too_small: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One epoch of some concepts as a trainer runs it; without any, nothing is known of it.
+
+    Attributes
+    ----------
+    loads
+        Bucket by bucket.
+    planned_steps, real_steps
+        Optimizer steps that the trainer counts on, and those that it really takes.
+    """
+
+    loads: tuple[BucketLoad, ...] = ()
+    planned_steps: int = 0
+    real_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The steps of a training.
+
+    Attributes
+    ----------
+    max_train_steps
+        Optimizer steps in all, by the recipe's formula or as the user gave them.
+    epochs
+        Of the recipe's formula; the same training in its terms.
+    recipe_steps_per_epoch
+        Pictures x repeats / batch, not rounded.
+    planned_steps_per_epoch, real_steps_per_epoch
+        As the trainer counts, and what an epoch over its buckets really takes.
+    lr_warmup_steps, checkpointing_steps, validation_steps
+        A tenth of ``max_train_steps`` each, at least 1.
+    loads
+        Bucket by bucket.
+    """
+
+    max_train_steps: int
+    epochs: float
+    recipe_steps_per_epoch: float
+    planned_steps_per_epoch: int
+    real_steps_per_epoch: int
+    lr_warmup_steps: int
+    checkpointing_steps: int
+    validation_steps: int
+    loads: tuple[BucketLoad, ...] = ()
+
+    @property
+    def real_epochs(self) -> float | None:
+        """Epochs that the trainer runs through in ``max_train_steps``; None without a dataset."""
+        return self.max_train_steps / self.real_steps_per_epoch if self.real_steps_per_epoch else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as plain data for ``--json``."""
+        return {
+            "max_train_steps": self.max_train_steps,
+            "epochs": self.epochs,
+            "recipe_steps_per_epoch": self.recipe_steps_per_epoch,
+            "planned_steps_per_epoch": self.planned_steps_per_epoch,
+            "real_steps_per_epoch": self.real_steps_per_epoch,
+            "real_epochs": self.real_epochs,
+            "lr_warmup_steps": self.lr_warmup_steps,
+            "checkpointing_steps": self.checkpointing_steps,
+            "validation_steps": self.validation_steps,
+            "buckets": [load_to_json(load) for load in self.loads],
+        }
+
+
+def load_to_json(load: BucketLoad) -> dict[str, Any]:
+    """Return what one bucket gives as plain data for ``--json``."""
+    names = ("concept", "pictures", "passes", "planned", "real", "padded", "too_small")
+    return {"bucket": str(load.bucket)} | {name: getattr(load, name) for name in names}
+
+
+def plan_training(
+    counts: Sequence[tuple[int, int]],
+    batching: Batching,
+    epochs: float | None = None,
+    steps: int | None = None,
+    epoch: Epoch = Epoch(),
+) -> Training:
+    """Work out the steps of a training from its epochs, or its epochs from the steps.
+
+    Parameters
+    ----------
+    counts
+        (pictures, repeats) of each concept; repeats 1 = once.
+    batching
+        Batch size, GPUs, accumulation. The recipe's formula knows the first alone; the other two divide
+        the steps in the same way.
+    epochs, steps
+        One of the two.
+    epoch
+        One epoch of the same concepts, from the trainer's ``steps``.
+
+    Raises
+    ------
+    UsageError
+        Not exactly one of ``epochs`` and ``steps`` is given, a number is not positive, or the steps exceed `MOST_STEPS`.
+    """
+    if (epochs is None) == (steps is None):
+        raise UsageError("give either the epochs or the steps")
+    if any(pictures < 1 or repeats < 1 for pictures, repeats in counts) or not counts:
+        raise UsageError("pictures and repeats must be 1 or more")
+    if (epochs is not None and not (epochs > 0 and math.isfinite(epochs))) or (steps is not None and steps < 1):
+        raise UsageError("epochs and steps must be more than 0")
+    per_epoch = Fraction(sum(pictures * repeats for pictures, repeats in counts), batching.effective)
+    total = steps if steps is not None else math.ceil(per_epoch * Fraction(str(epochs)))
+    if total > MOST_STEPS:
+        raise UsageError(f"{total} optimizer steps: use {MOST_STEPS} at most")
+    return Training(
+        max_train_steps=total,
+        epochs=float(epochs if epochs is not None else total / per_epoch),
+        recipe_steps_per_epoch=float(per_epoch),
+        planned_steps_per_epoch=epoch.planned_steps,
+        real_steps_per_epoch=epoch.real_steps,
+        lr_warmup_steps=_share(total, WARMUP_SHARE),
+        checkpointing_steps=_share(total, INTERVAL_SHARE),
+        validation_steps=_share(total, INTERVAL_SHARE),
+        loads=epoch.loads,
+    )
+
+
+def ways_out(loads: Sequence[BucketLoad], batching: Batching) -> list[str]:
+    """Return what would let every bucket fill an optimizer step, one sentence each, cheapest first.
+
+    Moving pictures costs nothing but the area that the neighbouring size cuts off, and is left out where that
+    is more than `WORTH_CUTTING`; a smaller batch changes the training; more repeats make it longer.
+    """
+    small = [load for load in loads if load.too_small]
+    if not small:
+        return []
+    ways = []
+    for load in small:
+        others = [other for other in loads if other.concept == load.concept and other.bucket != load.bucket]
+        full = [other.bucket for other in others if (other.pictures + load.pictures) * load.passes >= batching.effective]
+        if full:
+            nearest = max(full, key=lambda size: area_kept(load.bucket, size))
+            share = 1 - area_kept(load.bucket, nearest)
+            if share <= WORTH_CUTTING:
+                ways.append(
+                    f"{load.concept} {load.bucket}: move its {counted(load.pictures, 'picture')} to {nearest} (crop them again; cuts {share:.0%} off)"
+                )
+        needed = math.ceil(batching.effective / load.pictures)
+        ways.append(
+            f"{load.concept} {load.bucket}: show each picture {needed} times an epoch (now {load.passes}), or add {counted(_short_of(load, batching), 'picture')}"
+        )
+    fits = min(load.pictures * load.passes for load in loads) // (batching.gpus * batching.accumulate)
+    if fits >= 1:
+        ways.append(f"all: batch size {fits} instead of {batching.size}")
+    else:
+        ways.append("all: accumulate fewer micro-batches or use fewer GPUs")
+    return ways
+
+
+def _short_of(load: BucketLoad, batching: Batching) -> int:
+    return math.ceil(batching.effective / load.passes) - load.pictures
+
+
+def _share(steps: int, share: Fraction) -> int:
+    return max(1, round(steps * share))

@@ -1,0 +1,63 @@
+"""The smallest trainer: it takes .png files of one folder, and its dataset file is a line of text for each dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from datakit.audit.concept import Concept
+from datakit.errors import UsageError
+from datakit.run.stage import Execution
+from datakit.trainers.door import BackendOptions, DatasetFile, Trainer
+from datakit.trainers.training import Batching, BucketLoad, Epoch
+from datakit.trainers.verdict import Fault, Verdict
+
+
+class Toy:
+    title = "Toy"
+    file_name = "toy.txt"
+    families: Mapping[str, Mapping[str, int]] = {"sd3": {"toy": 4}}
+    releases: tuple[str, ...] = ("1.0",)
+    too_small = "Toy leaves them out"
+
+    def reads(self, name: str) -> bool:
+        return name.endswith(".png") and "/" not in name
+
+    def reads_as_video(self, name: str) -> bool:
+        return False
+
+    def cache_name(self, folder: str, name: str) -> str:
+        return name
+
+    def left_behind(self, concept: Concept) -> list[Path]:
+        return sorted(concept.folder.glob("*.toy"))
+
+    def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
+        if options.caption_shuffle:
+            raise UsageError("Toy shuffles no captions")
+        lines = [f"toy {concept.folder}\n" for concept in concepts]
+        return DatasetFile("".join(lines).encode(), tuple(concept.id for concept in concepts), needs=("Toy needs luck",))
+
+    def recognises(self, content: bytes) -> bool:
+        return content.startswith(b"toy ")
+
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+        verdict = Verdict(notes=[f"replayed {' '.join(releases)}"])
+        for line in file.read_text().splitlines():
+            folder = Path(line.removeprefix("toy "))
+            verdict.pictures[folder.name] = sum(self.reads(path.name) for path in folder.iterdir())
+            verdict.buckets[folder.name] = {"any": verdict.pictures[folder.name]}
+            if not verdict.pictures[folder.name]:
+                verdict.faults.append(Fault(folder.name, "", "Toy takes none of its pictures"))
+        return verdict
+
+    def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
+        loads = [
+            BucketLoad(concept.name, size, number, concept.passes, number, number, 0, too_small=number < batching.size)
+            for concept in concepts
+            for size, number in concept.buckets.items()
+        ]
+        return Epoch(tuple(loads), planned_steps=len(loads), real_steps=len(loads))
+
+
+TRAINER: Trainer = Toy()
