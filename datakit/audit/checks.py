@@ -16,7 +16,7 @@ from datakit.audit.reader import Reader
 from datakit.caption.captions import decode_caption
 from datakit.dataset.layout import STATE_FOLDER
 from datakit.dataset.manifest import Record
-from datakit.dataset.samples import fold
+from datakit.dataset.samples import caption_of, fold
 from datakit.dataset.store import is_interrupted
 from datakit.errors import CaptionError
 from datakit.sizes import size_set
@@ -204,7 +204,7 @@ def _pixels(name: str, look: Look, again: str) -> list[Finding]:
 
 def _check_caption(folder: Path, picture: str, record: Record | None) -> list[Finding]:
     """Check the caption of a picture, and where there is a record, compare it with what was written."""
-    name = (record.caption if record else None) or f"{os.path.splitext(picture)[0]}.txt"
+    name = (record.caption if record else None) or caption_of(picture)
     try:
         data = (folder / name).read_bytes()
     except (PermissionError, IsADirectoryError) as error:
@@ -252,7 +252,7 @@ def caption_fault(data: bytes, name: str) -> Finding | None:
 
 def _unknown(files: Iterable[str], records: Iterable[Record], reader: Reader) -> list[Finding]:
     """Find what the trainer, or a person, would take for part of the dataset though the manifest does not know it."""
-    known = {name for record in records for name in (record.output, record.caption, f"{os.path.splitext(record.output)[0]}.txt")}
+    known = {name for record in records for name in (record.output, record.caption, caption_of(record.output))}
     findings = []
     for name in files:
         if name in known:

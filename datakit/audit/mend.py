@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from datakit.dataset.manifest import (
     to_line,
     write_atomically,
 )
+from datakit.dataset.samples import caption_of
 from datakit.dataset.store import Store, is_interrupted
 from datakit.errors import CaptionError, UsageError
 
@@ -83,7 +83,7 @@ def mend_captions(folder: Path) -> Mended:
 
 def _mend(folder: Path, record: Record, mended: Mended) -> tuple[Record, str | None]:
     """Return the record of a caption as it now is, and its text; the same record where nothing changed."""
-    name = record.caption or os.path.splitext(record.output)[0] + ".txt"
+    name = record.caption or caption_of(record.output)
     path = folder / name
     if not path.exists():
         mended.left.append((name, "there is no such file: write it"))

@@ -336,11 +336,12 @@ def verify(
 
 def _folders(datasets: Sequence[Path]) -> list[Path]:
     """Return the datasets to use; where none is named, say so if there are copies of it that are now older."""
+    from datakit.dataset.layout import shuffled
     from datakit.dataset.origin import read_origin
 
     folders = chosen(datasets)
     if not datasets:
-        copies = folders[0].with_name(f"{folders[0].resolve().name}_shuffled")
+        copies = shuffled(folders[0])
         origin = read_origin(copies)
         if origin is not None and origin.source == str(folders[0].resolve()):
             click.echo(f"{copies}/ was shuffled before that: run datakit shuffle again, or name it to use it", err=True)

@@ -121,6 +121,7 @@ def shuffle(
     datakit shuffle out/ copies/ --augment flip,rotate=3,brightness
     """
     from datakit.dataset.last import remember
+    from datakit.dataset.layout import shuffled
     from datakit.dataset.manifest import to_line
     from datakit.picture.augment import parse_augmentations
     from datakit.shuffle.folder import plan_shuffle, shuffle_folder
@@ -151,7 +152,7 @@ def shuffle(
             click.echo(to_line(variant), nl=False)
         print_report(report, as_json, verbose, err=True)
     else:
-        target = output or dataset.with_name(f"{dataset.resolve().name}_shuffled")
+        target = output or shuffled(dataset)
         report = shuffle_folder(dataset, target, options, execution=execution)
         if not report.withheld:
             remember(Path.cwd(), "shuffle", target)

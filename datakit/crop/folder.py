@@ -106,7 +106,7 @@ def crop_folder(
             unwanted=decided.rejected,
             allowed=decided.stands,
             to_mend=decided.to_mend,
-            begin=partial(add_windows, target, planned.windows),
+            begin=partial(_keep_windows, target, planned.windows),
         )
         run_stage(stage, store, decided.follow(tasks, report), execution, report)
         decided.say_gone(stage.present, report)
@@ -227,6 +227,11 @@ def _read_plans(path: Path, found: Found, options: CropOptions, report: Report) 
     if left_out:
         report.notes.append(f"{counted(left_out, 'picture')} not in the plan: left alone")
     return _Planned(given, windows)
+
+
+def _keep_windows(target: Path, windows: list[Decision]) -> None:
+    if windows:
+        add_windows(target, windows)
 
 
 def _drawn(plan: CropPlan, upscale: float) -> Decision:

@@ -95,10 +95,11 @@ def plan_picture(picture: Picture, source: str, options: CropOptions) -> tuple[C
     _check_enlargement(picture.size, window, bucket, options.upscale)
     pixels = decode(picture, window, bucket, options.background)
     faces, saliency = [], None
-    detect = face_detector(options.detector)
-    salient = _salient(picture.size, bucket, options.saliency)
+    # How far the window can move, as a share of the long side.
+    room = slack(picture.size, bucket) / max(picture.size)
+    detect, salient = face_detector(options.detector), _salient(room, options.saliency)
     if detect or salient:
-        decided = options.framing == "full" and slack(picture.size, bucket) < DECIDED_BELOW * max(picture.size)
+        decided = options.framing == "full" and room < DECIDED_BELOW
         small = preview(picture, pixels, DECIDED_SIDE if decided else PREVIEW_SIDE)
         factor = max(picture.size) / max(small.shape[:2])
         if detect:
@@ -114,12 +115,11 @@ def _enlarged(scale: float) -> tuple[Warned, ...]:
     return (Warned("enlarged", f"enlarged {rounded_scale(scale)} times"),) if scale > 1 else ()
 
 
-def _salient(size: Size, bucket: Size, name: str) -> Saliency | None:
+def _salient(room: float, name: str) -> Saliency | None:
     """Return the map worth its time: none where the window cannot move, a cheap one where it hardly can."""
-    room = slack(size, bucket)
-    if room < DECIDED_BELOW * max(size):
+    if room < DECIDED_BELOW:
         return None
-    return saliency_map("bms" if name == "objects" and room < OBJECTS_FROM * max(size) else name)
+    return saliency_map("bms" if name == "objects" and room < OBJECTS_FROM else name)
 
 
 def _check_enlargement(size: Size, window: Size, bucket: Size, upscale: float) -> None:

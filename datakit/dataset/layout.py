@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 # The working folder inside a dataset, and beside config files.
 STATE_FOLDER = ".datakit"
 
@@ -21,3 +23,8 @@ DECISIONS_LOCK = f"{STATE_FOLDER}/decisions.lock"
 LAST = f"{STATE_FOLDER}/last.json"
 FILES = f"{STATE_FOLDER}/files.json"
 FILES_LOCK = f"{STATE_FOLDER}/files.lock"
+
+
+def shuffled(dataset: Path) -> Path:
+    """Return where the copies of a dataset are written if nothing is said."""
+    return dataset.with_name(f"{dataset.resolve().name}_shuffled")

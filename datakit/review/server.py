@@ -127,9 +127,8 @@ class _Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if headers.get("host") not in self._hosts:
             return Response("this page has another address", 403)
-        if headers.get("origin", next(iter(self._origins))) not in self._origins:
-            return Response("a page from elsewhere may not ask", 403)
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        foreign = headers.get("origin", next(iter(self._origins))) not in self._origins
+        if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return Response("a page from elsewhere may not ask", 403)
         token = scope["path"].split("/")[1] if "/" in scope["path"] else ""
         if not secrets.compare_digest(token.encode("utf-8", "replace"), self._token):

@@ -7,7 +7,7 @@ A stage describes each output as a `Task` and brings a function that makes one. 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
@@ -273,12 +273,30 @@ def _count(record: Record, report: Report) -> None:
 def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report: Report) -> None:
     """Deal with outputs that no task stands for: unwanted, their source gone or ruled out, or written under another name."""
     report.pruned = prune
+    found = _leftovers(stage, store, tasks, report)
+    report.removed += [record.output for record in found["removed"]]
+    report.stale += [record.output for record in found["stale"]]
+    if found["not used"]:
+        left = [record.output for record in found["not used"]]
+        report.notes.append(
+            f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {few(left)}"
+        )
+    for record in (*found["unwanted"], *found["renamed"], *(found["removed"] + found["stale"] if prune else ())):
+        what = "was rejected" if record.source in stage.unwanted else "is no longer wanted"
+        report.notes += [f"{name} {what}, but edited since datakit wrote it: left there" for name in store.forget(record)]
+    renamed = len(found["renamed"])
+    if renamed:
+        report.notes.append(f"deleted {counted(renamed, 'output')} of earlier options: renamed now, or copies beyond --repeats")
+
+
+def _leftovers(stage: Stage, store: Store, tasks: Sequence[Task], report: Report) -> Mapping[str, list[Record]]:
+    """Return the records that no task stands for, or whose picture was not used, by what has become of them."""
     failed = {problem.source for problem in (*report.failed, *report.refused)}
     excluded = {problem.source for problem in report.refused if problem.ruled_out}
     wanted = {task.output: task.source for task in tasks}
     decided = set(wanted.values())
 
-    def why(record: Record) -> str:
+    def fate(record: Record) -> str:
         if record.source in stage.unwanted:
             return "unwanted"
         if record.source not in stage.present and not any(f"{record.source}/".startswith(f"{path}/") for path in stage.unseen):
@@ -293,20 +311,8 @@ def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report
     for output in store.outputs():
         record = None if output in wanted and wanted[output] not in failed else store.record(output)
         if record is not None:
-            found[why(record)].append(record)
-    report.removed += [record.output for record in found["removed"]]
-    report.stale += [record.output for record in found["stale"]]
-    if found["not used"]:
-        left = [record.output for record in found["not used"]]
-        report.notes.append(
-            f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {few(left)}"
-        )
-    for record in (*found["unwanted"], *found["renamed"], *(found["removed"] + found["stale"] if prune else ())):
-        what = "was rejected" if record.source in stage.unwanted else "is no longer wanted"
-        report.notes += [f"{name} {what}, but edited since datakit wrote it: left there" for name in store.forget(record)]
-    renamed = len(found["renamed"])
-    if renamed:
-        report.notes.append(f"deleted {counted(renamed, 'output')} of earlier options: renamed now, or copies beyond --repeats")
+            found[fate(record)].append(record)
+    return found
 
 
 def _is_by_hand(store: Store, record: Record) -> bool:

@@ -12,6 +12,7 @@ from datakit.audit.checks import check_dataset, check_folder, list_files
 from datakit.audit.concept import content_hash, read_concept
 from datakit.audit.looks import Look, look_at_all
 from datakit.dataset.manifest import MANIFEST
+from datakit.dataset.samples import caption_of
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.trainers.simpletuner import listed
@@ -97,7 +98,7 @@ def _check(entry: EntryOnFile, folder: Path, files: Sequence[str], looks: Mappin
             findings = [finding for finding in findings if not finding.kind.startswith("caption")]
     else:
         findings = check_folder(folder, files, looks, listed, captions=entry.reads_text_files)
-        empty = sum(listed.reads(name) and _is_empty(folder / f"{os.path.splitext(name)[0]}.txt") for name in files)
+        empty = sum(listed.reads(name) and _is_empty(folder / caption_of(name)) for name in files)
         if empty and entry.reads_text_files:
             verdict.notes.append(f"{entry.id}: {empty} pictures have an empty caption file and are trained without a caption")
     verdict.faults += [
