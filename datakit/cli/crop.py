@@ -9,6 +9,7 @@ import click
 
 from datakit.cli.printing import print_report
 from datakit.cli.shared import execution_options
+from datakit.detect import DETECTORS, SALIENCY
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
 from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, size_set
 
@@ -28,12 +29,10 @@ if TYPE_CHECKING:
     help=f"Set of sizes to choose from; {DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
 )
 @click.option("--bucket", "buckets", multiple=True, metavar="WxH", help="Use only this size of the set; repeat for several.")
-@click.option(
-    "--detector", type=click.Choice(["yunet", "mediapipe", "none"]), default="yunet", show_default=True, help="What finds faces."
-)
+@click.option("--detector", type=click.Choice(list(DETECTORS)), default="yunet", show_default=True, help="What finds faces.")
 @click.option(
     "--saliency",
-    type=click.Choice(["objects", "bms", "mbd", "spectral", "all", "none"]),
+    type=click.Choice(list(SALIENCY)),
     default="objects",
     show_default=True,
     help="What finds the subject where there is no face.",

@@ -163,6 +163,11 @@ class Decided:
         allowed = self._options.allowing(given.upscale).allow(record, given.plan)
         return allowed and record.window_decided == given.window_decided
 
+    def withdrew(self, record: Record) -> bool:
+        """Tell whether the decision that a window was made by was taken back."""
+        decision = self._decisions.get(record.source)
+        return record.window_decided is not None and (decision is None or decision.window_key is None)
+
     def to_mend(self, task: Task, record: Record) -> bool:
         """Tell whether a picture's caption is another than decided, or one that nobody decides on any more."""
         given: Given = task.detail or Given("")

@@ -104,6 +104,7 @@ def crop_folder(
             present={sample.id for sample in found.samples},
             unseen=[path for path, _ in found.refused],
             unwanted=decided.rejected,
+            withdrawn=decided.withdrew,
             allowed=decided.stands,
             to_mend=decided.to_mend,
             begin=partial(_keep_windows, target, planned.windows),

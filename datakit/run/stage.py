@@ -103,6 +103,8 @@ class Stage:
         there is not taken for gone.
     unwanted
         Ids of samples whose outputs a person took out of the dataset.
+    withdrawn
+        Whether an output was let in by a decision that was taken back since.
     allowed
         Whether what is no part of a task's key lets an output stand as it is.
     to_mend
@@ -118,6 +120,7 @@ class Stage:
     present: AbstractSet[str]
     unseen: Sequence[str] = ()
     unwanted: AbstractSet[str] = frozenset()
+    withdrawn: Callable[[Record], bool] = lambda record: False
     allowed: Callable[[Task, Record], bool] = lambda task, record: True
     to_mend: Callable[[Task, Record], bool] = lambda task, record: False
     begin: Callable[[], None] = lambda: None
@@ -301,8 +304,8 @@ def _leftovers(stage: Stage, store: Store, tasks: Sequence[Task], report: Report
             return "unwanted"
         if record.source not in stage.present and not any(f"{record.source}/".startswith(f"{path}/") for path in stage.unseen):
             return "removed"
-        if record.source in excluded and not _is_by_hand(store, record):
-            return "stale"
+        if record.source in excluded and not _is_edited(store, record):
+            return "unwanted" if stage.withdrawn(record) else "stale"
         if record.source in failed:
             return "not used"
         return "renamed" if record.source in decided else "left alone"
@@ -315,6 +318,6 @@ def _leftovers(stage: Stage, store: Store, tasks: Sequence[Task], report: Report
     return found
 
 
-def _is_by_hand(store: Store, record: Record) -> bool:
-    """Tell whether a person drew the window of an output, or edited it or its caption."""
-    return record.anchor == "manual" or record.caption_edited or bool(store.edited(record))
+def _is_edited(store: Store, record: Record) -> bool:
+    """Tell whether a person edited an output or its caption."""
+    return record.caption_edited or bool(store.edited(record))

@@ -32,6 +32,12 @@ def records(folder: Path) -> dict[str, Record]:
     return {record.source: record for record in read_manifest(folder)}
 
 
+def report(folder: Path) -> dict[str, Any]:
+    """What the last run of crop said."""
+    said: dict[str, Any] = json.loads((folder / ".datakit" / "report.json").read_text())
+    return said
+
+
 def eventually(check: Callable[[], bool], seconds: float = 10) -> None:
     """Wait for something on the disk."""
     end = time.monotonic() + seconds

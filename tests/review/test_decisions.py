@@ -420,6 +420,7 @@ def test_one_picture_may_be_enlarged_more_than_the_others(source, out):
     assert (report.done, report.skipped) == (0, 4)
     report = apply(source, out, fig={"revision": 2})
     assert [problem.source for problem in report.refused] == ["fig.jpg"]
+    assert not (out / "fig.jpg").exists()
 
 
 def test_the_command_follows_decisions_and_says_so(datakit, source, out):

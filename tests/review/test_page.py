@@ -15,6 +15,7 @@ from datakit import CropOptions, crop_folder
 from datakit.geometry import Box, Size
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
+from datakit.sizes import enlargement, largest_window
 from tests.conftest import BUCKETS
 from tests.review.conftest import Open, Serve
 from tests.review.driving import (
@@ -26,6 +27,7 @@ from tests.review.driving import (
     expect,
     open_sample,
     records,
+    report,
     saved,
 )
 
@@ -435,3 +437,64 @@ def test_names_and_captions_are_never_read_as_markup(source: Path, tmp_path: Pat
     expect(page.locator(".name", has_text="<b>dogs&.jpg")).to_be_visible()
     expect(page.locator(".caption", has_text="<img src=x onerror=alert(1)> & <b>bold</b>")).to_be_visible()
     expect(page.locator(".card b")).to_have_count(0)
+
+
+def test_a_picture_that_is_too_small_is_let_in_by_an_enlargement_or_a_box(
+    source: Path, tmp_path: Path, serve: Serve, tab: Open
+) -> None:
+    for name in ("fig", "dogs"):
+        with Image.open(source / f"{name}.jpg") as picture:
+            picture.resize((700, 600)).save(source / f"{name}.jpg")
+    out = tmp_path / "out"
+    crop_folder(source, out, CropOptions(upscale=1.5))
+    assert not {"fig.jpg", "dogs.jpg"} & set(records(out))
+    page = tab(serve(out))
+    open_sample(page, "fig.jpg")
+    expect(page.get_by_label("Warnings")).to_contain_text("too small")
+    expect(page.get_by_label("Caption", exact=True)).to_have_value((source / "fig.txt").read_text().strip())
+    allow = page.get_by_role("button", name="Allow enlarging 1.65 times")
+    for pressed in ("true", "false", "true"):
+        allow.click()
+        expect(allow).to_have_attribute("aria-pressed", pressed)
+    saved(page)
+    assert decisions(out)["fig.jpg"]["upscale"] == pytest.approx(1.65, abs=0.01)
+
+    page.get_by_role("button", name="All samples").click()
+    open_sample(page, "dogs.jpg")
+    page.locator('[data-bucket="1024x1024"]').click()
+    expect(page.locator(".box")).to_be_visible()
+    drag(page, ".box", -200, 0)
+    saved(page)
+    assert box_shown(page).left == 0
+    apply(page)
+    made = records(out)
+    assert (made["dogs.jpg"].box, made["dogs.jpg"].bucket, made["dogs.jpg"].anchor) == ((0, 0, 600, 600), (1024, 1024), "manual")
+    assert (made["fig.jpg"].scale, made["fig.jpg"].anchor != "manual") == (pytest.approx(1.65, abs=0.01), True)
+    assert difference(source / "dogs.jpg", out / "dogs.jpg", Box(0, 0, 600, 600), Size(1024, 1024)) < 2
+    expect(allow).to_be_hidden()
+    page.get_by_role("button", name="As datakit decided").click()
+    saved(page)
+    apply(page)
+    assert [entry["source"] for entry in report(out)["refused"]] == ["dogs.jpg"]
+
+
+def test_the_page_computes_windows_as_crop_does(out: Path, serve: Serve, tab: Open) -> None:
+    generator = np.random.default_rng(7)
+    sizes = [[int(side) for side in sides] for sides in generator.integers(1, 9000, (10_000 // len(BUCKETS), 2))]
+    page = tab(serve(out))
+    asked = {"sizes": sizes, "buckets": [list(bucket) for bucket in BUCKETS]}
+    answered = page.evaluate(
+        """async ({ sizes, buckets }) => {
+            const { enlargement, largestWindow } = await import("./boxes.js");
+            const one = (size, bucket) => [largestWindow(size, bucket), enlargement(largestWindow(size, bucket), bucket)];
+            return sizes.flatMap((size) => buckets.map((bucket) => one(size, bucket)));
+        }""",
+        asked,
+    )
+    expected = []
+    for size in sizes:
+        for bucket in BUCKETS:
+            window = largest_window(Size(*size), bucket)
+            expected.append([list(window), enlargement(window, bucket)])
+    assert len(answered) == 10_000
+    assert answered == expected

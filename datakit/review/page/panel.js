@@ -97,7 +97,7 @@ export function makeTools({ key, size }, onHeat) {
   return {
     node: element("div", { class: "tools" }, wider, slider, closer, heat, back),
     show(look, sample) {
-      back.disabled = !dataset.editable || !sample.decision?.bucket;
+      back.disabled = !dataset.editable || !(sample.decision?.bucket || sample.decision?.upscale);
       for (const control of [wider, slider, closer]) control.disabled = !dataset.editable || !look.box;
       if (!look.box) return;
       slider.min = smallestShare(size, look.bucket, limitOf(sample));
