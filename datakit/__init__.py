@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from datakit.shuffle.variants import ShuffleOptions as ShuffleOptions
     from datakit.shuffle.variants import Variant as Variant
     from datakit.sizes import SIZE_SETS as SIZE_SETS
-    from datakit.trainers.door import BackendOptions as BackendOptions
-    from datakit.trainers.stage import AuditOptions as AuditOptions
-    from datakit.trainers.stage import audit_datasets as audit_datasets
-    from datakit.trainers.stage import emit_backend as emit_backend
-    from datakit.trainers.stage import verify_backend as verify_backend
+    from datakit.trainers.backend import AuditOptions as AuditOptions
+    from datakit.trainers.backend import audit_datasets as audit_datasets
+    from datakit.trainers.backend import emit_backend as emit_backend
+    from datakit.trainers.backend import verify_backend as verify_backend
+    from datakit.trainers.protocol import BackendOptions as BackendOptions
     from datakit.trainers.training import Batching as Batching
 
 # Imported when first used, so that `import datakit` and `datakit --help` load no picture library.
 _HOMES = {
-    "AuditOptions": "trainers.stage",
+    "AuditOptions": "trainers.backend",
     "SIZE_SETS": "sizes",
-    "BackendOptions": "trainers.door",
+    "BackendOptions": "trainers.protocol",
     "Batching": "trainers.training",
     "Box": "geometry",
     "CropOptions": "crop.options",
@@ -48,15 +48,15 @@ _HOMES = {
     "ShuffleOptions": "shuffle.variants",
     "Size": "geometry",
     "Variant": "shuffle.variants",
-    "audit_datasets": "trainers.stage",
+    "audit_datasets": "trainers.backend",
     "crop_folder": "crop.folder",
-    "emit_backend": "trainers.stage",
+    "emit_backend": "trainers.backend",
     "plan_crop": "crop.folder",
     "plan_folder": "crop.folder",
     "plan_shuffle": "shuffle.folder",
     "read_manifest": "dataset.manifest",
     "shuffle_folder": "shuffle.folder",
-    "verify_backend": "trainers.stage",
+    "verify_backend": "trainers.backend",
 }
 __all__ = [
     "SIZE_SETS",

@@ -12,7 +12,7 @@ import pytest
 def folder(pictures, tmp_path):
     """A folder in which three pictures were just cropped."""
     from datakit import CropOptions, crop_folder
-    from datakit.dataset.last import remember
+    from datakit.dataset.remembered import remember
 
     (tmp_path / "src").mkdir()
     for stem in ("fig", "djembe", "mountains"):

@@ -26,8 +26,8 @@ from datakit import (
     shuffle_folder,
 )
 from datakit.crop.folder import plan_folder
-from datakit.crop.order import Given, Order
 from datakit.crop.picture import Cropped, crop_picture
+from datakit.crop.request import Given, Request
 from datakit.dataset.manifest import CropPlan, read_plan, to_line
 from datakit.dataset.samples import Found, Sample
 from datakit.dataset.source import SOURCES, Opened, open_source
@@ -56,7 +56,7 @@ def test_one_picture_goes_from_bytes_to_bytes_without_a_file(source, tmp_path, m
     options = CropOptions(upscale=2.5)
     crop_folder(source, tmp_path / "out", options)
     (record,) = (each for each in read_manifest(tmp_path / "out") if each.source == "fig.jpg")
-    order = Order(Sample("fig.jpg", "fig.txt"), "fig.jpg", options.key())
+    request = Request(Sample("fig.jpg", "fig.txt"), "fig.jpg", options.key())
     data, caption = (source / "fig.jpg").read_bytes(), (source / "fig.txt").read_bytes()
 
     def no_file(*_, **__):
@@ -64,7 +64,7 @@ def test_one_picture_goes_from_bytes_to_bytes_without_a_file(source, tmp_path, m
 
     for name in ("builtins.open", "io.open", "os.open"):
         monkeypatch.setattr(name, no_file)
-    cropped = crop_picture(order, data, caption, options)
+    cropped = crop_picture(request, data, caption, options)
     monkeypatch.undo()
     assert isinstance(cropped, Cropped)
     assert (cropped.record, cropped.caption) == (record, "half a fig, fruit")
@@ -84,7 +84,7 @@ def test_one_picture_goes_from_bytes_to_bytes_without_a_file(source, tmp_path, m
 )
 def test_a_picture_that_is_not_made_says_why_in_a_word_and_in_a_sentence(pictures, name, data, caption, options, kind):
     data = (pictures / name).read_bytes() if data is None else data
-    problem = crop_picture(Order(Sample(name, "a.txt"), "a.png", ""), data, caption, CropOptions(**PLAIN, **options))
+    problem = crop_picture(Request(Sample(name, "a.txt"), "a.png", ""), data, caption, CropOptions(**PLAIN, **options))
     assert isinstance(problem, Problem)
     assert (problem.source, problem.kind, len(problem.reason) > 10) == (name, kind, True)
 
@@ -96,7 +96,7 @@ def test_a_given_window_is_drawn_to_the_pixel(left, top):
     Image.fromarray(noise).save(file, "PNG", compress_level=0)
     box = Box(left, top, left + 1216, top + 832)
     drawn = Given("here", CropPlan(source="a.png", box=box, bucket=Size(1216, 832)))
-    cropped = crop_picture(Order(Sample("a.png", None), "a.png", "", drawn), file.getvalue(), None, CropOptions(**PLAIN))
+    cropped = crop_picture(Request(Sample("a.png", None), "a.png", "", drawn), file.getvalue(), None, CropOptions(**PLAIN))
     assert isinstance(cropped, Cropped)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(cropped.data))), noise[box.top : box.bottom, box.left : box.right])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from datakit import Execution
-from datakit.dataset.last import one_at_a_time
+from datakit.dataset.remembered import one_at_a_time
 from datakit.run.executors import Crash
 from datakit.run.processes import processes
 from tests.commands import (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datakit.dataset.last import remember
+from datakit.dataset.remembered import remember
 from tests.commands import invoke, untouched
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datakit.dataset.last import why_empty
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import read_origin
+from datakit.dataset.remembered import why_empty
 from datakit.dataset.store import is_interrupted
 from datakit.errors import UsageError
 from datakit.geometry import Size

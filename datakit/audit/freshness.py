@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from datakit.dataset.decisions import is_pending, read_decisions
-from datakit.dataset.last import last_report
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import read_origin, source_folders
+from datakit.dataset.remembered import last_report
 from datakit.report import counted, few
 
 

@@ -37,8 +37,8 @@ from datakit.trainers import DEFAULT, TRAINERS
 
 if TYPE_CHECKING:
     from datakit.run.stage import Execution
-    from datakit.trainers.door import BackendOptions
-    from datakit.trainers.stage import AuditOptions
+    from datakit.trainers.backend import AuditOptions
+    from datakit.trainers.protocol import BackendOptions
     from datakit.trainers.training import Batching
 
 family_option = click.option(
@@ -117,7 +117,7 @@ def backend_options(command: Command) -> Command:
         settings: tuple[str, ...],
         **options: Any,
     ) -> Any:
-        from datakit.trainers.door import BackendOptions
+        from datakit.trainers.protocol import BackendOptions
 
         asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep)
         return command(options=asked, **options)
@@ -151,7 +151,7 @@ def audit_options(command: Command) -> Command:
         **options: Any,
     ) -> Any:
         from datakit.audit.wording import tokenizer_counter
-        from datakit.trainers.stage import AuditOptions
+        from datakit.trainers.backend import AuditOptions
 
         counter = tokenizer_counter(tokenizer) if tokenizer else None
         asked = AuditOptions(repeats, batching, family, trigger, counter, trainer)
@@ -208,7 +208,7 @@ def backend(
     """
     from datakit.dataset.origin import refuse_in_source
     from datakit.trainers import trainer
-    from datakit.trainers.stage import emit_backend
+    from datakit.trainers.backend import emit_backend
 
     output = output or trainer(options.trainer).file_name
     folders = _folders(datasets)
@@ -263,7 +263,7 @@ def check(
     """
     from datakit.report import counted
     from datakit.trainers import trainer
-    from datakit.trainers.stage import audit_datasets
+    from datakit.trainers.backend import audit_datasets
 
     folders = _folders(datasets)
     if fix:
@@ -323,7 +323,7 @@ def verify(
     datakit verify multidatabackend.json --release current --json
     """
     from datakit.trainers import trainer
-    from datakit.trainers.stage import verify_backend
+    from datakit.trainers.backend import verify_backend
 
     file = file or Path(trainer(name or DEFAULT).file_name)
     verdict = verify_backend(file, releases, execution, trainer=name)

@@ -132,7 +132,7 @@ def crop(
     """
     from datakit.crop.folder import crop_folder, plan_folder
     from datakit.crop.options import CropOptions
-    from datakit.dataset.last import remember
+    from datakit.dataset.remembered import remember
 
     options = CropOptions(
         sizes=sizes,

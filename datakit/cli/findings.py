@@ -15,7 +15,7 @@ from datakit.report import counted
 if TYPE_CHECKING:
     from datakit.audit.checks import Finding
     from datakit.audit.concept import Concept
-    from datakit.trainers.stage import Audit, Emission
+    from datakit.trainers.backend import Audit, Emission
     from datakit.trainers.training import Training
     from datakit.trainers.verdict import Fault, Verdict
 

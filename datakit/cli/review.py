@@ -41,7 +41,7 @@ def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path 
     datakit review out/
     datakit review --static report.html
     """
-    from datakit.dataset.last import last_dataset
+    from datakit.dataset.remembered import last_dataset
 
     folder = dataset or say_using(*last_dataset(Path.cwd()))
     if static_file:
@@ -52,11 +52,11 @@ def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path 
         count = write_static(folder, static_file, overwrite=overwrite)
         click.echo(f"wrote {static_file}: {count} pictures")
         return
-    from datakit.review.desk import Desk
     from datakit.review.server import Server
+    from datakit.review.session import Session
 
-    desk = Desk(folder, jobs=cores())
-    server = Server(desk, port)
+    session = Session(folder, jobs=cores())
+    server = Server(session, port)
     click.echo(server.address)
     click.echo("Ctrl-C ends it; what was changed is in decisions.jsonl", err=True)
     if not no_open:
@@ -69,7 +69,7 @@ def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path 
         pass
     except SystemExit as end:
         status = int(end.code or 0)
-    if desk.applying.running:
+    if session.applying.running:
         from multiprocessing import active_children
 
         # Python would wait for workers that the thread goes on replacing; what they finished is kept.

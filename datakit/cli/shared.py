@@ -140,7 +140,7 @@ def chosen(datasets: Sequence[Path]) -> list[Path]:
     """Return the datasets named, else the one that the last stage run from here wrote, saying so on stderr."""
     if datasets:
         return list(datasets)
-    from datakit.dataset.last import last_dataset
+    from datakit.dataset.remembered import last_dataset
 
     return [say_using(*last_dataset(Path.cwd()))]
 
@@ -156,8 +156,8 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
     """
     from contextlib import ExitStack
 
-    from datakit.dataset.last import one_at_a_time
     from datakit.dataset.origin import refuse_in_source
+    from datakit.dataset.remembered import one_at_a_time
     from datakit.errors import UsageError
 
     for number, (path, _) in enumerate(files):
@@ -174,8 +174,8 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
 
 def _write_free(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: bool) -> None:
     """Write files over nothing but what datakit wrote, and take note of them."""
-    from datakit.dataset.last import is_ours, remember_file
     from datakit.dataset.manifest import write_atomically
+    from datakit.dataset.remembered import is_ours, remember_file
     from datakit.errors import UsageError
 
     for path, content in files:

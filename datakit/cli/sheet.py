@@ -30,8 +30,8 @@ def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bo
     datakit sheet out/ sheet.jpg
     datakit sheet sheet.png --columns 10
     """
-    from datakit.dataset.last import last_dataset
     from datakit.dataset.origin import refuse_in_source
+    from datakit.dataset.remembered import last_dataset
     from datakit.review.sheet import write_sheets
 
     if len(arguments) not in (1, 2) or arguments[-1].is_dir():

@@ -120,9 +120,9 @@ def shuffle(
     datakit shuffle out/ --captions-only
     datakit shuffle out/ copies/ --augment flip,rotate=3,brightness
     """
-    from datakit.dataset.last import remember
     from datakit.dataset.layout import shuffled
     from datakit.dataset.manifest import to_line
+    from datakit.dataset.remembered import remember
     from datakit.picture.augment import parse_augmentations
     from datakit.shuffle.folder import plan_shuffle, shuffle_folder
     from datakit.shuffle.variants import ShuffleOptions
@@ -165,8 +165,8 @@ def _last() -> Path:
 
     After a shuffle that is what was shuffled, so that the same command run again goes on where it stopped.
     """
-    from datakit.dataset.last import last_dataset
     from datakit.dataset.origin import read_origin
+    from datakit.dataset.remembered import last_dataset
 
     dataset, stage = last_dataset(Path.cwd())
     origin = read_origin(dataset) if stage == "shuffle" else None

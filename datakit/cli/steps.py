@@ -16,7 +16,7 @@ from datakit.trainers import DEFAULT
 
 if TYPE_CHECKING:
     from datakit.audit.concept import Concept
-    from datakit.trainers.door import Trainer
+    from datakit.trainers.protocol import Trainer
     from datakit.trainers.training import Batching, BucketLoad, Training
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from datakit.caption.captions import read_caption
 from datakit.crop.options import CropOptions
-from datakit.crop.order import Given
+from datakit.crop.request import Given
 from datakit.dataset.decisions import Decision, clean_caption
 from datakit.dataset.layout import DECISIONS
 from datakit.dataset.manifest import CropPlan, Face, Record

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from datakit.crop.decided import Decided
 from datakit.crop.options import CropOptions, allowance, marked, planned_by
-from datakit.crop.order import CAPTION_EMPTY, CAPTION_MISSING, Given
+from datakit.crop.request import CAPTION_EMPTY, CAPTION_MISSING, Given
 from datakit.dataset.decisions import Decision, add_windows, read_decisions, with_window
-from datakit.dataset.last import remember_report
 from datakit.dataset.manifest import MANIFEST, CropPlan, read_plan
 from datakit.dataset.origin import Origin, refuse_other_origin
+from datakit.dataset.remembered import remember_report
 from datakit.dataset.samples import Found, Sample, output_stems, shared_captions, shared_stems
 from datakit.dataset.source import Source, open_source
 from datakit.dataset.store import Store

@@ -17,7 +17,7 @@ from datakit import __version__
 from datakit.caption.captions import Caption
 from datakit.crop.framing import cut_warnings, doubt_warnings, frame, kept_faces, slack
 from datakit.crop.options import CropOptions
-from datakit.crop.order import Given, Order
+from datakit.crop.request import Given, Request
 from datakit.dataset.manifest import CropPlan, Face, Record
 from datakit.dataset.samples import Sample, caption_of
 from datakit.detect import face_detector, saliency_map
@@ -53,22 +53,22 @@ class Cropped:
     record: Record
 
 
-def crop_picture(order: Order, data: bytes, caption: bytes | None, options: CropOptions) -> Cropped | Problem:
+def crop_picture(request: Request, data: bytes, caption: bytes | None, options: CropOptions) -> Cropped | Problem:
     """Crop one picture, given as the bytes of its file and of its caption file (None where there is none)."""
-    given = order.given or Given("")
+    given = request.given or Given("")
     allowing = options.allowing(given.upscale)
-    source = order.sample.id
+    source = request.sample.id
     try:
-        text = given.words(order.sample, caption, options)
+        text = given.words(request.sample, caption, options)
         picture = read_picture(data, source, options.max_pixels)
         if given.plan is None:
             plan, pixels = plan_picture(picture, source, allowing)
         else:
             plan, pixels = check_window(picture.size, given.where, given.plan, allowing.upscale), None
-        content = _written(picture, pixels, plan, options, order.output)
+        content = _written(picture, pixels, plan, options, request.output)
     except SampleError as error:
         return Problem.of(source, error)
-    return Cropped(content, text.text if text.lines else None, _record(order, given, picture, plan, content, text))
+    return Cropped(content, text.text if text.lines else None, _record(request, given, picture, plan, content, text))
 
 
 def plan_sample(sample: Sample, data: bytes, caption: bytes | None, options: CropOptions) -> CropPlan | Problem:
@@ -186,19 +186,19 @@ def _written(picture: Picture, pixels: Pixels | None, plan: CropPlan, options: C
     return encode(render(picture, pixels, plan.box, plan.bucket), file_format, options.quality)  # type: ignore[arg-type]
 
 
-def _record(order: Order, given: Given, picture: Picture, plan: CropPlan, content: bytes, caption: Caption) -> Record:
+def _record(request: Request, given: Given, picture: Picture, plan: CropPlan, content: bytes, caption: Caption) -> Record:
     """Put together how a picture was made."""
     text = caption.text.encode()
     return Record(
-        output=order.output,
+        output=request.output,
         bucket=plan.bucket,
         sizes=plan.sizes,
-        source=order.sample.id,
+        source=request.sample.id,
         source_sha256=picture.sha256,
         output_sha256=hashlib.sha256(content).hexdigest(),
-        key=order.key,
+        key=request.key,
         version=__version__,
-        caption=caption_of(order.output) if text else None,
+        caption=caption_of(request.output) if text else None,
         caption_sha256=hashlib.sha256(text).hexdigest() if text else None,
         source_caption_sha256=caption.sha256,
         source_size=plan.source_size,

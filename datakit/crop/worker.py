@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datakit.crop.options import CropOptions
-from datakit.crop.order import Given, Order
 from datakit.crop.picture import crop_picture, plan_sample
+from datakit.crop.request import Given, Request
 from datakit.dataset.manifest import CropPlan
 from datakit.dataset.samples import Sample
 from datakit.dataset.source import Source, read_caption_of, read_picture_of
@@ -21,7 +21,7 @@ def make_crop(task: Task, source: Source, options: CropOptions, temporary: str) 
         data, stamp = read_picture_of(task.sample, source)
     except SampleError as error:
         return Problem.of(task.source, error)
-    cropped = crop_picture(Order(task.sample, task.output, task.key, given), data, caption, options)
+    cropped = crop_picture(Request(task.sample, task.output, task.key, given), data, caption, options)
     if isinstance(cropped, Problem):
         return cropped
     record = cropped.record

@@ -14,10 +14,10 @@ from datakit.audit.concept import Concept, check_written, read_concept
 from datakit.caption.captions import read_caption
 from datakit.dataset.decisions import Decision, is_pending, read_decisions
 from datakit.dataset.folder import caption_beside
-from datakit.dataset.last import last_report
 from datakit.dataset.layout import DECISIONS, REPORT
 from datakit.dataset.manifest import MANIFEST, Record, is_relative, read_manifest
 from datakit.dataset.origin import read_origin
+from datakit.dataset.remembered import last_report
 from datakit.errors import CaptionError
 from datakit.report import Problem
 from datakit.review.entries import (

@@ -23,8 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from datakit.dataset.decisions import ChangedMeanwhileError
 from datakit.dataset.manifest import NOT_JSON
 from datakit.errors import DatakitError, SampleError, UsageError
-from datakit.review.desk import Change, Desk
 from datakit.review.gallery import Files
+from datakit.review.session import Change, Session
 from datakit.review.thumbnails import PICTURE_SIDE, THUMBNAIL_SIDE
 from datakit.trainers.training import Batching
 
@@ -47,7 +47,7 @@ class Server:
 
     Parameters
     ----------
-    desk
+    session
         The dataset and what may be done with it.
     port
         To listen on; 0 takes a free one.
@@ -58,7 +58,7 @@ class Server:
         The port is taken or not allowed.
     """
 
-    def __init__(self, desk: Desk, port: int = 0) -> None:
+    def __init__(self, session: Session, port: int = 0) -> None:
         # With the protocol named, asyncio turns off the delay that joins small packets: 40 ms an answer.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -71,7 +71,7 @@ class Server:
         self.port = int(self._socket.getsockname()[1])
         token = secrets.token_urlsafe(24)
         self.address = f"http://{ADDRESS}:{self.port}/{token}/"
-        app = _Guard(_routes(desk, token), token, self.port)
+        app = _Guard(_routes(session, token), token, self.port)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -145,9 +145,9 @@ class _Guard:
         return None
 
 
-def _routes(desk: Desk, token: str) -> Starlette:
+def _routes(session: Session, token: str) -> Starlette:
     """Return the application; every address lies below the token."""
-    api = _Api(desk)
+    api = _Api(session)
     routes = [
         Route("/api/dataset", api.dataset),
         Route("/api/thumbnail/{key}", api.thumbnail),
@@ -182,27 +182,27 @@ async def _unheard(request: Request, error: Exception) -> Response:
 class _Api:
     """One method an address; what takes time runs in a thread."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     async def dataset(self, request: Request) -> Response:
         batching = Batching(_number(request, "batch", 1), _number(request, "gpus", 1), _number(request, "accumulate", 1))
-        return _json(await run_in_threadpool(self._desk.dataset, batching, bool(_number(request, "samples", 1, 0))))
+        return _json(await run_in_threadpool(self._session.dataset, batching, bool(_number(request, "samples", 1, 0))))
 
     async def thumbnail(self, request: Request) -> Response:
         path, _ = self._path(request)
-        return await self._picture(request, path, THUMBNAIL_SIDE, lambda: self._desk.thumbnails.thumbnail(path))
+        return await self._picture(request, path, THUMBNAIL_SIDE, lambda: self._session.thumbnails.thumbnail(path))
 
     async def picture(self, request: Request) -> Response:
         path, _ = self._path(request)
-        return await self._picture(request, path, PICTURE_SIDE, lambda: self._desk.thumbnails.small(path, PICTURE_SIDE))
+        return await self._picture(request, path, PICTURE_SIDE, lambda: self._session.thumbnails.small(path, PICTURE_SIDE))
 
     async def heat(self, request: Request) -> Response:
         files = self._files(request)
         path = _there(files.source or files.output)
-        saliency = self._desk.options.saliency
+        saliency = self._session.options.saliency
         return await self._picture(
-            request, path, 0, lambda: self._desk.thumbnails.heat(path, saliency), "image/png", f"heat-{saliency}"
+            request, path, 0, lambda: self._session.thumbnails.heat(path, saliency), "image/png", f"heat-{saliency}"
         )
 
     async def decision(self, request: Request) -> Response:
@@ -211,26 +211,26 @@ class _Api:
         except NOT_JSON as error:
             return _json({"error": f"no change: {error}"}, 422)
         try:
-            return _json(await run_in_threadpool(self._desk.change, request.path_params["key"], change))
+            return _json(await run_in_threadpool(self._session.change, request.path_params["key"], change))
         except ChangedMeanwhileError as error:
-            return _json(self._desk.state(error.current), 409)
+            return _json(self._session.state(error.current), 409)
         except SampleError as error:
             return _json({"error": str(error)}, 422)
         except OSError as error:  # a full disk, a lock that is held: the page keeps the change and tries again
             return _json({"error": f"the change is not saved yet: {error}"}, 503)
 
     async def apply(self, request: Request) -> Response:
-        await run_in_threadpool(self._desk.start_applying)
+        await run_in_threadpool(self._session.start_applying)
         return _json({"running": True}, 202)
 
     async def applying(self, request: Request) -> Response:
-        return _json(self._desk.applying)
+        return _json(self._session.applying)
 
     async def changes(self, request: Request) -> Response:
-        return _json(await run_in_threadpool(self._desk.changes, _number(request, "since", 0, 0)))
+        return _json(await run_in_threadpool(self._session.changes, _number(request, "since", 0, 0)))
 
     def _files(self, request: Request) -> Files:
-        files = self._desk.gallery.files(request.path_params["key"])
+        files = self._session.gallery.files(request.path_params["key"])
         if files is None:
             raise HTTPException(404)
         return files
@@ -251,7 +251,7 @@ class _Api:
         kind: str = "image/jpeg",
         what: str = "",
     ) -> Response:
-        tag = f'"{await run_in_threadpool(self._desk.thumbnails.name, path, side)}{what}"'
+        tag = f'"{await run_in_threadpool(self._session.thumbnails.name, path, side)}{what}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)

@@ -45,7 +45,7 @@ def write_static(folder: Path, path: Path, *, overwrite: bool = False) -> int:
 def _page(gallery: Gallery, dataset: Dataset) -> Iterator[str]:
     """Yield the file card by card, so that no more than one thumbnail is in memory."""
     here = files("datakit.review")
-    style = "\n".join((here / name).read_text("utf-8") for name in ("page/page.css", "static.css"))
+    style = "\n".join((here / name).read_text("utf-8") for name in ("page/page.css", "page/grid.css", "static.css"))
     name = escape(Path(dataset.folder).resolve().name)
     yield (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -16,9 +16,9 @@ from datakit import __version__
 from datakit.caption.captions import Caption, read_caption
 from datakit.caption.tokens import count_orders
 from datakit.dataset.folder import Folder
-from datakit.dataset.last import why_empty
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import Origin, read_origin, refuse_other_origin
+from datakit.dataset.remembered import why_empty
 from datakit.dataset.samples import Found, Sample, caption_of, copy_stems, output_stems, shared_stems
 from datakit.dataset.store import Store
 from datakit.errors import CaptionMissingError, NoPicturesError, PictureError, SampleError
@@ -89,12 +89,12 @@ def shuffle_folder(
     ]
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
         store.fingerprints.trust(folder)
-        desk = _Desk(folder, options, str(store.temporary), origin.background if origin else "white")
+        workshop = _Workshop(folder, options, str(store.temporary), origin.background if origin else "white")
         stage = Stage(
             origin=Origin("shuffle", opened.identity),
             source=opened,
-            maker=lambda: partial(_augmented, desk=desk),
-            make_light=partial(_linked, desk=desk, original=_originals(store, folder, records)),
+            maker=lambda: partial(_augmented, workshop=workshop),
+            make_light=partial(_linked, workshop=workshop, original=_originals(store, folder, records)),
             present={sample.id for sample in found.samples},
             unseen=[path for path, _ in found.refused],
         )
@@ -211,7 +211,7 @@ def _task(sample: Sample, variant: Variant, key: str, material: _Material) -> Ta
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
+class _Workshop:
     """What every copy is made with: the folder of pictures, options, the folder for unfinished files, the crop's background."""
 
     folder: Path
@@ -254,23 +254,23 @@ def _originals(store: Store, folder: Path, records: Mapping[str, Record]) -> Cal
     return lambda task: original(task.source)
 
 
-def _linked(task: Task, desk: _Desk, original: Callable[[Task], _Original]) -> Made | Problem:
+def _linked(task: Task, workshop: _Workshop, original: Callable[[Task], _Original]) -> Made | Problem:
     """Describe one picture that is linked as it is, and write its caption."""
     try:
         found = original(task)
-        return _made(task, desk, found, (found.path, found.sha256), desk.options.link)
+        return _made(task, workshop, found, (found.path, found.sha256), workshop.options.link)
     except SampleError as error:
         return Problem.of(task.source, error)
     except OSError as error:
         return not_written(task.source, error)
 
 
-def _augmented(task: Task, desk: _Desk) -> Made | Problem:
+def _augmented(task: Task, workshop: _Workshop) -> Made | Problem:
     """Make one copy with other pixels, from the source of its crop where that is still there; runs in a worker."""
     material: _Material = task.detail
     drawn = material.variant.augmentation
     try:
-        picture = open_picture(desk.folder / task.source)
+        picture = open_picture(workshop.folder / task.source)
         crop = material.crop if material.crop and material.crop.output_sha256 == picture.sha256 else None
         base, box, warnings = picture, Box(0, 0, *picture.size), picture.warnings
         if crop and crop.box:
@@ -280,10 +280,10 @@ def _augmented(task: Task, desk: _Desk) -> Made | Problem:
             else:
                 warnings = (*warnings, _SOURCE_GONE)
         scale = enlargement_of(base.size, box, picture.size, drawn)
-        image = augment(base, box, picture.size, drawn, desk.background)
-        content = encode(image, KEPT[os.path.splitext(task.output)[1]], desk.options.quality)
-        file = write_temporary(desk.temporary, task.output, content), hashlib.sha256(content).hexdigest()
-        made = _made(task, desk, _Original("", picture.sha256, picture.size, warnings, crop), file)
+        image = augment(base, box, picture.size, drawn, workshop.background)
+        content = encode(image, KEPT[os.path.splitext(task.output)[1]], workshop.options.quality)
+        file = write_temporary(workshop.temporary, task.output, content), hashlib.sha256(content).hexdigest()
+        made = _made(task, workshop, _Original("", picture.sha256, picture.size, warnings, crop), file)
         return replace(made, record=msgspec.structs.replace(made.record, scale=round(scale, 4)))
     except SampleError as error:
         return Problem.of(task.source, error)
@@ -302,13 +302,13 @@ def _original(crop: Record, folder: Path | None) -> Picture | None:
     return picture if picture.sha256 == crop.source_sha256 else None
 
 
-def _made(task: Task, desk: _Desk, original: _Original, file: tuple[str, str], link: str | None = None) -> Made:
+def _made(task: Task, workshop: _Workshop, original: _Original, file: tuple[str, str], link: str | None = None) -> Made:
     """Write the caption to a temporary file and put the record together; what the crop's record says is carried on."""
     material: _Material = task.detail
     known = {} if original.crop is None else {name: getattr(original.crop, name) for name in _CARRIED}
     text = material.variant.caption.encode()
     text_sha256 = hashlib.sha256(text).hexdigest()
-    files = file, (write_temporary(desk.temporary, f"{task.output}.txt", text), text_sha256)
+    files = file, (write_temporary(workshop.temporary, f"{task.output}.txt", text), text_sha256)
     record = Record(
         output=task.output,
         bucket=original.size,

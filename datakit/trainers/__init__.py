@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from datakit.errors import UsageError
 
 if TYPE_CHECKING:
-    from datakit.trainers.door import Trainer
+    from datakit.trainers.protocol import Trainer
 
-# Import paths of what satisfies `datakit.trainers.door.Trainer`, so that only the trainer asked for is imported.
+# Import paths of what satisfies `datakit.trainers.protocol.Trainer`, so that only the trainer asked for is imported.
 TRAINERS: Mapping[str, str] = {
-    "simpletuner": "datakit.trainers.simpletuner.door:TRAINER",
+    "simpletuner": "datakit.trainers.simpletuner.trainer:TRAINER",
 }
 # Who trains where nobody is named.
 DEFAULT = "simpletuner"

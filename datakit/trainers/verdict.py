@@ -29,7 +29,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Verdict:
-    """What `datakit.trainers.stage.verify_backend` found.
+    """What `datakit.trainers.backend.verify_backend` found.
 
     Attributes
     ----------

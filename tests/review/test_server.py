@@ -21,8 +21,8 @@ from datakit import CropOptions, Execution, crop_folder
 from datakit.dataset.decisions import DECISIONS, read_decisions
 from datakit.dataset.manifest import read_manifest
 from datakit.errors import UsageError
-from datakit.review.desk import Desk
 from datakit.review.server import Server
+from datakit.review.session import Session
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
 
@@ -35,7 +35,7 @@ def ask(tmp_path):
     open_now = []
 
     def start(folder):
-        server = Server(Desk(folder))
+        server = Server(Session(folder))
         thread = threading.Thread(target=server.run)
         thread.start()
         client = httpx.Client(base_url=server.address, timeout=60)
@@ -300,7 +300,7 @@ def test_a_fault_while_applying_ends_it(ask, out, monkeypatch, capsys):
     client = ask(out)
     change(client, samples(client)["dogs.jpg"]["key"], {"rejected": True})
     with monkeypatch.context() as patch:
-        patch.setattr("datakit.review.desk.crop_folder", at_fault)
+        patch.setattr("datakit.review.session.crop_folder", at_fault)
         assert "something that nobody thought of" in applied(client)["error"]
     assert "Traceback" in capsys.readouterr().err
     assert applied(client)["error"] is None
@@ -476,4 +476,4 @@ def test_a_taken_port_is_a_usage_error(out):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(UsageError, match="leave out --port"):
-            Server(Desk(out), taken.getsockname()[1])
+            Server(Session(out), taken.getsockname()[1])

@@ -16,7 +16,7 @@ from datakit.audit.looks import look_at_all
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.geometry import Size
 from datakit.run.stage import Execution
-from datakit.trainers.simpletuner import listed
+from datakit.trainers.simpletuner import reading
 from tests.conftest import BUCKETS
 from tests.trainers.conftest import findings_of, sha256
 
@@ -54,7 +54,7 @@ def test_pictures_whose_cache_files_the_trainer_takes_for_one_another(tmp_path):
         Image.new("RGB", (1024, 1024)).save(place / "dogs.jpg")
         (place / "dogs.txt").write_text("two dogs")
     files = list_files(folder)
-    assert [finding.kind for finding in check_folder(folder, files, look_at_all(folder, files), listed)] == ["stem"]
+    assert [finding.kind for finding in check_folder(folder, files, look_at_all(folder, files), reading)] == ["stem"]
 
 
 def test_pictures_that_are_gone_changed_or_damaged(make_dataset):

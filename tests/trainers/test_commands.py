@@ -15,8 +15,8 @@ from datakit.audit.concept import read_concept
 from datakit.cli.backend import backend, check, verify
 from datakit.cli.config import config
 from datakit.cli.steps import steps
-from datakit.dataset.last import remember
 from datakit.dataset.origin import Origin, remember_origin
+from datakit.dataset.remembered import remember
 from datakit.dataset.store import Store
 from datakit.errors import UsageError
 from datakit.geometry import Size

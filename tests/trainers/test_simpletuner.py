@@ -10,7 +10,7 @@ import pytest
 
 from datakit.audit.concept import content_hash, read_concept, read_concepts
 from datakit.errors import UsageError
-from datakit.trainers.door import BackendOptions
+from datakit.trainers.protocol import BackendOptions
 from datakit.trainers.simpletuner.backend import changed_sizes, emit, to_json
 from datakit.trainers.simpletuner.entry import CaptionShuffle
 from datakit.trainers.simpletuner.settings import parse_settings

@@ -8,8 +8,8 @@ import pytest
 
 from datakit.audit.concept import read_concept
 from datakit.errors import UsageError
+from datakit.trainers.backend import verify_backend
 from datakit.trainers.simpletuner.backend import emit, to_json
-from datakit.trainers.stage import verify_backend
 from tests.conftest import BUCKETS
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from datakit.audit.concept import Concept
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
-from datakit.trainers.door import BackendOptions, DatasetFile, Trainer
+from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer
 from datakit.trainers.training import Batching, BucketLoad, Epoch
 from datakit.trainers.verdict import Fault, Verdict
 

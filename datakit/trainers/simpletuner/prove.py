@@ -15,7 +15,7 @@ from datakit.dataset.manifest import MANIFEST
 from datakit.dataset.samples import caption_of
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
-from datakit.trainers.simpletuner import listed
+from datakit.trainers.simpletuner import reading
 from datakit.trainers.simpletuner.entry import EntryOnFile, read_entries, refused_together
 from datakit.trainers.simpletuner.replay import bucket_name, unkept
 from datakit.trainers.verdict import Fault, Verdict
@@ -69,7 +69,7 @@ def _prove_entry(entry: EntryOnFile, releases: Sequence[str], execution: Executi
         keys = ", ".join(entry.unset)
         verdict.notes.append(f"{entry.id}: {keys} not set: the trainer's global options decide, taken as off here")
     files = list_files(folder)
-    pictures = [name for name in files if listed.reads(name)]
+    pictures = [name for name in files if reading.reads(name)]
     if not pictures:
         verdict.faults.append(Fault(entry.id, "", f"{folder} holds no picture that the trainer takes"))
     looks = look_at_all(folder, files, execution)
@@ -93,12 +93,12 @@ def _check(entry: EntryOnFile, folder: Path, files: Sequence[str], looks: Mappin
             problem = "the dataset has changed since this file was written: run datakit backend again"
             verdict.faults.append(Fault(entry.id, "", problem))
         # Sizes are judged by the replay.
-        findings = [finding for finding in check_dataset(concept, files, looks, listed) if finding.kind != "size"]
+        findings = [finding for finding in check_dataset(concept, files, looks, reading) if finding.kind != "size"]
         if not entry.reads_text_files:
             findings = [finding for finding in findings if not finding.kind.startswith("caption")]
     else:
-        findings = check_folder(folder, files, looks, listed, captions=entry.reads_text_files)
-        empty = sum(listed.reads(name) and _is_empty(folder / caption_of(name)) for name in files)
+        findings = check_folder(folder, files, looks, reading, captions=entry.reads_text_files)
+        empty = sum(reading.reads(name) and _is_empty(folder / caption_of(name)) for name in files)
         if empty and entry.reads_text_files:
             verdict.notes.append(f"{entry.id}: {empty} pictures have an empty caption file and are trained without a caption")
     verdict.faults += [
@@ -112,7 +112,7 @@ def _is_empty(path: Path) -> bool:
 
 def _compare(entry: EntryOnFile, folder: Path, pictures: Sequence[str], verdict: Verdict) -> None:
     """Compare what the trainer wrote at start-up with the folder; its scan can lose pictures in a race."""
-    bucketed, known = listed.bucketed_pictures(folder, entry.id)
+    bucketed, known = reading.bucketed_pictures(folder, entry.id)
     for words, paths in (("put into no bucket", bucketed), ("read no size of", known)):
         if paths is None:
             continue

@@ -51,7 +51,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Request:
     """What is to be made of one picture: the names of its files, its name in the dataset, its key, and what is given."""
 
     sample: Sample

@@ -1,4 +1,4 @@
-"""SimpleTuner behind the door that all trainers share."""
+"""SimpleTuner as one of the trainers: answers what all of them are asked."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from datakit.audit.concept import Concept
 from datakit.run.stage import Execution
-from datakit.trainers.door import BackendOptions, DatasetFile, Trainer
-from datakit.trainers.simpletuner import listed
+from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer
+from datakit.trainers.simpletuner import reading
 from datakit.trainers.simpletuner.backend import CAPTION_SHUFFLE_SINCE, FAMILIES, changed_sizes, emit, to_json
 from datakit.trainers.simpletuner.entry import CaptionShuffle, looks_like_entries
 from datakit.trainers.simpletuner.prove import prove
@@ -19,7 +19,7 @@ from datakit.trainers.verdict import Verdict
 
 
 class SimpleTuner:
-    """What SimpleTuner answers; see `datakit.trainers.door.Trainer`."""
+    """What SimpleTuner answers; see `datakit.trainers.protocol.Trainer`."""
 
     title = "SimpleTuner"
     file_name = "multidatabackend.json"
@@ -29,19 +29,19 @@ class SimpleTuner:
 
     def reads(self, name: str) -> bool:
         """Tell whether it takes a file of this name, be it for a picture or for a video."""
-        return listed.reads(name)
+        return reading.reads(name)
 
     def reads_as_video(self, name: str) -> bool:
         """Tell whether it opens a file of this name as a video."""
-        return listed.reads_as_video(name)
+        return reading.reads_as_video(name)
 
     def cache_name(self, folder: str, name: str) -> str:
         """Return what it names its cache of a picture by."""
-        return listed.cache_name(folder, name)
+        return reading.cache_name(folder, name)
 
     def left_behind(self, concept: Concept) -> list[Path]:
         """Return what it left in the folder of a dataset for any other content than that of now."""
-        return listed.stale_files(concept.folder, concept.id)
+        return reading.stale_files(concept.folder, concept.id)
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make ``multidatabackend.json``: one image entry a concept and one entry for the text embeddings."""

@@ -1,4 +1,4 @@
-"""The door that every trainer stands behind: what it is asked, and what goes in and comes out."""
+"""What every trainer is asked, and what goes in and comes out."""
 
 from __future__ import annotations
 

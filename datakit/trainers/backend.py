@@ -18,7 +18,7 @@ from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
 from datakit.trainers import DEFAULT, TRAINERS, trainer
-from datakit.trainers.door import BackendOptions, Trainer, check_family
+from datakit.trainers.protocol import BackendOptions, Trainer, check_family
 from datakit.trainers.training import Batching, BucketLoad, Training, plan_training, ways_out
 from datakit.trainers.verdict import Verdict
 
@@ -38,7 +38,7 @@ class Emission:
     notes
         A sentence for each way in which a dataset is older than what it was made from.
     needs
-        As in `datakit.trainers.door.DatasetFile`.
+        As in `datakit.trainers.protocol.DatasetFile`.
     """
 
     content: bytes | None

@@ -16,8 +16,8 @@ from datakit.crop.framing import frame
 from datakit.crop.options import CropOptions
 from datakit.crop.picture import check_window
 from datakit.dataset.decisions import Decision, change_decision, clean_caption, read_decisions
-from datakit.dataset.last import last_report
 from datakit.dataset.manifest import MANIFEST, CropPlan
+from datakit.dataset.remembered import last_report
 from datakit.errors import DatakitError, SampleError, TooSmallError, UsageError
 from datakit.geometry import Size
 from datakit.picture.images import open_picture
@@ -76,7 +76,7 @@ class Applying(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-class Desk:
+class Session:
     """A dataset under review; its methods may be called from several threads.
 
     Parameters
