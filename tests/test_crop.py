@@ -11,8 +11,8 @@ from PIL import Image
 from datakit import CropOptions, Execution, Size, crop_folder, plan_crop, plan_folder, read_manifest
 from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, PlanError, TooSmallError, UsageError
+from datakit.report import Warned
 from datakit.shuffle.folder import shuffle_folder
-from datakit.warned import Warned
 from tests.conftest import BUCKETS, tree
 
 ANY_SIZE = CropOptions(upscale=3.0)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from datakit.crop.framing import HEAD_DOWN, HEAD_SIDES, HEAD_UP, cut_warnings, frame, kept_faces, significant, slack
 from datakit.dataset.manifest import Face
 from datakit.geometry import Area, Box, Size
+from datakit.report import Warned
 from datakit.sizes import choose_bucket, enlargement, largest_window
-from datakit.warned import Warned
 from tests.conftest import BUCKETS
 
 sizes = st.builds(Size, st.integers(300, 6000), st.integers(300, 6000))

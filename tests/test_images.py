@@ -10,7 +10,7 @@ from datakit.errors import PictureError, UsageError
 from datakit.geometry import Box, Size
 from datakit.picture.colour import parse_colour
 from datakit.picture.images import dct_scale, decode, encode, open_picture, preview, render
-from datakit.warned import Warned
+from datakit.report import Warned
 from tests.conftest import BUCKETS
 
 COLOUR = (

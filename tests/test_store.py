@@ -11,7 +11,7 @@ import pytest
 
 from datakit import CropOptions, Execution, crop_folder, read_manifest
 from datakit.errors import UsageError
-from datakit.warned import Warned
+from datakit.report import Warned
 from tests.conftest import tree
 
 NEW = CropOptions(quality=70)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datakit.errors import CaptionError
-from datakit.warned import Warned
+from datakit.report import Warned
 
 _SIDES = re.compile(r"(?<![^\W_])(left|right)(?=(?:most|wards?)?(?![^\W_]))", re.IGNORECASE)
 _OTHER_SIDE = {"left": "right", "right": "left"}

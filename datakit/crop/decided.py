@@ -20,10 +20,9 @@ from datakit.dataset.samples import caption_of
 from datakit.dataset.source import Source, read_caption_of
 from datakit.dataset.store import Store
 from datakit.errors import CaptionError, SampleError
-from datakit.report import Problem, Report, counted, few
+from datakit.report import Problem, Report, Warned, counted, few
 from datakit.run.task import Made, Task, not_written, write_temporary
 from datakit.sizes import DEFAULT_SIZES
-from datakit.warned import Warned
 
 
 class Decided:

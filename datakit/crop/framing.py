@@ -13,8 +13,8 @@ import numpy as np
 
 from datakit.dataset.manifest import Anchor, CropPlan, Face, Framing
 from datakit.geometry import Area, Box, Size, share_inside
+from datakit.report import Warned
 from datakit.sizes import enlargement, largest_window, rounded_scale
-from datakit.warned import Warned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,9 +25,8 @@ from datakit.errors import SampleError, TooSmallError, WindowError
 from datakit.geometry import Box, Size
 from datakit.picture.formats import Format
 from datakit.picture.images import Picture, Pixels, dct_scale, decode, encode, preview, read_picture, render
-from datakit.report import Problem
+from datakit.report import Problem, Warned
 from datakit.sizes import choose_bucket, enlargement, largest_window, rounded_scale
-from datakit.warned import Warned
 
 if TYPE_CHECKING:
     from datakit.detect import Saliency

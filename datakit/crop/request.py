@@ -11,7 +11,7 @@ from datakit.crop.options import CropOptions
 from datakit.dataset.manifest import CropPlan
 from datakit.dataset.samples import Sample
 from datakit.errors import CaptionMissingError
-from datakit.warned import Warned
+from datakit.report import Warned
 
 CAPTION_EMPTY = Warned("caption-empty", "the caption is empty")
 CAPTION_MISSING = Warned("caption-missing", "no caption (.txt or .caption) beside it")

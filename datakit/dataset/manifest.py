@@ -19,8 +19,8 @@ import msgspec
 from datakit.errors import PlanError, UsageError
 from datakit.geometry import Area, Box, Size
 from datakit.picture.formats import PICTURE_SUFFIXES
+from datakit.report import Warned
 from datakit.sizes import DEFAULT_SIZES, check_size, size_set
-from datakit.warned import Warned
 
 MANIFEST = "manifest.jsonl"
 METADATA = "metadata.jsonl"

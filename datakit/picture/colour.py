@@ -8,7 +8,7 @@ from functools import lru_cache
 from PIL import Image, ImageCms, ImageColor
 
 from datakit.errors import UsageError
-from datakit.warned import Warned
+from datakit.report import Warned
 
 # Marks pixels that are sRGB already; Pillow itself notes a PNG's chunk as "srgb".
 CONVERTED = "datakit:converted"

@@ -25,7 +25,7 @@ from datakit.errors import PictureError, TooLargeError
 from datakit.geometry import Box, Size
 from datakit.picture.colour import CONVERTED, is_for_other_pixels, is_srgb, parse_colour, to_srgb
 from datakit.picture.formats import DEFAULT_MAX_PIXELS, Format
-from datakit.warned import Warned
+from datakit.report import Warned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,8 @@ from datakit.crop.framing import DOUBTFUL_SCORE
 from datakit.dataset.decisions import Decision
 from datakit.dataset.manifest import Anchor, Face, Record
 from datakit.geometry import Box, Size
+from datakit.report import Warned
 from datakit.sizes import ENLARGED
-from datakit.warned import Warned
 
 # Below this share of the saliency inside the window, or, where nothing was found, this share of the picture kept, the
 # decision is a guess.

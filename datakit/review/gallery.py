@@ -19,7 +19,7 @@ from datakit.dataset.manifest import MANIFEST, Record, is_relative, read_manifes
 from datakit.dataset.origin import read_origin
 from datakit.dataset.remembered import last_report
 from datakit.errors import CaptionError
-from datakit.report import Problem
+from datakit.report import KINDS, Problem, Warned
 from datakit.review.entries import (
     Batches,
     BatchRow,
@@ -36,7 +36,6 @@ from datakit.review.entries import (
 from datakit.sizes import DEFAULT_SIZES, in_order, size_set
 from datakit.trainers import DEFAULT, trainer
 from datakit.trainers.training import Batching
-from datakit.warned import KINDS, Warned
 
 
 class Files(NamedTuple):

@@ -21,13 +21,13 @@ from datakit.dataset.remembered import last_report
 from datakit.errors import DatakitError, SampleError, TooSmallError, UsageError
 from datakit.geometry import Size
 from datakit.picture.images import open_picture
+from datakit.report import Warned
 from datakit.review.entries import Dataset, ShownDecision, key_of, shown
 from datakit.review.gallery import Files, Gallery, decisions_signature
 from datakit.review.thumbnails import Thumbnails
 from datakit.run.stage import Execution
 from datakit.sizes import check_size, needed_upscale
 from datakit.trainers.training import Batching
-from datakit.warned import Warned
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -27,11 +27,10 @@ from datakit.libraries import check_opencv
 from datakit.picture.augment import augment, enlargement_of
 from datakit.picture.formats import KEPT, PICTURE_SUFFIXES
 from datakit.picture.images import Picture, decode, encode, open_picture
-from datakit.report import Problem, Report, counted, few
+from datakit.report import Problem, Report, Warned, counted, few
 from datakit.run.stage import Execution, Stage, run_stage
 from datakit.run.task import Made, Task, not_written, write_temporary
 from datakit.shuffle.variants import ShuffleOptions, Variant, tokens_of, variants_of
-from datakit.warned import Warned
 
 
 def shuffle_folder(
