@@ -336,7 +336,7 @@ def test_a_window_drawn_by_hand_survives_a_plain_run(source, tmp_path):
         (CropOptions(), Execution(overwrite=True)),
     ):
         report = crop_folder(source, out, options, execution=execution)
-        assert report.notes == ["1 picture made as decided in decisions.jsonl"]
+        assert report.notes == ["1 picture as decided in decisions.jsonl"]
         record = next(record for record in read_manifest(out) if record.source == "fig.jpg")
         assert (record.anchor, record.box) == ("manual", (100, 50, 1316, 882))
     (out / "decisions.jsonl").unlink()

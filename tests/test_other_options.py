@@ -150,7 +150,7 @@ def test_a_window_drawn_by_hand_stays_whatever_changes_around_it(source, drawn, 
         (drawn / "coffee.png").unlink()
     for execution in (Execution(prune=True), Execution()):
         report = crop_folder(source, drawn, options, execution=execution)
-        assert "1 picture made as decided in decisions.jsonl" in report.notes
+        assert "1 picture as decided in decisions.jsonl" in report.notes
         (record,) = (record for record in read_manifest(drawn) if record.source == "coffee.png")
         assert (record.anchor, record.box) == ("manual", (0, 0, 585, 400))
         assert (drawn / record.output).exists()

@@ -146,5 +146,5 @@ def test_an_applied_plan_tells_the_truth_about_its_box(source, tmp_path, picture
     assert Warned("enlarged", "enlarged 4.0 times") in record.warnings
     assert report.faces_cut == [("astronaut.jpg", record.faces[0].kept)]
     (tmp_path / "plan.jsonl").write_text(json.dumps(line | {"source_size": [999, 999]}) + "\n")
-    report = crop_folder(source, tmp_path / "out", CropOptions(upscale=4), plan=tmp_path / "plan.jsonl")
+    report = crop_folder(source, tmp_path / "other", CropOptions(upscale=4), plan=tmp_path / "plan.jsonl")
     assert "plan again" in report.failed[0].reason

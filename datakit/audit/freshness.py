@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from datakit.dataset.decisions import is_pending, read_decisions
+from datakit.dataset.decisions import is_pending, read_decisions, with_deleted
+from datakit.dataset.folder import holds
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import read_origin, source_folders
 from datakit.dataset.remembered import last_report
@@ -67,14 +68,15 @@ def _is_gone(path: Path) -> bool:
 
 
 def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
-    decisions, origin, report = read_decisions(dataset), read_origin(dataset), last_report(dataset)
-    made = {record.source: record for record in records}
+    records = list(records)
+    decisions, report, origin = with_deleted(read_decisions(dataset), records), last_report(dataset), read_origin(dataset)
+    source, made = Path(origin.source) if origin else None, {record.source: record for record in records}
     problems = {problem.source: problem.reason for problem in (*report.refused, *report.failed)} if report else {}
+    considered = report.considered if report else {}
     pending = sorted(
         name
         for name, each in decisions.items()
-        if is_pending(each, made.get(name), problems.get(name))
-        and (name in made or (origin and os.path.exists(os.path.join(origin.source, name))))
+        if is_pending(each, made.get(name), problems.get(name), considered.get(name)) and (name in made or holds(source, name))
     )
     if not pending:
         return []

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     "plan_file",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Write the plan as JSON lines (- for stdout) and stop.",
+    help="Write the plan as JSON lines (- for stdout) and stop; what people decided is left out of it.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan on stdout and stop; the same as --plan -.")
 @click.option(

@@ -15,7 +15,7 @@ from datakit.crop.options import CropOptions
 from datakit.crop.request import Given
 from datakit.dataset.decisions import Decision, clean_caption
 from datakit.dataset.layout import DECISIONS
-from datakit.dataset.manifest import CropPlan, Face, Record
+from datakit.dataset.manifest import CropPlan, Record
 from datakit.dataset.samples import caption_of
 from datakit.dataset.source import Source, read_caption_of
 from datakit.dataset.store import Store
@@ -50,6 +50,12 @@ class Decided:
         self._source = source
         self._decisions = decisions
         self._options = options
+        # Which decision about each picture the run knew, for who asks whether another run would do more.
+        self.considered: dict[str, str] = {}
+        self._asked: set[str] = set()
+        self._kept: list[str] = []
+        self._changed: list[str] = []
+        self._withdrawn: list[str] = []
         self.rejected = {source for source, decision in decisions.items() if decision.rejected}
 
     def follow(self, tasks: Iterable[Task], report: Report) -> list[Task]:
@@ -57,30 +63,38 @@ class Decided:
         tasks = list(tasks)
         records = self._records(tasks)
         followed: list[Task] = []
-        changed: list[str] = []
-        asked = 0
         for task in tasks:
             decision, record = self._decisions.get(task.source), records.get(task.source)
             if decision is None or decision.empty:
                 followed.append(task)
                 continue
+            self.considered[task.source] = decision.state
             if decision.rejected:
-                report.rejected.append(task.source)
                 continue
             if record and record.source_sha256 != self._source.content_id(task.source, self._store.fingerprints):
-                changed.append(task.source)
-            asked += decision.asks
+                self._changed.append(task.source)
+            if decision.asks:
+                self._asked.add(task.source)
             followed.append(self._given(task, decision, record, report))
-        if asked:
-            report.notes.append(f"{counted(asked, 'picture')} made as decided in {DECISIONS}")
-        if changed:
-            what = f"{counted(len(changed), 'picture')} changed since somebody decided about them, which is kept"
-            report.notes.append(f"{what}: look again at {few(changed)}")
         return followed
 
-    def say_gone(self, present: AbstractSet[str], report: Report) -> None:
-        """Name the pictures that somebody decided about and that are not in the source."""
+    def say(self, present: AbstractSet[str], report: Report) -> None:
+        """Say what came of the decisions, now that the run is over."""
+        problems = {problem.source for problem in (*report.refused, *report.failed)}
+        asked = set() if report.withheld else self._asked - problems
+        report.rejected = sorted(self.rejected & present)
         gone = sorted(source for source, decision in self._decisions.items() if source not in present and not decision.empty)
+        if asked:
+            report.notes.append(f"{counted(len(asked), 'picture')} as decided in {DECISIONS}")
+        if self._kept:
+            what = f"{counted(len(self._kept), 'picture')} of the plan with a window that was decided on before, which is kept"
+            report.notes.append(f"{what}: {few(self._kept)}")
+        if self._changed:
+            what = f"{counted(len(self._changed), 'picture')} that somebody decided about changed since the last run"
+            report.notes.append(f"{what}: look again at {few(self._changed)}")
+        if self._withdrawn and not report.withheld:
+            what = f"deleted {counted(len(self._withdrawn), 'output')} that only a decision had let in, which was taken back"
+            report.notes.append(f"{what}: {few(self._withdrawn)}")
         if gone:
             report.notes.append(f"{counted(len(gone), 'decision')} in {DECISIONS} about pictures that are gone: {few(gone)}")
 
@@ -103,10 +117,13 @@ class Decided:
 
     def _given(self, task: Task, decision: Decision, record: Record | None, report: Report) -> Task:
         """Return a task that is given the window, the enlargement and the caption of a decision."""
-        before: Given | None = task.detail
-        given = replace(before or Given(DECISIONS), window_decided=decision.window_key)
-        if decision.upscale is not None:
-            given = replace(given, upscale=decision.upscale)
+        planned: Given = task.detail
+        given = replace(
+            planned,
+            where=planned.where or DECISIONS,
+            upscale=max(filter(None, (planned.upscale, decision.upscale)), default=None),
+            window_decided=decision.window_key,
+        )
         key = task.key
         if decision.box is not None and decision.bucket is not None:
             plan = CropPlan(
@@ -115,36 +132,35 @@ class Decided:
                 bucket=decision.bucket,
                 sizes=decision.sizes or DEFAULT_SIZES,
                 source_size=decision.source_size,
-                faces=self._faces(before, record),
             )
-            given = replace(given, plan=plan, upscale=decision.upscale)
+            if planned.plan and (planned.plan.box, planned.plan.bucket) != (decision.box, decision.bucket):
+                self._kept.append(task.source)
+                given = replace(given, where=DECISIONS)
+            given = replace(given, plan=plan)
             key = self._options.window_key(decision.box, decision.bucket)
-        given = self._with_caption(given, decision, record, task, report)
-        caption = caption_of(task.output) if given.caption is not None else task.caption_output
-        return replace(task, key=key, detail=given, caption_output=caption)
-
-    def _faces(self, given: Given | None, record: Record | None) -> tuple[Face, ...]:
-        if given is not None and given.plan is not None:
-            return given.plan.faces
-        return record.faces if record else ()
+        if decision.caption is not None:
+            given = self._with_caption(given, decision, record, task, report)
+            return replace(task, key=key, detail=given, caption_output=caption_of(task.output))
+        return replace(task, key=key, detail=given)
 
     def _with_caption(self, given: Given, decision: Decision, record: Record | None, task: Task, report: Report) -> Given:
-        """Give the decided caption, unless the dataset's was edited by hand after the decision, or after it was followed."""
-        if decision.caption is None:
-            return given
-        text = clean_caption(decision.caption)
+        """Give the decided caption, and say whether it may replace one that was edited by hand in the dataset."""
+        text = clean_caption(decision.caption or "")
         wanted = replace(given, caption=text, caption_decided=decision.caption_key)
-        if self._overwrite or record is None or record.caption is None or not self._edited(record):
+        if record is None or record.caption != caption_of(task.output) or not self._edited(record):
             return wanted
-        now = self._text(record)
         if decision.caption_key == record.caption_decided:
-            return replace(given, caption_decided=decision.caption_key)  # followed already; what was edited since stays
-        if now in (text, decision.caption_before):
-            return wanted
-        report.notes.append(
-            f"{task.source}: the caption stays as it is, other than decided: {record.caption} was edited after that"
-        )
-        return replace(given, caption_decided=record.caption_decided)
+            return wanted  # followed already: what was edited since stays
+        now = self._text(record)
+        if now is not None and now in (text, decision.caption_before):
+            return replace(wanted, replaces=self._store.fingerprints.sha256(self._store.folder / record.caption))
+        if not self._overwrite:
+            report.notes.append(
+                f"{task.source}: the caption stays as it is, other than decided: {record.caption} was edited after that"
+            )
+            self._asked.discard(task.source)
+            wanted = replace(wanted, caption_decided=record.caption_decided)
+        return wanted
 
     def _edited(self, record: Record) -> bool:
         return record.caption_edited or record.caption in self._store.edited(record)
@@ -158,23 +174,27 @@ class Decided:
 
     def stands(self, task: Task, record: Record) -> bool:
         """Tell whether a picture that was made with the same key would be made again, and by the same decision."""
-        given: Given = task.detail or Given("")
+        given: Given = task.detail
         allowed = self._options.allowing(given.upscale).allow(record, given.plan)
         return allowed and record.window_decided == given.window_decided
 
     def withdrew(self, record: Record) -> bool:
         """Tell whether the decision that a window was made by was taken back."""
-        decision = self._decisions.get(record.source)
-        return record.window_decided is not None and (decision is None or decision.window_key is None)
+        decision = self._decisions.get(record.source, Decision(source=record.source))
+        window = record.window_decided is not None and decision.window_key is None
+        withdrawn = window or (record.caption_decided is not None and decision.caption_key is None)
+        if withdrawn:
+            self._withdrawn.append(record.output)
+        return withdrawn
 
     def to_mend(self, task: Task, record: Record) -> bool:
         """Tell whether a picture's caption is another than decided, or one that nobody decides on any more."""
-        given: Given = task.detail or Given("")
+        given: Given = task.detail
         return given.caption_decided != record.caption_decided
 
     def mend_caption(self, task: Task) -> Made | Problem:
         """Write the caption that was decided, or the source's, beside a picture that stays as it is."""
-        given: Given = task.detail or Given("")
+        given: Given = task.detail
         record = self._store.record(task.output)
         assert record is not None
         try:
@@ -187,8 +207,10 @@ class Decided:
     def _mended(self, task: Task, given: Given, record: Record) -> Made:
         picture: tuple[tuple[str | None, str], ...] = ((None, record.output_sha256),)
         if given.caption is None and record.caption is not None and self._edited(record):
-            # It stays as it is: nobody's decision any more.
-            return Made(msgspec.structs.replace(record, caption_decided=given.caption_decided), None, picture)
+            # It stays as it is, and is nobody's decision any more.
+            edited = msgspec.structs.replace(record, caption_edited=True, caption_decided=None)
+            sha256 = self._store.fingerprints.sha256(self._store.folder / record.caption)
+            return Made(edited, self._text(record), picture, replaces=sha256)
         caption = given.words(task.sample, read_caption_of(task.sample, self._source), self._options)
         name, content = caption_of(task.output), caption.text.encode()
         self._store.check_free((None, name), record, partial(self._source.content_id, task.source, self._store.fingerprints))
@@ -206,7 +228,7 @@ class Decided:
         if not content:
             return Made(mended, None, picture)
         file = write_temporary(self._store.temporary, f"{task.output}.txt", content), sha256
-        return Made(mended, caption.text, (*picture, file), replaces_caption=True)
+        return Made(mended, caption.text, (*picture, file), replaces=given.replaces)
 
 
 def _of_picture(warnings: tuple[Warned, ...]) -> tuple[Warned, ...]:

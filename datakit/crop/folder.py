@@ -16,10 +16,10 @@ from datakit.dataset.manifest import MANIFEST, CropPlan, read_plan
 from datakit.dataset.origin import Origin, refuse_other_origin
 from datakit.dataset.remembered import remember_report
 from datakit.dataset.samples import Found, Sample, output_stems, shared_captions, shared_stems
-from datakit.dataset.source import Source, open_source
+from datakit.dataset.source import Source, open_source, read_picture_of
 from datakit.dataset.store import Store
 from datakit.detect import check_available
-from datakit.errors import PlanError
+from datakit.errors import PlanError, SampleError
 from datakit.libraries import check_opencv
 from datakit.picture.formats import KEPT
 from datakit.report import Problem, Report, counted, few
@@ -85,21 +85,22 @@ def crop_folder(
         refuse_other_origin(target, "crop", opened)
     report = Report("crop", opened.address, str(target))
     _say_found(found, report)
-    planned = _Planned({}, []) if plan is None else _read_plans(Path(plan), found, options, report)
+    planned = _Planned({}, []) if plan is None else _read_plans(Path(plan), found, opened, options, report)
     stems = output_stems(found.samples)
     tasks = [
-        _task(sample, stems[sample.id], options, planned.given.get(sample.id))
+        _task(sample, stems[sample.id], options, planned.given.get(sample.id, Given()))
         for sample in found.samples
         if plan is None or sample.id in planned.given
     ]
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
-        decisions = read_decisions(target)
-        decisions |= {window.source: with_window(decisions.get(window.source), window) for window in planned.windows}
+        known = read_decisions(target)
+        windows = {window.source: with_window(known.get(window.source), window) for window in planned.windows}
+        decisions = known | windows
         decided = Decided(store, opened, decisions, options, overwrite=execution.overwrite)
         stage = Stage(
             origin=Origin("crop", opened.identity, options.background),
             source=opened,
-            maker=partial(_maker, opened, options, str(store.temporary), deciding=plan is None),
+            maker=partial(_maker, opened, options, str(store.temporary), deciding=plan is None or bool(planned.windows)),
             make_light=decided.mend_caption,
             present={sample.id for sample in found.samples},
             unseen=[path for path, _ in found.refused],
@@ -107,13 +108,14 @@ def crop_folder(
             withdrawn=decided.withdrew,
             allowed=decided.stands,
             to_mend=decided.to_mend,
-            begin=partial(_keep_windows, target, planned.windows),
+            begin=partial(_keep_windows, target, planned.windows, known),
         )
         run_stage(stage, store, decided.follow(tasks, report), execution, report)
-        decided.say_gone(stage.present, report)
+        decided.say(stage.present, report)
         report.notes += _without_captions(report, len(found.samples))
         if not report.withheld:
-            remember_report(target, report, asdict(options))
+            ran = {"options": asdict(options), "considered": decided.considered, "planned": plan is not None}
+            remember_report(target, report, ran)
     return report
 
 
@@ -179,13 +181,13 @@ def _maker(source: Source, options: CropOptions, temporary: str, *, deciding: bo
     return partial(make_crop, source=source, options=options, temporary=temporary)
 
 
-def _task(sample: Sample, stem: str, options: CropOptions, given: Given | None) -> Task:
+def _task(sample: Sample, stem: str, options: CropOptions, given: Given) -> Task:
     written = options.format if options.format != "keep" else KEPT.get(os.path.splitext(sample.id)[1].lower(), "png")
     return Task(
         sample,
         output=f"{stem}.{written}",
         caption_output=f"{stem}.txt" if sample.caption_id else None,
-        key=options.key(planned_by(given.plan) if given and given.plan else None),
+        key=options.key(planned_by(given.plan) if given.plan else None),
         detail=given,
     )
 
@@ -208,9 +210,9 @@ class _Planned:
     windows: list[Decision]
 
 
-def _read_plans(path: Path, found: Found, options: CropOptions, report: Report) -> _Planned:
+def _read_plans(path: Path, found: Found, source: Source, options: CropOptions, report: Report) -> _Planned:
     """Read a plan; lines that name no sample of the source are reported."""
-    samples = {sample.id for sample in found.samples}
+    samples = {sample.id: sample for sample in found.samples}
     numbers: dict[str, int] = {}
     given: dict[str, Given] = {}
     windows: list[Decision] = []
@@ -221,22 +223,39 @@ def _read_plans(path: Path, found: Found, options: CropOptions, report: Report) 
         if plan.source not in samples:
             report.refused.append(Problem(plan.source, f"plan line {number}: no such picture in {report.source}", "listing"))
             continue
-        given[plan.source] = Given(f"plan line {number}", plan, allowance(plan))
-        if planned_by(plan) is None:
-            windows.append(_drawn(plan, max(options.upscale, allowance(plan))))
-    left_out = len(samples - given.keys())
+        where = f"plan line {number}"
+        try:
+            if planned_by(plan) is None:
+                windows.append(_drawn(plan, where, samples[plan.source], source, options))
+        except SampleError as error:
+            report.add(Problem.of(plan.source, error))
+            continue
+        given[plan.source] = Given(where, plan, allowance(plan))
+    left_out = len(samples.keys() - numbers.keys())
     if left_out:
         report.notes.append(f"{counted(left_out, 'picture')} not in the plan: left alone")
     return _Planned(given, windows)
 
 
-def _keep_windows(target: Path, windows: list[Decision]) -> None:
+def _keep_windows(target: Path, windows: list[Decision], known: Mapping[str, Decision]) -> None:
     if windows:
-        add_windows(target, windows)
+        add_windows(target, windows, known)
 
 
-def _drawn(plan: CropPlan, upscale: float) -> Decision:
-    """Return what a person decided who drew a window in a plan; an enlargement that is allowed now always will be."""
+def _drawn(plan: CropPlan, where: str, sample: Sample, source: Source, options: CropOptions) -> Decision:
+    """Return what a person decided who drew a window in a plan; an enlargement that is allowed now always will be.
+
+    Raises
+    ------
+    SampleError
+        The window cannot be: nothing is decided then.
+    """
+    from datakit.crop.picture import check_window
+    from datakit.picture.images import read_picture
+
+    size = plan.source_size or read_picture(read_picture_of(sample, source).data, sample.id, options.max_pixels).size
+    upscale = max(options.upscale, allowance(plan))
+    check_window(size, where, plan, upscale)
     return Decision(
         source=plan.source,
         box=plan.box,

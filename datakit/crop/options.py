@@ -147,7 +147,7 @@ def allowance(plan: CropPlan) -> float:
 
 
 def _mark(planning_key: str, plan: CropPlan) -> str:
-    return f"{planning_key}-{_short([plan.box, plan.bucket])}"
+    return f"{planning_key}-{_short([plan.box, plan.bucket, plan.anchor])}"
 
 
 def _short(decisive: Any) -> str:

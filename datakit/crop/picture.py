@@ -15,7 +15,7 @@ import msgspec
 
 from datakit import __version__
 from datakit.caption.captions import Caption
-from datakit.crop.framing import cut_warnings, doubt_warnings, frame, kept_faces, slack
+from datakit.crop.framing import cut_warnings, doubt_warnings, frame, kept_faces, significant, slack
 from datakit.crop.options import CropOptions
 from datakit.crop.request import Given, Request
 from datakit.dataset.manifest import CropPlan, Face, Record
@@ -29,7 +29,7 @@ from datakit.report import Problem, Warned
 from datakit.sizes import choose_bucket, enlargement, largest_window, rounded_scale
 
 if TYPE_CHECKING:
-    from datakit.detect import Saliency
+    from datakit.detect import Preview, Saliency
 
 # Faces are found best when the picture is shrunk or enlarged to this long side (recall .94 against .86 at full size).
 PREVIEW_SIDE = 640
@@ -54,16 +54,15 @@ class Cropped:
 
 def crop_picture(request: Request, data: bytes, caption: bytes | None, options: CropOptions) -> Cropped | Problem:
     """Crop one picture, given as the bytes of its file and of its caption file (None where there is none)."""
-    given = request.given or Given("")
+    given = request.given
     allowing = options.allowing(given.upscale)
     source = request.sample.id
     try:
         text = given.words(request.sample, caption, options)
         picture = read_picture(data, source, options.max_pixels)
-        if given.plan is None:
-            plan, pixels = plan_picture(picture, source, allowing)
-        else:
-            plan, pixels = check_window(picture.size, given.where, given.plan, allowing.upscale), None
+        plan, pixels = (
+            plan_picture(picture, source, allowing) if given.plan is None else _follow(picture, given.plan, given.where, allowing)
+        )
         content = _written(picture, pixels, plan, options, request.output)
     except SampleError as error:
         return Problem.of(source, error)
@@ -73,7 +72,7 @@ def crop_picture(request: Request, data: bytes, caption: bytes | None, options: 
 def plan_sample(sample: Sample, data: bytes, caption: bytes | None, options: CropOptions) -> CropPlan | Problem:
     """Decide on the window of one picture, given as the bytes of its file and of its caption file."""
     try:
-        Given("").words(sample, caption, options)
+        Given().words(sample, caption, options)
         return plan_picture(read_picture(data, sample.id, options.max_pixels), sample.id, options)[0]
     except SampleError as error:
         return Problem.of(sample.id, error)
@@ -93,21 +92,37 @@ def plan_picture(picture: Picture, source: str, options: CropOptions) -> tuple[C
     window = largest_window(picture.size, bucket)
     _check_enlargement(picture.size, window, bucket, options.upscale)
     pixels = decode(picture, window, bucket, options.background)
-    faces, saliency = [], None
+    faces: list[Face] = []
+    saliency = None
     # How far the window can move, as a share of the long side.
     room = slack(picture.size, bucket) / max(picture.size)
     detect, salient = face_detector(options.detector), _salient(room, options.saliency)
     if detect or salient:
         decided = options.framing == "full" and room < DECIDED_BELOW
         small = preview(picture, pixels, DECIDED_SIDE if decided else PREVIEW_SIDE)
-        factor = max(picture.size) / max(small.shape[:2])
-        if detect:
-            faces = [Face(face.box.scaled(factor).rounded(), face.score) for face in detect(small)]
+        faces = _faces(picture, small, options.detector)
         if salient:
             saliency = salient(small)
     plan = frame(source, picture.size, bucket, faces, saliency, framing=options.framing, upscale=options.upscale)
     warnings = (*plan.warnings, *_enlarged(plan.scale or 1))
     return msgspec.structs.replace(plan, sizes=options.sizes, warnings=warnings), pixels
+
+
+def _faces(picture: Picture, small: Preview, detector: str) -> list[Face]:
+    """Return the faces in a small copy of a picture, in pixels of the picture."""
+    detect = face_detector(detector)
+    factor = max(picture.size) / max(small.shape[:2])
+    return [Face(face.box.scaled(factor).rounded(), face.score) for face in detect(small)] if detect else []
+
+
+def _follow(picture: Picture, given: CropPlan, where: str, options: CropOptions) -> tuple[CropPlan, Pixels | None]:
+    """Hold a given window against its picture; of one that a person drew, find out which faces it keeps."""
+    plan = check_window(picture.size, where, given, options.upscale)
+    if plan.anchor != "manual" or options.detector == "none":
+        return plan, None
+    pixels = decode(picture, plan.box.size, plan.bucket, options.background)
+    faces = significant(_faces(picture, preview(picture, pixels, PREVIEW_SIDE), options.detector), picture.size)
+    return check_window(picture.size, where, msgspec.structs.replace(given, faces=faces), options.upscale), pixels
 
 
 def _enlarged(scale: float) -> tuple[Warned, ...]:
@@ -147,13 +162,12 @@ def check_window(size: Size, where: str, plan: CropPlan, upscale: float) -> Crop
     if not plan.box.inside(size):
         raise WindowError(f"{where}: box {list(plan.box)} is empty or not inside the picture of {size}")
     window = plan.box.size
-    exact = Size(round(window.height * plan.bucket.aspect), round(window.width / plan.bucket.aspect))
     off = min(abs(window.width - window.height * plan.bucket.aspect), abs(window.height - window.width / plan.bucket.aspect))
     stretch = max(window.aspect / plan.bucket.aspect, plan.bucket.aspect / window.aspect)
     # Half a pixel is what rounding costs, however small the window is.
     if off > 0.5 and (off > 1.5 or stretch > 1.01):
         raise WindowError(
-            f"{where}: box of {window} would be stretched to {plan.bucket}: make it {Size(exact.width, window.height)}"
+            f"{where}: box of {window} would be stretched to {plan.bucket}: make it {largest_window(window, plan.bucket)}"
         )
     _check_enlargement(window, window, plan.bucket, upscale)
     faces = kept_faces(plan.faces, plan.box)

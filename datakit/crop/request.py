@@ -29,16 +29,17 @@ class Given:
         The window, where it is given.
     upscale
         The enlargement that is allowed for this picture, whatever the options allow.
-    caption
-        The caption, where it is given.
+    caption, replaces
+        The caption, where it is given, and the sha256 of the caption edited by hand that it may replace in the dataset.
     window_decided, caption_decided
         Which decisions of a person these are, as in `datakit.dataset.manifest.Record`.
     """
 
-    where: str
+    where: str = ""
     plan: CropPlan | None = None
     upscale: float | None = None
     caption: str | None = None
+    replaces: str | None = None
     window_decided: str | None = None
     caption_decided: str | None = None
 
@@ -57,7 +58,7 @@ class Request:
     sample: Sample
     output: str
     key: str
-    given: Given | None = None
+    given: Given = Given()
 
 
 def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions) -> Caption:

@@ -15,7 +15,7 @@ from datakit.run.task import Made, Task, not_written, write_temporary
 
 def make_crop(task: Task, source: Source, options: CropOptions, temporary: str) -> Made | Problem:
     """Crop one sample into temporary files."""
-    given: Given | None = task.detail
+    given: Given = task.detail
     try:
         caption = read_caption_of(task.sample, source)
         data, stamp = read_picture_of(task.sample, source)
@@ -31,8 +31,7 @@ def make_crop(task: Task, source: Source, options: CropOptions, temporary: str) 
             files.append((write_temporary(temporary, f"{task.output}.txt", cropped.caption.encode()), record.caption_sha256))
     except OSError as error:
         return not_written(task.source, error)
-    replaces = given is not None and given.caption is not None
-    return Made(record, cropped.caption, tuple(files), replaces_caption=replaces, stamp=stamp)
+    return Made(record, cropped.caption, tuple(files), replaces=given.replaces, stamp=stamp)
 
 
 def plan_crop_of(sample: Sample, source: Source, options: CropOptions) -> CropPlan | Problem:

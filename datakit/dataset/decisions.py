@@ -8,7 +8,7 @@ is still to be done is known from the two alone, whatever was interrupted betwee
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -68,13 +68,18 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     @property
     def window_key(self) -> str | None:
         """Short hash of what decides the window; None where crop does."""
-        window = (self.box, self.bucket, self.upscale)
-        return None if window == (None, None, None) else _short(msgspec.json.encode(window))
+        window = (self.box, self.bucket, self.sizes, self.upscale)
+        return None if window == (None, None, None, None) else _short(msgspec.json.encode(window))
 
     @property
     def caption_key(self) -> str | None:
         """Short hash of the caption; None where the source's is used."""
         return None if self.caption is None else _short(clean_caption(self.caption).encode())
+
+    @property
+    def state(self) -> str:
+        """What is decided, in a word, to be compared."""
+        return "rejected" if self.rejected else f"{self.window_key} {self.caption_key}"
 
     @property
     def asks(self) -> bool:
@@ -146,23 +151,25 @@ def change_decision(dataset: Path, source: str, revision: int, change: Callable[
         return decisions[source]
 
 
-def add_windows(dataset: Path, windows: Iterable[Decision]) -> None:
-    """Decide on the windows of some pictures; what else was decided about them stays. Raises as `change_decision`."""
+def add_windows(dataset: Path, windows: Iterable[Decision], known: Mapping[str, Decision]) -> None:
+    """Decide on the windows of some pictures, but where somebody decided otherwise than is known. Raises as `change_decision`."""
     with _changing(dataset) as decisions:
         for window in windows:
-            decisions[window.source] = with_window(decisions.get(window.source), window)
+            if decisions.get(window.source) == known.get(window.source):
+                decisions[window.source] = with_window(decisions.get(window.source), window)
 
 
 def with_window(current: Decision | None, window: Decision) -> Decision:
     """Return a decision with another window; its revision is raised where that changes anything."""
     if current is None:
         return msgspec.structs.replace(window, revision=1)
-    changed = {name: getattr(window, name) for name in ("box", "bucket", "sizes", "source_size", "upscale")}
-    wanted = msgspec.structs.replace(current, **changed)
+    changed = {name: getattr(window, name) for name in ("box", "bucket", "sizes", "source_size")}
+    upscale = max(filter(None, (current.upscale, window.upscale)), default=None)
+    wanted = msgspec.structs.replace(current, **changed, upscale=upscale)
     return current if wanted == current else msgspec.structs.replace(wanted, revision=current.revision + 1)
 
 
-def is_pending(decision: Decision, record: Record | None, problem: str | None = None) -> bool:
+def is_pending(decision: Decision, record: Record | None, problem: str | None = None, considered: str | None = None) -> bool:
     """Tell whether the next crop will do something because of a decision.
 
     Parameters
@@ -173,12 +180,22 @@ def is_pending(decision: Decision, record: Record | None, problem: str | None = 
         The picture's in the manifest, None where it is not in the dataset.
     problem
         Why the last run did not use it, if that is known.
+    considered
+        The state of the decision that the last run knew: as far as it could, it followed that.
     """
+    if considered == decision.state:
+        return False
     if decision.rejected:
         return record is not None
     if record is None:
         return problem is None or decision.asks
     return (decision.window_key, decision.caption_key) != (record.window_decided, record.caption_decided)
+
+
+def with_deleted(decisions: Mapping[str, Decision], records: Iterable[Record]) -> dict[str, Decision]:
+    """Return decisions together with an empty one for each picture that was made by a decision whose line is gone."""
+    made = (record.source for record in records if record.window_decided or record.caption_decided)
+    return {source: Decision(source=source) for source in made} | dict(decisions)
 
 
 @contextmanager
@@ -199,7 +216,7 @@ def _parsed(line: bytes, where: str) -> Decision:
     try:
         decision = _DECODER.decode(line)
     except NOT_JSON as error:
-        raise PlanError(f"{where}: no decision: {error}") from None
+        raise PlanError(f"{where}: no decision: {error}: mend or delete the line") from None
     check_decided(decision.source, decision.bucket, decision.sizes or DEFAULT_SIZES, where)
     if (decision.box is None) != (decision.bucket is None):
         raise PlanError(f"{where}: box and bucket belong together: give both, or neither")

@@ -174,6 +174,11 @@ class _Walk:
         return Found(tuple(samples), tuple(refused), tuple(sorted(self._strays)), self._others)
 
 
+def holds(folder: Path | None, name: str) -> bool:
+    """Tell whether a folder is there and holds a picture of this name."""
+    return folder is not None and os.path.splitext(name)[1].lower() in PICTURE_EXTENSIONS and os.path.isfile(folder / name)
+
+
 def caption_beside(folder: Path, name: str) -> Path | None:
     """Return where the caption of a picture lies, as `find_samples` pairs them; None where there is none."""
     inside, _, base = name.rpartition("/")

@@ -73,7 +73,7 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     warnings
         What the user should know.
     planned
-        Short hash of the options that decided, of the window and of the size; another where somebody edited them.
+        Short hashes of the options that decided and of what they gave; they no longer fit where somebody edited that.
     """
 
     source: str
@@ -287,7 +287,9 @@ def check_decided(source: str, bucket: Size | None, sizes: str, where: str) -> N
     if not is_relative(source):
         raise PlanError(f"{where}: source {source!r} is not a path inside the source folder")
     try:
-        if bucket is not None:
+        if bucket is None:
+            size_set(sizes)
+        else:
             check_size(Size(*bucket), sizes)
     except UsageError as error:
         raise PlanError(f"{where}: {error}") from None

@@ -20,10 +20,11 @@ _KEPT = 20_000
 
 
 class _Entry(msgspec.Struct):
-    """One line of the journal: a record and the text of its caption."""
+    """One line of the journal: a record, the text of its caption, and the sha256 of an edited caption that it replaces."""
 
     record: msgspec.Raw
     text: str | None = None
+    replaces: str | None = None
 
 
 _ENTRY = msgspec.json.Decoder(_Entry)
@@ -92,16 +93,16 @@ class Records:
         place = self._places[output]
         return (True, _ENTRY.decode(self._read(place)).text) if place.path == self._journal_path else (False, None)
 
-    def interrupted(self) -> Iterator[tuple[Record, Record | None]]:
-        """Yield (record, record before) of every output that an interrupted run wrote of in the journal."""
+    def interrupted(self) -> Iterator[tuple[Record, Record | None, str | None]]:
+        """Yield (record, record before, sha256 of a caption it replaces) of each output in an interrupted run's journal."""
         for output, former in self._former.items():
             record = self.record(output)
             if record is not None:
-                yield record, former
+                yield record, former, _ENTRY.decode(self._read(self._places[output])).replaces
 
-    def add(self, record: Record, text: str | None) -> _Place | None:
+    def add(self, record: Record, text: str | None, replaces: str | None = None) -> _Place | None:
         """Append a record to the journal; return where the one before lies, for `restore`. Raises OSError on a full disk."""
-        line = msgspec.json.encode({"record": record, "text": text}) + b"\n"
+        line = msgspec.json.encode({"record": record, "text": text, "replaces": replaces}) + b"\n"
         if self._journal.write(line) != len(line):
             # A full disk takes part of a line: take it back, or the next line would be glued to it.
             self._journal.truncate(self._size)

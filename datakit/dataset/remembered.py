@@ -30,7 +30,17 @@ class _Last(msgspec.Struct):
 
 
 class LastReport(msgspec.Struct, frozen=True):
-    """What the last run of crop used and left out of a dataset and why, and the options it ran with, as plain data."""
+    """What the last run of crop used and left out of a dataset and why.
+
+    Attributes
+    ----------
+    options
+        Of that run, as plain data.
+    considered
+        The `datakit.dataset.decisions.Decision.state` that it knew, by source.
+    planned
+        Whether it followed a plan.
+    """
 
     done: int = 0
     skipped: int = 0
@@ -39,12 +49,14 @@ class LastReport(msgspec.Struct, frozen=True):
     stale: tuple[str, ...] = ()
     pruned: bool = False
     options: dict[str, Any] = {}
+    considered: dict[str, str] = {}
+    planned: bool = False
 
 
-def remember_report(dataset: Path, report: Report, options: dict[str, Any]) -> None:
-    """Keep the report of a run in its dataset, with the run's options; a full disk is no error."""
+def remember_report(dataset: Path, report: Report, ran: dict[str, Any]) -> None:
+    """Keep the report of a run in its dataset, with what else `LastReport` holds of it; a full disk is no error."""
     with suppress(OSError):
-        content = msgspec.json.encode(report.to_json() | {"options": options})
+        content = msgspec.json.encode(report.to_json() | ran)
         write_atomically(dataset / REPORT, msgspec.json.format(content) + b"\n")
 
 

@@ -202,13 +202,22 @@ class Store:
                 raise OccupiedError(f"{name} was edited since datakit wrote it: move it away, or use --overwrite to replace it")
             if name is not None and name not in known and os.path.lexists(self.folder / name):
                 raise OccupiedError(
-                    f"{name} is in the way and was not written by datakit: move it away, or use --overwrite to replace it"
+                    f"{name} is in the way and is not, or no longer, datakit's: move it away, or use --overwrite to replace it"
                 )
 
-    def commit(self, record: Record, text: str | None, files: Iterable[tuple[str | None, str]], link: str | None = None) -> None:
+    def commit(
+        self,
+        record: Record,
+        text: str | None,
+        files: Iterable[tuple[str | None, str]],
+        *,
+        link: str | None = None,
+        replaces: str | None = None,
+    ) -> None:
         """Journal a record, then move its finished files (path, sha256) into place: the picture, and the caption if it changes.
 
         A file whose path is None stays as it is.
+        ``replaces`` is the sha256 of a caption edited by hand that the new one replaces.
         With ``link``, a name for `datakit.dataset.links.place`, the picture is linked and stays where it is.
 
         Raises
@@ -218,7 +227,7 @@ class Store:
         OSError
             The disk is full, or a folder cannot be written to.
         """
-        before = self._records.add(record, text)
+        before = self._records.add(record, text, replaces)
         names = (record.output, record.caption)
         try:
             for name, (path, sha256) in zip((name for name in names if name), files, strict=False):
@@ -247,6 +256,7 @@ class Store:
         if record.caption_edited and record.caption and record.caption not in edited:
             edited.append(record.caption)
         self._records.drop(record.output)
+        edited = [name for name in edited if name == record.output or self._caption_owner(name) is None]
         if self.leads_out(record.output):
             return edited
         twins = self._stems[fold(os.path.splitext(record.output)[0])] - {record.output}
@@ -318,8 +328,8 @@ class Store:
 
         What lies there is then as the record before says, which is no edit of the user's.
         """
-        for record, before in self._records.interrupted():
-            then = {before.output_sha256, before.caption_sha256} if before else set()
+        for record, before, replaces in self._records.interrupted():
+            then = {before.output_sha256, before.caption_sha256, replaces} if before else {replaces}
             written = ((record.output, record.output_sha256), (record.caption, record.caption_sha256))
             for name, digest in written:
                 now = self.fingerprints.sha256(self.folder / name) if name else digest

@@ -82,7 +82,7 @@ class ShownDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     box: Box | None = None
     bucket: Size | None = None
-    upscale: Annotated[float, msgspec.Meta(ge=1, le=100)] | None = None
+    upscale: Annotated[float, msgspec.Meta(ge=1)] | None = None
     rejected: bool = False
     accepted: bool = False
     caption: str | None = None
@@ -175,7 +175,10 @@ def followed(record: Record, decision: Decision | None, caption: str | None) -> 
 def is_guess(record: Record) -> bool:
     """Tell whether a window was decided on too little: a face that is cut or may be none, a map that says not much."""
     if record.anchor == "face":
-        return any(face.kept < 1 for face in record.faces) or max(face.score for face in record.faces) < DOUBTFUL_SCORE
+        return (
+            any(face.kept < 1 for face in record.faces)
+            or max((face.score for face in record.faces), default=0.0) < DOUBTFUL_SCORE
+        )
     if record.anchor == "saliency":
         return record.saliency_kept is not None and record.saliency_kept < _SALIENCY_LOW
     return record.anchor == "center" and (record.area_kept or 1) < _AREA_LOW

@@ -12,8 +12,8 @@ import msgspec
 
 from datakit.audit.concept import Concept, check_written, read_concept
 from datakit.caption.captions import read_caption
-from datakit.dataset.decisions import Decision, is_pending, read_decisions
-from datakit.dataset.folder import caption_beside
+from datakit.dataset.decisions import Decision, is_pending, read_decisions, with_deleted
+from datakit.dataset.folder import caption_beside, holds
 from datakit.dataset.layout import DECISIONS, REPORT
 from datakit.dataset.manifest import MANIFEST, Record, is_relative, read_manifest
 from datakit.dataset.origin import read_origin
@@ -70,6 +70,7 @@ class Gallery:
         self._files: dict[str, Files] = {}
         self._records: dict[str, list[Record]] = {}
         self._problems: dict[str, Problem] = {}
+        self._considered: dict[str, str] = {}
         self.refresh()
 
     @property
@@ -89,6 +90,7 @@ class Gallery:
         report = last_report(self.folder)
         problems = (*report.refused, *report.failed) if report else ()
         self._problems = {problem.source: problem for problem in problems if is_relative(problem.source)}
+        self._considered = report.considered if report else {}
         origin = read_origin(self.folder)
         self.stage = origin.stage if origin and origin.stage in ("crop", "shuffle") else "other"
         self.background = origin.background if origin else "white"
@@ -129,7 +131,7 @@ class Gallery:
 
     def entries(self) -> Iterable[Entry]:
         """Yield one entry a source, refused ones too."""
-        decisions = read_decisions(self.folder)
+        decisions = self._known(read_decisions(self.folder))
         for source in sorted({*self._records, *self._problems, *self._left_out(decisions)}):
             records = self._records.get(source, [])
             decision = decisions.get(source)
@@ -147,11 +149,19 @@ class Gallery:
 
     def is_pending(self, decision: Decision) -> bool:
         """Tell whether the next crop will do something because of a decision."""
-        record = next(iter(self._records.get(decision.source, ())), None)
-        if record is None and not self._is_in_source(decision.source):
+        record = self.record(decision.source)
+        if record is None and not holds(self.source, decision.source):
             return False
         problem = self._problems.get(decision.source)
-        return is_pending(decision, record, problem.reason if problem else None)
+        return is_pending(decision, record, problem.reason if problem else None, self._considered.get(decision.source))
+
+    def record(self, source: str) -> Record | None:
+        """Return how a picture was made; None where it is not in the dataset."""
+        return next(iter(self._records.get(source, ())), None)
+
+    def _known(self, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
+        """Return decisions together with those whose line is gone and that the dataset still follows."""
+        return with_deleted(decisions, (records[0] for records in self._records.values()))
 
     def problem(self, source: str) -> Problem | None:
         """Return why the last run did not use a picture; None where it did, or knows of none."""
@@ -162,11 +172,8 @@ class Gallery:
         return [
             source
             for source, decision in decisions.items()
-            if source not in self._records and (decision.rejected or self._is_in_source(source))
+            if source not in self._records and (decision.rejected or holds(self.source, source))
         ]
-
-    def _is_in_source(self, source: str) -> bool:
-        return self.source is not None and (self.source / source).exists()
 
     def _absent(self, source: str, decision: Decision | None) -> Entry:
         """Return the entry of a picture that is not in the dataset, with the caption that it would bring along."""

@@ -16,7 +16,7 @@ from datakit.crop.framing import frame
 from datakit.crop.options import CropOptions
 from datakit.crop.picture import check_window
 from datakit.dataset.decisions import Decision, change_decision, clean_caption, read_decisions
-from datakit.dataset.manifest import MANIFEST, CropPlan
+from datakit.dataset.manifest import MANIFEST, CropPlan, Record
 from datakit.dataset.remembered import last_report
 from datakit.errors import DatakitError, SampleError, TooSmallError, UsageError
 from datakit.geometry import Size
@@ -150,7 +150,10 @@ class Session:
         if change.decision:
             wanted, warnings = self._wanted(files, change.decision, decisions.get(files.id, wanted))
         decision = change_decision(
-            self.gallery.folder, files.id, change.revision, lambda before: _onto(before, wanted, change.caption)
+            self.gallery.folder,
+            files.id,
+            change.revision,
+            lambda before: _onto(before, wanted, change.caption, self.gallery.record(files.id)),
         )
         return msgspec.structs.replace(self.state(decision), warnings=warnings)
 
@@ -194,6 +197,9 @@ class Session:
             raise SampleError("only a dataset that crop wrote, whose source is still there, can be mended")
         if not (self.gallery.folder / MANIFEST).is_file() or self._last_options() is None:
             raise SampleError(f"{self.gallery.folder} no longer says what it was made with: run datakit crop SRC OUT yourself")
+        last = last_report(self.gallery.folder)
+        if last and last.planned:
+            raise SampleError("the last crop followed a plan, which the page does not have: run datakit crop SRC OUT yourself")
         with self._lock:
             if self.applying.running:
                 return
@@ -272,8 +278,10 @@ class Session:
         return check_window(picture.size, "the window", plan, upscale)
 
 
-def _onto(before: Decision, wanted: Decision, caption: str | None) -> Decision:
-    """Note which caption a new one replaces: that which was shown, once for each new text."""
+def _onto(before: Decision, wanted: Decision, caption: str | None, record: Record | None) -> Decision:
+    """Note which caption a new one replaces: the dataset's as it was shown, and that was only where no other was waiting."""
     if wanted.caption is None:
         return wanted
-    return msgspec.structs.replace(wanted, caption_before=before.caption_before if wanted.caption == before.caption else caption)
+    followed = before.caption is None or (record is not None and record.caption_decided == before.caption_key)
+    same = wanted.caption == before.caption
+    return msgspec.structs.replace(wanted, caption_before=caption if followed and not same else before.caption_before)

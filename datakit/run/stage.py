@@ -159,7 +159,7 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
         if not isinstance(result, Made):
             _note(task, result, report)
         elif not (execution.strict and report.failed):
-            _commit(stage, store, task, result if execution.overwrite else _keeping_caption(store, result, report), report)
+            _commit(stage, store, task, _keeping_caption(store, result, execution.overwrite, report), report)
     if execution.strict and report.failed:
         report.notes.append("stopped there, as --strict asks: what was moved into place before is kept")
     else:
@@ -227,19 +227,28 @@ def _stands(stage: Stage, store: Store, task: Task, record: Record) -> bool:
     )
 
 
-def _keeping_caption(store: Store, made: Made, report: Report) -> Made:
-    """Leave a caption that somebody edited in the dataset as it is, though its picture is made anew."""
+def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) -> Made:
+    """Leave a caption that somebody edited in the dataset as it is, though its picture is made anew, or say that it is replaced."""
     edited = store.edited_caption(made.record.output)
-    if edited is None or made.replaces_caption:
+    if edited is None or edited[1] == made.replaces:
         return made
     name, sha256 = edited
+    if overwrite:
+        report.notes.append(f"{name} was edited since datakit wrote it: replaced, as --overwrite asks")
+        return made
     try:
         caption = read_caption(store.folder / name)
     except CaptionError:
         caption = Caption((), None)
     report.notes.append(f"{name} was edited since datakit wrote it: left as it is; delete it to have it written anew")
+    before = store.record(made.record.output)
     record = msgspec.structs.replace(
-        made.record, caption=name, caption_sha256=sha256, captions=len(caption.lines), caption_edited=True
+        made.record,
+        caption=name,
+        caption_sha256=sha256,
+        captions=len(caption.lines),
+        caption_edited=True,
+        caption_decided=before.caption_decided if before else None,
     )
     return replace(made, record=record, text=caption.text, files=made.files[:1])
 
@@ -249,7 +258,7 @@ def _commit(stage: Stage, store: Store, task: Task, made: Made, report: Report) 
     try:
         if before is not None and before.caption and before.caption != made.record.caption:
             (store.folder / before.caption).unlink(missing_ok=True)
-        store.commit(made.record, made.text, made.files, made.link)
+        store.commit(made.record, made.text, made.files, link=made.link, replaces=made.replaces)
     except SampleError as error:
         report.failed.append(Problem.of(task.source, error))
         return
@@ -304,8 +313,10 @@ def _leftovers(stage: Stage, store: Store, tasks: Sequence[Task], report: Report
             return "unwanted"
         if record.source not in stage.present and not any(f"{record.source}/".startswith(f"{path}/") for path in stage.unseen):
             return "removed"
+        if record.source in excluded and stage.withdrawn(record):
+            return "unwanted"
         if record.source in excluded and not _is_edited(store, record):
-            return "unwanted" if stage.withdrawn(record) else "stale"
+            return "stale"
         if record.source in failed:
             return "not used"
         return "renamed" if record.source in decided else "left alone"

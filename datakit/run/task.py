@@ -55,8 +55,8 @@ class Made:
         Finished files as (temporary path, sha256), the picture and then the caption; a path of None leaves the file as it is.
     link
         A name for `datakit.dataset.links.place`: the first file is the source's picture, to be linked.
-    replaces_caption
-        Whether its caption replaces one that was edited in the dataset.
+    replaces
+        The sha256 of the caption edited in the dataset that its caption replaces; any other is left as it is.
     stamp
         What `datakit.dataset.source.Source.learn` takes of the source's picture.
     """
@@ -65,7 +65,7 @@ class Made:
     text: str | None
     files: tuple[tuple[str | None, str], ...]
     link: str | None = None
-    replaces_caption: bool = False
+    replaces: str | None = None
     stamp: tuple[int, int] | None = None
 
 

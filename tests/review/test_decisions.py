@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from datakit import CropOptions, Execution, crop_folder, plan_folder
+from datakit.audit.freshness import behind
 from datakit.audit.mend import mend_captions
 from datakit.dataset.decisions import ChangedMeanwhileError, Decision, change_decision, read_decisions
 from datakit.dataset.layout import DECISIONS
@@ -139,7 +140,7 @@ def test_a_drawn_window_is_what_is_written(source, out):
 
 def test_every_run_follows_what_was_decided_and_a_second_one_has_nothing_to_do(source, out):
     report = apply(source, out, fig=WINDOW, dogs={"rejected": True}, mountains={"caption": "a new one"})
-    assert report.notes == ["2 pictures made as decided in decisions.jsonl"]
+    assert report.notes == ["2 pictures as decided in decisions.jsonl"]
     before = tree(out)
     report = crop_folder(source, out, UPSCALE)
     assert tree(out) == before
@@ -237,7 +238,7 @@ def test_a_caption_and_a_window_of_one_picture_are_both_applied(source, out):
     assert (out / "fig.txt").read_text() == "new"
     record = records(out)["fig.jpg"]
     assert record.anchor == "manual"
-    assert report.notes == ["1 picture made as decided in decisions.jsonl"]
+    assert report.notes == ["1 picture as decided in decisions.jsonl"]
 
 
 def test_a_caption_taken_back_becomes_the_source_s_again(source, out):
@@ -347,7 +348,7 @@ def test_a_picture_that_changed_since_it_was_judged_is_named(source, out):
         with Image.open(source / name) as picture:
             ImageOps.mirror(picture).save(source / name)
     report = crop_folder(source, out, UPSCALE)
-    said = "2 pictures changed since somebody decided about them, which is kept: look again at dogs.jpg, fig.jpg"
+    said = "2 pictures that somebody decided about changed since the last run: look again at dogs.jpg, fig.jpg"
     assert said in report.notes
     assert said not in crop_folder(source, out, UPSCALE).notes
 
@@ -359,7 +360,8 @@ def test_a_caption_taken_back_leaves_no_picture_without_one_where_they_are_requi
     apply(source, out, required, fig={"caption": "mine"})
     report = apply(source, out, required, fig={"revision": 1})
     assert [(problem.source, problem.kind) for problem in report.refused] == [("fig.jpg", "caption-missing")]
-    assert (out / "fig.txt").read_text() == "mine"
+    assert not (out / "fig.jpg").exists()
+    assert "deleted 1 output that only a decision had let in, which was taken back: fig.jpg" in report.notes
 
 
 def test_a_dataset_moved_without_its_state_is_applied_again_with_the_same_result(source, out):
@@ -449,3 +451,163 @@ def test_a_line_that_says_nothing_known_is_refused(tmp_path, line):
     (tmp_path / DECISIONS).write_bytes(line + b"\n")
     with pytest.raises(PlanError, match="line 1"):
         read_decisions(tmp_path)
+
+
+def edit_by_hand(path, text):
+    path.write_text(text)
+    os.utime(path, ns=(1, 1))
+
+
+def test_a_run_killed_while_a_caption_edited_by_hand_is_replaced_is_made_good(source, out, monkeypatch):
+    edit_by_hand(out / "fig.txt", "hand")
+    decided = {"caption": "decided", "caption_before": "hand"}
+    for quality in (95, 90):
+        for fatal in range(3):
+            attempt = out.with_name(f"attempt{quality}{fatal}")
+            shutil.copytree(out, attempt)
+            options, steps = CropOptions(upscale=1.5, quality=quality), count()
+
+            def put(*arguments, fatal=fatal, steps=steps, put=Store._put):
+                if next(steps) == fatal:
+                    raise KeyboardInterrupt
+                put(*arguments)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Store, "_put", put)
+                with suppress(KeyboardInterrupt):
+                    apply(source, attempt, options, fig=decided)
+            apply(source, attempt, options)
+            assert (attempt / "fig.txt").read_text() == "decided"
+
+
+def test_a_decided_caption_is_written_wherever_the_output_goes(source, out):
+    apply(source, out, fig={"caption": "decided"})
+    edit_by_hand(out / "fig.txt", "hand")
+    assert (apply(source, out).done, (out / "fig.txt").read_text()) == (0, "hand")
+    shutil.copy(source / "dogs.jpg", source / "fig.jpeg")
+    apply(source, out)
+    assert (out / "fig_jpg.txt").read_text() == "decided"
+    edit_by_hand(out / "fig_jpg.txt", "hand")
+    apply(source, out, CropOptions(upscale=1.5, quality=90))
+    assert (out / "fig_jpg.txt").read_text() == "hand"
+    (out / "fig_jpg.txt").unlink()
+    apply(source, out, CropOptions(upscale=1.5, quality=90))
+    assert (out / "fig_jpg.txt").read_text() == "decided"
+    (source / "fig.txt").unlink()
+    edit_by_hand(out / "fig_jpg.txt", "hand")
+    report = apply(source, out, CropOptions(upscale=1.5, captions="required"))
+    assert "fig.jpg" not in {problem.source for problem in report.refused}
+    assert (out / "fig_jpg.txt").read_text() == "hand"
+
+
+def test_a_caption_edited_while_crop_runs_is_not_replaced(source, out, monkeypatch):
+    apply(source, out, fig={"caption": "decided"})
+
+    def edited(items, total, label):
+        yield from items
+        if label == "checking":
+            edit_by_hand(out / "fig.txt", "hand")
+
+    crop_folder(source, out, CropOptions(upscale=1.5, quality=90), execution=Execution(progress=edited))
+    assert (out / "fig.txt").read_text() == "hand"
+
+
+def test_a_caption_that_cannot_be_read_is_not_replaced(source, out):
+    (out / "fig.txt").write_bytes(b"h\0a\0n\0d")
+    report = apply(source, out, fig={"caption": "decided"})
+    assert (out / "fig.txt").read_bytes() == b"h\0a\0n\0d"
+    assert any("fig.txt was edited after that" in note for note in report.notes)
+
+
+def test_a_window_that_cannot_be_is_not_decided_on_and_one_decided_before_stays(source, out, tmp_path):
+    def planned(**line):
+        (tmp_path / "plan.jsonl").write_text(json.dumps({"source": "fig.jpg", **line}) + "\n")
+        return crop_folder(source, out, UPSCALE, plan=tmp_path / "plan.jsonl")
+
+    assert planned(**WINDOW).done == 1
+    before = tree(out)
+    for wrong in ({"box": [0, 0, 9000, 9000], "bucket": [1024, 1024]}, {"box": BOX, "bucket": [1152, 896]}):
+        report = planned(**wrong)
+        (problem,) = report.refused + report.failed
+        assert problem.reason.startswith("plan line 1: ")
+        assert tree(out) == before
+    assert crop_folder(source, out, UPSCALE).exit_code == 0
+
+
+def test_the_advice_for_a_stretched_box_lies_inside_it(source, out):
+    report = apply(source, out, fig={"box": BOX, "bucket": [1152, 896]})
+    assert report.failed[0].reason.endswith("would be stretched to 1152x896: make it 1024x796")
+
+
+def test_what_a_decided_window_keeps_does_not_depend_on_what_was_there_before(pictures, tmp_path):
+    source, options = tmp_path / "src", CropOptions(upscale=4.0)
+    source.mkdir()
+    shutil.copy(pictures / "astronaut.jpg", source)
+    crop_folder(source, tmp_path / "again", options)
+    (tmp_path / "fresh").mkdir()
+    for name in ("again", "fresh"):
+        write(tmp_path / name, astronaut={"box": [256, 256, 512, 512], "bucket": [1024, 1024]})
+        crop_folder(source, tmp_path / name, options)
+    assert tree(tmp_path / "again") == tree(tmp_path / "fresh")
+    (record,) = read_manifest(tmp_path / "fresh")
+    assert record.faces[0].kept < 1
+    shutil.copy(pictures / "coffee.png", source / "astronaut.jpg")
+    with Image.open(source / "astronaut.jpg") as picture:
+        picture.convert("RGB").resize((512, 512)).save(source / "astronaut.jpg", "JPEG")
+    crop_folder(source, tmp_path / "again", options)
+    (record,) = read_manifest(tmp_path / "again")
+    assert record.faces == ()
+
+
+@pytest.mark.parametrize(
+    "decided",
+    [
+        {"caption": "new", "caption_before": "other"},
+        {"upscale": 1.01},
+        {"box": [0, 0, 9000, 9000], "bucket": [1024, 1024]},
+        {"rejected": True},
+    ],
+)
+def test_a_decision_waits_until_one_run_has_tried_it(source, out, decided):
+    edit_by_hand(out / "fig.txt", "hand")
+    with Image.open(source / "dogs.jpg") as picture:
+        picture.resize((700, 600)).save(source / "dogs.jpg")
+    crop_folder(source, out, UPSCALE, execution=Execution(prune=True))
+    name = "dogs" if "upscale" in decided else "fig"
+    write(out, **{name: decided})
+    assert any("1 decision not followed yet" in said for said in behind(out, list(read_manifest(out))))
+    apply(source, out)
+    assert not any("not followed yet" in said for said in behind(out, list(read_manifest(out))))
+
+
+def test_a_line_that_was_deleted_waits_too(source, out):
+    before = tree(out)
+    apply(source, out, fig={"caption": "new"}, mountains=WINDOW | {"box": [0, 0, 800, 800]})
+    (out / DECISIONS).unlink()
+    (said,) = behind(out, list(read_manifest(out)))
+    assert "2 decisions not followed yet: fig.jpg, mountains.jpg" in said
+    apply(source, out)
+    assert (tree(out), behind(out, list(read_manifest(out)))) == (before, [])
+
+
+def test_an_enlargement_that_was_allowed_stays_allowed_with_a_plan(source, out, tmp_path):
+    with Image.open(source / "fig.jpg") as picture:
+        picture.resize((700, 600)).save(source / "fig.jpg")
+    apply(source, out, fig={"upscale": 3.0})
+    line = {"source": "fig.jpg", "box": [0, 0, 600, 600], "bucket": [1024, 1024], "scale": 1.71}
+    (tmp_path / "plan.jsonl").write_text(json.dumps(line) + "\n")
+    assert crop_folder(source, out, UPSCALE, plan=tmp_path / "plan.jsonl").exit_code == 0
+    assert read_decisions(out)["fig.jpg"].upscale == 3.0
+
+
+def test_a_window_saved_on_the_page_while_a_plan_is_applied_is_kept(source, out, tmp_path):
+    (tmp_path / "plan.jsonl").write_text(json.dumps({"source": "fig.jpg", **WINDOW}) + "\n")
+
+    def meanwhile(items, total, label):
+        if label == "checking":
+            change_decision(out, "fig.jpg", 0, lambda _: Decision(source="", rejected=True))
+        return items
+
+    crop_folder(source, out, UPSCALE, plan=tmp_path / "plan.jsonl", execution=Execution(progress=meanwhile))
+    assert read_decisions(out)["fig.jpg"].rejected
+    assert crop_folder(source, out, UPSCALE).rejected == ["fig.jpg"]

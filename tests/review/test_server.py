@@ -13,18 +13,20 @@ import threading
 import time
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
-from datakit import CropOptions, Execution, crop_folder
+from datakit import CropOptions, Execution, Size, crop_folder, plan_folder
 from datakit.dataset.decisions import DECISIONS, read_decisions
-from datakit.dataset.manifest import read_manifest
+from datakit.dataset.manifest import read_manifest, to_line
 from datakit.errors import UsageError
 from datakit.review.server import Server
 from datakit.review.session import Session
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
+from tests.conftest import tree
 
 WINDOW = {"box": [0, 0, 1024, 1024], "bucket": [1024, 1024]}
 
@@ -54,8 +56,8 @@ def samples(client):
     return {sample["id"]: sample for sample in client.get("api/dataset").json()["samples"]}
 
 
-def change(client, key, decision, revision=0):
-    return client.put(f"api/decision/{key}", json={"revision": revision, "decision": decision})
+def change(client, key, decision, revision=0, caption=None):
+    return client.put(f"api/decision/{key}", json={"revision": revision, "decision": decision, "caption": caption})
 
 
 def applied(client):
@@ -477,3 +479,57 @@ def test_a_taken_port_is_a_usage_error(out):
         taken.listen()
         with pytest.raises(UsageError, match="leave out --port"):
             Server(Session(out), taken.getsockname()[1])
+
+
+def test_a_caption_edited_by_hand_that_the_page_never_showed_is_kept(ask, out):
+    client = ask(out)
+    found = samples(client)["fig.jpg"]
+    change(client, found["key"], {"caption": "first"}, caption=found["caption"])
+    (out / "fig.txt").write_text("by hand")
+    shown = samples(client)["fig.jpg"]
+    change(client, shown["key"], {"caption": "second"}, 1, caption=shown["caption"])
+    applied(client)
+    assert (out / "fig.txt").read_text() == "by hand"
+    assert not pending(client)
+    change(client, shown["key"], None, 2)
+    change(client, shown["key"], {"caption": "third"}, 3, caption="by hand")
+    applied(client)
+    assert (out / "fig.txt").read_text() == "third"
+
+
+def test_a_caption_of_a_picture_that_is_too_small_waits_for_one_run_alone(ask, source, tmp_path):
+    crop_folder(source, tmp_path / "small", CropOptions(upscale=1.0))
+    with Image.open(source / "fig.jpg") as picture:
+        picture.resize((300, 200)).save(source / "fig.jpg")
+    out = tmp_path / "out"
+    crop_folder(source, out, CropOptions(upscale=1.5))
+    client = ask(out)
+    found = samples(client)["fig.jpg"]
+    assert (found["problem"], found["size"], found["caption"]) == (
+        "too-small",
+        [300, 200],
+        (source / "fig.txt").read_text().strip(),
+    )
+    change(client, found["key"], {"caption": "mine"})
+    assert pending(client) == ["fig.jpg"]
+    applied(client)
+    assert not pending(client)
+    box = {"box": [0, 0, 200, 200], "bucket": [1024, 1024], "caption": "mine"}
+    assert change(client, found["key"], box, 1).json()["decision"]["upscale"] == 5.12
+    applied(client)
+    record = next(record for record in read_manifest(out) if record.source == "fig.jpg")
+    assert (record.scale, (out / "fig.txt").read_text()) == (5.12, "mine")
+
+
+def test_a_plan_that_was_applied_is_not_undone_by_the_page(ask, source, tmp_path):
+    plans, _ = plan_folder(source, CropOptions(upscale=1.5, buckets=(Size(1024, 1024),)))
+    plans[0] = msgspec.structs.replace(plans[0], anchor="face", faces=())
+    (tmp_path / "plan.jsonl").write_bytes(b"".join(map(to_line, plans)))
+    out = tmp_path / "out"
+    crop_folder(source, out, CropOptions(upscale=1.5), plan=tmp_path / "plan.jsonl")
+    before = tree(out)
+    client = ask(out)
+    assert samples(client)
+    answer = client.post("api/apply", json={})
+    assert (answer.status_code, "followed a plan" in answer.json()["error"]) == (422, True)
+    assert tree(out) == before

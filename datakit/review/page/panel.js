@@ -33,7 +33,8 @@ export function makeState() {
   return {
     nodes: [badges, warnings],
     show(look, sample) {
-      const refusal = look.refused ? [`Not in the dataset: ${sample.refused}`] : [];
+      const absent = look.waits ? "Not in the dataset yet: taken in, if it can be, when the changes are applied" : null;
+      const refusal = look.refused ? [absent ?? `Not in the dataset: ${sample.refused}`] : [];
       const lines = [...refusal, ...look.warnings.map(({ sentence }) => sentence)];
       const words = badgesOf(sample, look).map(([tone, text]) => element("span", { class: `badge ${tone}` }, text));
       badges.replaceChildren(...words);
@@ -54,7 +55,8 @@ export function makeRescue({ key }) {
       node.hidden = !isTooSmall(sample) || look.rejected;
       if (node.hidden) return;
       allowing.disabled = !dataset.editable;
-      allowing.textContent = `Allow enlarging ${sample.upscale_needed.toFixed(2)} times`;
+      const factor = Math.max(sample.upscale_needed, sample.decision?.upscale ?? 1);
+      allowing.textContent = `Allow enlarging ${factor.toFixed(2)} times`;
       allowing.setAttribute("aria-pressed", Boolean(sample.decision?.upscale));
     },
   };

@@ -92,7 +92,7 @@ function compose(sample) {
   const box = decision.box ?? sample.box;
   const bucket = decision.bucket ?? sample.bucket;
   const byHand = Boolean(decision.box);
-  const takenBack = !byHand && Boolean(sample.settled?.box);
+  const takenBack = !byHand && !decision.upscale && Boolean(sample.settled?.box || sample.settled?.upscale);
   const faces = sample.faces.map((face) => ({ ...face, kept: byHand ? shareInside(face.box, box) : face.kept }));
   const scale = box && bucket ? enlargement([widthOf(box), heightOf(box)], bucket) : sample.scale;
   return {
