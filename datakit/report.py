@@ -37,6 +37,10 @@ class Warned:
     sentence: str
 
 
+# Problems that the next run may not have.
+PASSING = frozenset({"crashed", "not-written"})
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A sample that was not used.

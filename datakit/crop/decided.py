@@ -20,7 +20,7 @@ from datakit.dataset.samples import caption_of
 from datakit.dataset.source import Source, read_caption_of
 from datakit.dataset.store import Store
 from datakit.errors import CaptionError, SampleError
-from datakit.report import Problem, Report, Warned, counted, few
+from datakit.report import PASSING, Problem, Report, Warned, counted, few
 from datakit.run.task import Made, Task, not_written, write_temporary
 from datakit.sizes import DEFAULT_SIZES
 
@@ -55,7 +55,6 @@ class Decided:
         self._asked: set[str] = set()
         self._kept: list[str] = []
         self._changed: list[str] = []
-        self._withdrawn: list[str] = []
         self.rejected = {source for source, decision in decisions.items() if decision.rejected}
 
     def follow(self, tasks: Iterable[Task], report: Report) -> list[Task]:
@@ -81,6 +80,9 @@ class Decided:
     def say(self, present: AbstractSet[str], report: Report) -> None:
         """Say what came of the decisions, now that the run is over."""
         problems = {problem.source for problem in (*report.refused, *report.failed)}
+        for problem in report.failed:
+            if problem.kind in PASSING:
+                self.considered.pop(problem.source, None)
         asked = set() if report.withheld else self._asked - problems
         report.rejected = sorted(self.rejected & present)
         gone = sorted(source for source, decision in self._decisions.items() if source not in present and not decision.empty)
@@ -92,9 +94,6 @@ class Decided:
         if self._changed:
             what = f"{counted(len(self._changed), 'picture')} that somebody decided about changed since the last run"
             report.notes.append(f"{what}: look again at {few(self._changed)}")
-        if self._withdrawn and not report.withheld:
-            what = f"deleted {counted(len(self._withdrawn), 'output')} that only a decision had let in, which was taken back"
-            report.notes.append(f"{what}: {few(self._withdrawn)}")
         if gone:
             report.notes.append(f"{counted(len(gone), 'decision')} in {DECISIONS} about pictures that are gone: {few(gone)}")
 
@@ -179,13 +178,10 @@ class Decided:
         return allowed and record.window_decided == given.window_decided
 
     def withdrew(self, record: Record) -> bool:
-        """Tell whether the decision that a window was made by was taken back."""
+        """Tell whether a decision that a picture was made by was taken back."""
         decision = self._decisions.get(record.source, Decision(source=record.source))
         window = record.window_decided is not None and decision.window_key is None
-        withdrawn = window or (record.caption_decided is not None and decision.caption_key is None)
-        if withdrawn:
-            self._withdrawn.append(record.output)
-        return withdrawn
+        return window or (record.caption_decided is not None and decision.caption_key is None)
 
     def to_mend(self, task: Task, record: Record) -> bool:
         """Tell whether a picture's caption is another than decided, or one that nobody decides on any more."""

@@ -293,7 +293,13 @@ def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report
         report.notes.append(
             f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {few(left)}"
         )
-    for record in (*found["unwanted"], *found["renamed"], *(found["removed"] + found["stale"] if prune else ())):
+    if found["withdrawn"]:
+        gone = [record.output for record in found["withdrawn"]]
+        report.notes.append(
+            f"deleted {counted(len(gone), 'output')} that only a decision had let in, which was taken back: {few(gone)}"
+        )
+    dropped = (*found["unwanted"], *found["withdrawn"], *found["renamed"], *(found["removed"] + found["stale"] if prune else ()))
+    for record in dropped:
         what = "was rejected" if record.source in stage.unwanted else "is no longer wanted"
         report.notes += [f"{name} {what}, but edited since datakit wrote it: left there" for name in store.forget(record)]
     renamed = len(found["renamed"])
@@ -314,7 +320,7 @@ def _leftovers(stage: Stage, store: Store, tasks: Sequence[Task], report: Report
         if record.source not in stage.present and not any(f"{record.source}/".startswith(f"{path}/") for path in stage.unseen):
             return "removed"
         if record.source in excluded and stage.withdrawn(record):
-            return "unwanted"
+            return "withdrawn"
         if record.source in excluded and not _is_edited(store, record):
             return "stale"
         if record.source in failed:
