@@ -11,6 +11,8 @@ STATE_FOLDER = ".datakit"
 LOCK = f"{STATE_FOLDER}/lock"
 JOURNAL = f"{STATE_FOLDER}/journal.jsonl"
 TEMPORARY = f"{STATE_FOLDER}/tmp"  # noqa: S108  # not the system's
+# Files edited by hand whose picture was taken out of the dataset: they stay, and are known when it comes back.
+LEFT = f"{STATE_FOLDER}/left.json"
 # What is known of a dataset: sha256 of files, where it came from, what its last crop did, small copies of its pictures.
 FINGERPRINTS = f"{STATE_FOLDER}/seen.sqlite"
 ORIGIN = f"{STATE_FOLDER}/origin.json"

@@ -18,14 +18,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from datakit.dataset.fingerprints import Fingerprints, hash_file
-from datakit.dataset.layout import FINGERPRINTS, JOURNAL, LOCK, STATE_FOLDER, TEMPORARY
+from datakit.dataset.layout import FINGERPRINTS, JOURNAL, LEFT, LOCK, STATE_FOLDER, TEMPORARY
 from datakit.dataset.links import place
 from datakit.dataset.manifest import (
     MANIFEST,
     METADATA,
+    NOT_JSON,
     Record,
     metadata_line,
     read_metadata,
@@ -45,6 +47,14 @@ def is_interrupted(dataset: Path) -> bool:
     with suppress(OSError):
         return bool(os.listdir(dataset / TEMPORARY))
     return False
+
+
+def _read_left(dataset: Path) -> dict[str, str]:
+    """Return the sha256 of files that were left in a dataset because somebody had edited them, by name."""
+    try:
+        return msgspec.json.decode((dataset / LEFT).read_bytes(), type=dict[str, str])
+    except (OSError, *NOT_JSON):
+        return {}
 
 
 class Store:
@@ -92,6 +102,7 @@ class Store:
             self._open.callback(self._records.close)
             self._unfinished: dict[str, frozenset[str]] = {}
             self._find_unfinished()
+            self._left = _read_left(folder)
             if (folder / METADATA).exists() and not (folder / MANIFEST).exists() and not (self._records or overwrite):
                 raise UsageError(
                     f"{folder / METADATA} was not written by datakit: move it away, or use --overwrite to replace it"
@@ -167,10 +178,13 @@ class Store:
             return None
         name = caption_of(output)
         owner = self._caption_owner(name)
-        sha256 = self.fingerprints.sha256(self.folder / name) if owner else None
-        if owner is None or sha256 is None or not (owner.caption_edited or name in self.edited(owner)):
+        sha256 = self.fingerprints.sha256(self.folder / name) if owner or name in self._left else None
+        if sha256 is None or not (self._left.get(name) == sha256 or (owner and self._is_edited_caption(owner))):
             return None
         return name, sha256
+
+    def _is_edited_caption(self, owner: Record) -> bool:
+        return owner.caption_edited or owner.caption in self.edited(owner)
 
     def check_free(self, names: Sequence[str | None], record: Record | None, held: Callable[[], str | None]) -> None:
         """Make sure that writing these files loses nothing of the user's.
@@ -196,6 +210,8 @@ class Store:
         known = {name for owner in owners for name in (owner.output, owner.caption)}
         # A link to its source changes when the source is edited: what the source still holds is not lost.
         edited -= {name for name in edited if self.fingerprints.sha256(self.folder / name) == held()}
+        left = {name for name in names if name in self._left and self._left[name] == self.fingerprints.sha256(self.folder / name)}
+        edited, known = edited | left, known | left
         for name in names:
             # An edited caption stays (see `edited_caption`), so only a picture is in the way.
             if name in edited and name == names[0]:
@@ -257,6 +273,7 @@ class Store:
             edited.append(record.caption)
         self._records.drop(record.output)
         edited = [name for name in edited if name == record.output or self._caption_owner(name) is None]
+        self._left |= {name: self.fingerprints.sha256(self.folder / name) or "" for name in edited}
         if self.leads_out(record.output):
             return edited
         twins = self._stems[fold(os.path.splitext(record.output)[0])] - {record.output}
@@ -284,6 +301,9 @@ class Store:
         self._write_if_changed(MANIFEST, ((self._records.line(output) or b"") + b"\n" for output in outputs))
         self._write_if_changed(METADATA, self._metadata(outputs))
         self._records.end_journal()
+        left = {name: sha256 for name, sha256 in self._left.items() if os.path.exists(f"{self._root}/{name}")}
+        if left != _read_left(self.folder):
+            write_atomically(self.folder / LEFT, msgspec.json.encode(left))
         shutil.rmtree(self.temporary, ignore_errors=True)
 
     def _write_if_changed(self, name: str, lines: Iterator[bytes]) -> None:

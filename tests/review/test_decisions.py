@@ -611,3 +611,29 @@ def test_a_window_saved_on_the_page_while_a_plan_is_applied_is_kept(source, out,
     crop_folder(source, out, UPSCALE, plan=tmp_path / "plan.jsonl", execution=Execution(progress=meanwhile))
     assert read_decisions(out)["fig.jpg"].rejected
     assert crop_folder(source, out, UPSCALE).rejected == ["fig.jpg"]
+
+
+def test_a_rejected_picture_comes_back_to_the_caption_that_was_edited_by_hand(source, out):
+    edit_by_hand(out / "dogs.txt", "my own words")
+    edit_by_hand(out / "fig.txt", "nobody's")
+    apply(source, out, dogs={"rejected": True}, fig={"rejected": True})
+    (out / "fig.txt").write_text("another text since then")
+    (out / DECISIONS).unlink()
+    report = crop_folder(source, out, UPSCALE)
+    assert (out / "dogs.jpg").exists()
+    assert (out / "dogs.txt").read_text() == "my own words"
+    assert records(out)["dogs.jpg"].caption_edited
+    assert [(problem.source, problem.kind) for problem in report.refused] == [("fig.jpg", "in-the-way")]
+    assert (out / "fig.txt").read_text() == "another text since then"
+    before = tree(out)
+    assert (crop_folder(source, out, UPSCALE).done, tree(out)) == (0, before)
+
+
+def test_a_rejected_picture_that_was_retouched_by_hand_is_never_replaced(source, out):
+    with Image.open(out / "fig.jpg") as picture:
+        ImageOps.mirror(picture).save(out / "fig.jpg")
+    mine = (out / "fig.jpg").read_bytes()
+    apply(source, out, fig={"rejected": True})
+    report = apply(source, out, fig={"revision": 2})
+    assert (out / "fig.jpg").read_bytes() == mine
+    assert "fig.jpg was edited since datakit wrote it" in report.refused[0].reason
