@@ -187,15 +187,36 @@ def test_a_source_that_was_moved_or_copied_goes_on(source, tmp_path):
 
 
 def test_a_file_that_is_in_the_way_is_never_overwritten(source, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
+    out, away = tmp_path / "out", tmp_path / "fig.jpg"
+    (source / "fig.jpg").rename(away)
+    crop_folder(source, out)
+    away.rename(source / "fig.jpg")
     (out / "fig.jpg").write_bytes(b"mine")
     report = crop_folder(source, out)
     assert (out / "fig.jpg").read_bytes() == b"mine"
     assert [(problem.source, "in the way" in problem.reason) for problem in report.refused] == [("fig.jpg", True)]
-    assert report.done == 1
+    assert report.skipped == 1
     assert crop_folder(source, out, execution=Execution(overwrite=True)).done == 2
     assert (out / "fig.jpg").read_bytes() != b"mine"
+
+
+def test_no_dataset_is_begun_among_pictures_of_somebodys_own(source, tmp_path):
+    out = tmp_path / "out"
+    crop_folder(source, out)
+    shutil.copytree(source, tmp_path / "copy")
+    crop_folder(tmp_path / "copy", out)
+    before = tree(source)
+    with pytest.raises(UsageError, match=r"src holds pictures \(.*\) and is no dataset of datakit: name a new folder"):
+        crop_folder(out, source)
+    assert tree(source) == before
+    assert not (source / ".datakit").exists()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    shutil.copy(source / "fig.jpg", theirs / "mine.JPG")
+    with pytest.raises(UsageError, match="or use --overwrite to write among them"):
+        crop_folder(source, theirs)
+    assert crop_folder(source, theirs, execution=Execution(overwrite=True)).exit_code == 0
+    assert (theirs / "mine.JPG").read_bytes() == (source / "fig.jpg").read_bytes()
 
 
 def test_an_edited_caption_survives_another_run(source, tmp_path):

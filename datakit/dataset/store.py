@@ -34,7 +34,7 @@ from datakit.dataset.manifest import (
     write_atomically,
 )
 from datakit.dataset.records import Records
-from datakit.dataset.samples import caption_of, fold
+from datakit.dataset.samples import PICTURE_EXTENSIONS, caption_of, fold
 from datakit.errors import DatasetBusyError, OccupiedError, SampleError, UsageError
 from datakit.picture.formats import PICTURE_SUFFIXES
 
@@ -47,6 +47,17 @@ def is_interrupted(dataset: Path) -> bool:
     with suppress(OSError):
         return bool(os.listdir(dataset / TEMPORARY))
     return False
+
+
+def _refuse_strangers_folder(folder: Path) -> None:
+    """Make sure that no dataset is begun among pictures of somebody's own, as where arguments are the wrong way round."""
+    with suppress(OSError):
+        theirs = next((name for name in sorted(os.listdir(folder)) if name.lower().endswith(tuple(PICTURE_EXTENSIONS))), None)
+        if theirs is not None and not (folder / MANIFEST).exists():
+            raise UsageError(
+                f"{folder} holds pictures ({theirs}) and is no dataset of datakit: name a new folder, "
+                "or use --overwrite to write among them"
+            )
 
 
 def _read_left(dataset: Path) -> dict[str, str]:
@@ -81,6 +92,8 @@ class Store:
         # What `withdraw` takes away again.
         self._made = [each for each in (self.state, folder, *folder.absolute().parents) if not each.exists()]
         self._withdrawn = False
+        if self.state in self._made and not overwrite:
+            _refuse_strangers_folder(folder)
         try:
             self._refuse_links()
             self.temporary.mkdir(parents=True, exist_ok=True)
