@@ -156,6 +156,12 @@ def test_an_unknown_name_lists_the_known_ones(source, tmp_path):
         CropOptions(sizes="sd9")
 
 
+def test_an_unknown_kind_of_source_is_one_line(datakit, tmp_path):
+    done = datakit("crop", "gopher://here/pictures", "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "source gopher://here/pictures: 'gopher' is unknown: choose from folder" in done.stderr
+
+
 def threads(function, items, jobs, timeout):
     items = list(items)
     with ThreadPoolExecutor(jobs) as pool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
+@click.argument("source", metavar="SRC")
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--sizes",
@@ -96,7 +96,7 @@ if TYPE_CHECKING:
 def crop(
     ctx: click.Context,
     *,
-    source: Path,
+    source: str,
     output: Path | None,
     sizes: str,
     buckets: tuple[str, ...],
@@ -155,7 +155,7 @@ def crop(
         plans, report = plan_folder(source, options, execution=execution)
         to_stdout = plan_file is None or str(plan_file) == "-"
         if not (execution.strict and report.exit_code):
-            _write_plan(plans, None if to_stdout else plan_file, source, execution.overwrite)
+            _write_plan(plans, None if to_stdout else plan_file, Path(source), execution.overwrite)
         print_report(report, as_json, verbose, err=to_stdout)
     else:
         if output is None:
