@@ -110,7 +110,7 @@ class Stage:
     to_mend
         Whether an output that stands needs its caption alone made anew, by ``make_light``.
     begin
-        Called before the first file is written, where one is to be.
+        Called once it is certain that the run goes on, before the first file is written.
     """
 
     origin: Origin
