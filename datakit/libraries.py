@@ -1,13 +1,14 @@
-"""Say which system package is missing where a library of OpenCV or MediaPipe cannot be opened."""
+"""Import what a name in a table stands for, and say which system package a library needs that cannot be opened."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
-from datakit.errors import MissingLibraryError
+from datakit.errors import MissingLibraryError, UsageError
 
 # On Debian and Ubuntu. What OpenCV opens when it is imported (libGL, libX11, libxcb, libgthread, ...) comes with the first
 # two, what MediaPipe opens when its first detector is built with the others.
@@ -18,6 +19,23 @@ _PACKAGES = (
 )
 # What the loaders of Linux and macOS say: of a library that is there but too old, or of a symbol, they say something else.
 _CANNOT_OPEN = re.compile(r"([^\s:/]+): cannot open shared object file|Library not loaded: (?:\S*/)?([^\s/]+)")
+
+
+def imported(table: Mapping[str, str | None], kind: str, name: str) -> Any:
+    """Import what a table says of a name, ``module:attribute``; None where it says nothing. ``kind`` opens the message.
+
+    Raises
+    ------
+    UsageError
+        The name is unknown.
+    """
+    if name not in table:
+        raise UsageError(f"{kind} {name!r} is unknown: choose from {', '.join(table)}")
+    path = table[name]
+    if path is None:
+        return None
+    module, attribute = path.split(":")
+    return getattr(import_module(module), attribute)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from datakit.dataset.decisions import is_pending, read_decisions, with_deleted
-from datakit.dataset.folder import holds
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import read_origin, source_folders
 from datakit.dataset.remembered import last_report
@@ -76,7 +75,7 @@ def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
     pending = sorted(
         name
         for name, each in decisions.items()
-        if is_pending(each, made.get(name), problems.get(name), considered.get(name)) and (name in made or holds(source, name))
+        if is_pending(each, made.get(name), source, problems.get(name), considered.get(name))
     )
     if not pending:
         return []

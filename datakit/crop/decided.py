@@ -102,7 +102,7 @@ class Decided:
         found: dict[str, Record] = {}
         missing: set[str] = set()
         for task in tasks:
-            if task.source in self._decisions:
+            if task.source in self._decisions and task.source not in self.rejected:
                 record = self._store.record(task.output)
                 if record is not None and record.source == task.source:
                     found[task.source] = record
@@ -146,7 +146,7 @@ class Decided:
         """Give the decided caption, and say whether it may replace one that was edited by hand in the dataset."""
         text = clean_caption(decision.caption or "")
         wanted = replace(given, caption=text, caption_decided=decision.caption_key)
-        if record is None or record.caption != caption_of(task.output) or not self._edited(record):
+        if record is None or record.caption != caption_of(task.output) or not self._store.has_edited_caption(record):
             return wanted
         if decision.caption_key == record.caption_decided:
             return wanted  # followed already: what was edited since stays
@@ -160,9 +160,6 @@ class Decided:
             self._asked.discard(task.source)
             wanted = replace(wanted, caption_decided=record.caption_decided)
         return wanted
-
-    def _edited(self, record: Record) -> bool:
-        return record.caption_edited or record.caption in self._store.edited(record)
 
     def _text(self, record: Record) -> str | None:
         """Return the caption as it is in the dataset now; None where there is none that can be read."""
@@ -202,7 +199,7 @@ class Decided:
 
     def _mended(self, task: Task, given: Given, record: Record) -> Made:
         picture: tuple[tuple[str | None, str], ...] = ((None, record.output_sha256),)
-        if given.caption is None and record.caption is not None and self._edited(record):
+        if given.caption is None and record.caption is not None and self._store.has_edited_caption(record):
             # It stays as it is, and is nobody's decision any more.
             edited = msgspec.structs.replace(record, caption_edited=True, caption_decided=None)
             sha256 = self._store.fingerprints.sha256(self._store.folder / record.caption)

@@ -24,7 +24,7 @@ from datakit.libraries import check_opencv
 from datakit.picture.formats import KEPT
 from datakit.report import Problem, Report, counted, few
 from datakit.run.stage import Execution, Maker, Stage, run_stage
-from datakit.run.task import Task
+from datakit.run.task import Task, as_problem
 from datakit.sizes import needed_upscale
 
 
@@ -84,10 +84,10 @@ def crop_folder(
     if not execution.overwrite:
         refuse_other_origin(target, "crop", opened)
     report = Report("crop", opened.address, str(target))
-    _say_found(found, report)
+    stems = output_stems(found.samples)
+    _say_found(found, stems, report)
     known = read_decisions(target)
     planned = _Planned({}, []) if plan is None else _read_plans(Path(plan), found, opened, options, known, report)
-    stems = output_stems(found.samples)
     tasks = [
         _task(sample, stems[sample.id], options, planned.given.get(sample.id, Given()))
         for sample in found.samples
@@ -108,7 +108,7 @@ def crop_folder(
             withdrawn=decided.withdrew,
             allowed=decided.stands,
             to_mend=decided.to_mend,
-            begin=partial(_keep_windows, target, planned.windows, known),
+            begin=partial(add_windows, target, planned.windows, known),
         )
         run_stage(stage, store, decided.follow(tasks, report), execution, report)
         decided.say(stage.present, report)
@@ -144,15 +144,15 @@ def plan_folder(
             if result.faces and result.faces[0].kept < 1:
                 report.faces_cut.append((sample.id, result.faces[0].kept))
         else:
-            report.add(result if isinstance(result, Problem) else Problem(sample.id, result.reason, "crashed"))
+            report.add(as_problem(sample.id, result))
     report.sort()
     return sorted(plans, key=lambda each: each.source), report
 
 
-def _say_found(found: Found, report: Report) -> None:
+def _say_found(found: Found, stems: Mapping[str, str], report: Report) -> None:
     """Report what cannot be read of a source, which outputs get other names, and what is used for nothing."""
     report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
-    renamed = shared_stems(found.samples, output_stems(found.samples))
+    renamed = shared_stems(found.samples, stems)
     if renamed:
         report.notes.append(
             f"{len(renamed)} pictures share a name but for extension or case; their outputs carry the extension: {few(renamed)}"
@@ -239,11 +239,6 @@ def _read_plans(
     if left_out:
         report.notes.append(f"{counted(left_out, 'picture')} not in the plan: left alone")
     return _Planned(given, windows)
-
-
-def _keep_windows(target: Path, windows: list[Decision], known: Mapping[str, Decision]) -> None:
-    if windows:
-        add_windows(target, windows, known)
 
 
 def _drawn(plan: CropPlan, where: str, sample: Sample, source: Source, options: CropOptions) -> Decision:

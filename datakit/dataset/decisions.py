@@ -8,7 +8,7 @@ is still to be done is known from the two alone, whatever was interrupted betwee
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ import msgspec
 from filelock import FileLock
 
 from datakit.caption.captions import decode_caption
+from datakit.dataset.folder import holds
 from datakit.dataset.layout import DECISIONS, DECISIONS_LOCK, STATE_FOLDER
 from datakit.dataset.manifest import NOT_JSON, Record, check_decided, lines_of, to_line, write_atomically
 from datakit.errors import CaptionError, PlanError
@@ -151,8 +152,10 @@ def change_decision(dataset: Path, source: str, revision: int, change: Callable[
         return decisions[source]
 
 
-def add_windows(dataset: Path, windows: Iterable[Decision], known: Mapping[str, Decision]) -> None:
+def add_windows(dataset: Path, windows: Sequence[Decision], known: Mapping[str, Decision]) -> None:
     """Decide on the windows of some pictures, but where somebody decided otherwise than is known. Raises as `change_decision`."""
+    if not windows:
+        return
     with _changing(dataset) as decisions:
         for window in windows:
             if decisions.get(window.source) == known.get(window.source):
@@ -169,21 +172,29 @@ def with_window(current: Decision | None, window: Decision) -> Decision:
     return current if wanted == current else msgspec.structs.replace(wanted, revision=current.revision + 1)
 
 
-def is_pending(decision: Decision, record: Record | None, problem: str | None = None, considered: str | None = None) -> bool:
+def is_pending(
+    decision: Decision,
+    record: Record | None,
+    source: Path | None,
+    problem: str | None = None,
+    considered: str | None = None,
+) -> bool:
     """Tell whether the next crop will do something because of a decision.
 
     Parameters
     ----------
     decision
-        About a picture that is in its source.
+        About one picture.
     record
         The picture's in the manifest, None where it is not in the dataset.
+    source
+        The folder that the dataset is made from, if that is known: of a picture that is in neither, nothing will be made.
     problem
         Why the last run did not use it, if that is known.
     considered
         The state of the decision that the last run knew: as far as it could, it followed that.
     """
-    if considered == decision.state:
+    if considered == decision.state or (record is None and not holds(source, decision.source)):
         return False
     if decision.rejected:
         return record is not None

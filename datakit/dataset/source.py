@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from datakit.errors import CaptionError, PictureError, UsageError
+from datakit.errors import CaptionError, PictureError
+from datakit.libraries import imported
 
 if TYPE_CHECKING:
     from datakit.dataset.fingerprints import Fingerprints
@@ -90,8 +90,5 @@ def open_source(address: str | os.PathLike[str]) -> Source:
     """
     scheme = _SCHEME.match(os.fspath(address))
     name = scheme[1] if scheme else "folder"
-    if name not in SOURCES:
-        raise UsageError(f"source {os.fspath(address)}: {name!r} is unknown: choose from {', '.join(SOURCES)}")
-    module, attribute = SOURCES[name].split(":")
-    source: Source = getattr(import_module(module), attribute)(address)
+    source: Source = imported(SOURCES, f"source {os.fspath(address)}:", name)(address)
     return source

@@ -200,12 +200,13 @@ class Store:
         name = caption_of(output)
         owner = self._caption_owner(name)
         sha256 = self.fingerprints.sha256(self.folder / name) if owner or name in self._left else None
-        if sha256 is None or not (self._left.get(name) == sha256 or (owner and self._is_edited_caption(owner))):
+        if sha256 is None or not (self._left.get(name) == sha256 or (owner and self.has_edited_caption(owner))):
             return None
         return EditedCaption(name, sha256, owner.caption_decided if owner else None)
 
-    def _is_edited_caption(self, owner: Record) -> bool:
-        return owner.caption_edited or owner.caption in self.edited(owner)
+    def has_edited_caption(self, record: Record) -> bool:
+        """Tell whether somebody edited the caption of a record, in this run's time or before."""
+        return record.caption_edited or record.caption in self.edited(record)
 
     def check_free(self, names: Sequence[str | None], record: Record | None, held: Callable[[], str | None]) -> None:
         """Make sure that writing these files loses nothing of the user's.

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from datakit.errors import MissingLibraryError, UsageError
-from datakit.libraries import named
+from datakit.errors import MissingLibraryError
+from datakit.libraries import imported, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,15 +83,9 @@ def saliency_map(name: str) -> Saliency | None:
 
 
 def _load(table: Mapping[str, str | None], kind: str, name: str) -> Any:
-    if name not in table:
-        raise UsageError(f"{kind} {name!r} is unknown: choose from {', '.join(table)}")
-    path = table[name]
-    if path is None:
-        return None
-    module, function = path.split(":")
     try:
         with named(f"{kind} {name}"):
-            return getattr(import_module(module), function)
+            return imported(table, kind, name)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRAS:
             raise

@@ -149,15 +149,10 @@ class Gallery:
 
     def is_pending(self, decision: Decision) -> bool:
         """Tell whether the next crop will do something because of a decision."""
-        record = self.record(decision.source)
-        if record is None and not holds(self.source, decision.source):
-            return False
+        record = next(iter(self._records.get(decision.source, ())), None)
         problem = self._problems.get(decision.source)
-        return is_pending(decision, record, problem.reason if problem else None, self._considered.get(decision.source))
-
-    def record(self, source: str) -> Record | None:
-        """Return how a picture was made; None where it is not in the dataset."""
-        return next(iter(self._records.get(source, ())), None)
+        reason = problem.reason if problem else None
+        return is_pending(decision, record, self.source, reason, self._considered.get(decision.source))
 
     def _known(self, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
         """Return decisions together with those whose line is gone and that the dataset still follows."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Protocol, TypeVar
 
-from datakit.errors import UsageError
+from datakit.libraries import imported
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,10 +42,7 @@ def executor(name: str) -> Executor:
     UsageError
         The name is unknown.
     """
-    if name not in EXECUTORS:
-        raise UsageError(f"executor {name!r} is unknown: choose from {', '.join(EXECUTORS)}")
-    module, attribute = EXECUTORS[name].split(":")
-    found: Executor = getattr(import_module(module), attribute)
+    found: Executor = imported(EXECUTORS, "executor", name)
     return found
 
 

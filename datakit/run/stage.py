@@ -25,7 +25,7 @@ from datakit.errors import CaptionError, SampleError
 from datakit.report import Problem, Report, counted, few
 from datakit.run.executors import Crash, Item, Result, executor
 from datakit.run.serial import serial
-from datakit.run.task import Made, Task, not_written
+from datakit.run.task import Made, Task, as_problem, not_written
 
 
 class Progress(Protocol):
@@ -149,7 +149,7 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
         results = list(results)
         for task, result in results:
             if not isinstance(result, Made):
-                _note(task, result, report)
+                report.add(as_problem(task.source, result))
         if report.exit_code:
             _withhold(store, report)
             return
@@ -157,7 +157,7 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
     remember_origin(store.folder, stage.origin)
     for task, result in results:
         if not isinstance(result, Made):
-            _note(task, result, report)
+            report.add(as_problem(task.source, result))
         elif not (execution.strict and report.failed):
             _commit(stage, store, task, _keeping_caption(store, result, execution.overwrite, report), report)
     if execution.strict and report.failed:
@@ -269,10 +269,6 @@ def _commit(stage: Stage, store: Store, task: Task, made: Made, report: Report) 
     report.done += 1
     report.warnings += [(task.source, warning) for warning in made.record.warnings]
     _count(made.record, report)
-
-
-def _note(task: Task, result: Problem | Crash, report: Report) -> None:
-    report.add(result if isinstance(result, Problem) else Problem(task.source, result.reason, "crashed"))
 
 
 def _count(record: Record, report: Report) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from datakit.dataset.manifest import Record
 from datakit.dataset.samples import Sample
 from datakit.report import Problem
+from datakit.run.executors import Crash
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ class Made:
     link: str | None = None
     replaces: str | None = None
     stamp: tuple[int, int] | None = None
+
+
+def as_problem(source: str, result: Problem | Crash) -> Problem:
+    """Return why nothing was made of a sample, whether its function said so or did not end well."""
+    return result if isinstance(result, Problem) else Problem(source, result.reason, "crashed")
 
 
 def not_written(source: str, error: OSError) -> Problem:

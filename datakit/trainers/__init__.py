@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from datakit.errors import UsageError
+from datakit.libraries import imported
 
 if TYPE_CHECKING:
     from datakit.trainers.protocol import Trainer
@@ -27,8 +26,5 @@ def trainer(name: str) -> Trainer:
     UsageError
         The name is unknown.
     """
-    if name not in TRAINERS:
-        raise UsageError(f"trainer {name!r} is unknown: choose from {', '.join(TRAINERS)}")
-    module, attribute = TRAINERS[name].split(":")
-    found: Trainer = getattr(import_module(module), attribute)
+    found: Trainer = imported(TRAINERS, "trainer", name)
     return found
