@@ -24,7 +24,8 @@ MakeDataset = Callable[..., Path]
 def findings_of(folder: Path) -> list[Finding]:
     """Check a dataset as the commands do."""
     concept, files, target = read_concept(folder), list_files(folder), trainer(DEFAULT)
-    return check_dataset(concept, files, look_at_all(folder, files), target, target.left_behind(concept))
+    left = {leftover.path.name: leftover.what for leftover in target.left_behind(concept, {concept.id})}
+    return check_dataset(concept, files, look_at_all(folder, files), target, left)
 
 
 def sha256(path: Path) -> str:

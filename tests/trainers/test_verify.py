@@ -174,7 +174,9 @@ def test_what_the_trainer_lost_is_named(config, tmp_path):
     name = json.loads(config.read_text())[0]["id"]
     kept = [str(folder / f"p0{number}.jpg") for number in (0, 1, 3)]
     index = folder / f"aspect_ratio_bucket_indices_{name}.json"
-    index.write_text(json.dumps({"config": {}, "aspect_ratio_bucket_indices": {"1.0": kept[:1], "1.29": kept[1:]}}))
+    index.write_text(
+        json.dumps({"config": {}, "aspect_ratio_bucket_indices": {"1.0": kept[:1], "1.29": kept[1:2], "1.46": kept[2:]}})
+    )
     metadata = folder / f"aspect_ratio_bucket_metadata_{name}.json"
     metadata.write_text(json.dumps({path: {} for path in [*kept, str(folder / "p02.jpg"), str(folder / "gone.jpg")]}))
     verdict = verify_backend(config)
