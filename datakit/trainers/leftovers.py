@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,12 @@ class Leftover:
     @property
     def size(self) -> int:
         """Bytes of the file, or of all files in the folder; links are not followed."""
-        if not self.path.is_dir():
-            return self.path.lstat().st_size
-        return sum(os.lstat(os.path.join(place, name)).st_size for place, _, names in os.walk(self.path) for name in names)
+        inside = [os.path.join(place, name) for place, _, names in os.walk(self.path) for name in names]
+        total = 0
+        for path in inside if self.path.is_dir() else [self.path]:
+            with suppress(FileNotFoundError):  # the trainer may be at work
+                total += os.lstat(path).st_size
+        return total
 
     def describe(self) -> str:
         """Return what it is, how big, and whether ``--prune`` deletes it."""

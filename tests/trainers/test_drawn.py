@@ -52,7 +52,7 @@ def test_how_many_orders_the_trainer_makes_and_which_captions_keep_one_is_told(r
     said = run(backend, folder, "--cache-root", "cache", "--fix", "--caption-shuffle", 5, "--keep", 1)
     assert "up to 6 captions for each line: the line itself and 5 orders of it" in said
     assert "out: 2 of 4 captions keep their one order: SimpleTuner splits at each comma only" in said
-    assert "behind the first 1 parts" in said
+    assert "behind the first 1 part" in said
     assert "keep their one order" not in run(backend, make_dataset("commas"), "--cache-root", "c", "--caption-shuffle", 5)
 
 

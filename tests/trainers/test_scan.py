@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from datakit.audit.concept import read_concept
+from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.trainers.backend import verify_backend
 from datakit.trainers.simpletuner.backend import emit, to_json
@@ -51,7 +52,10 @@ def scan(folder, entry, plain_stems=False):
         path = str(folder / f"{stem}.jpg")
         buckets.setdefault(BUCKETS[size], []).append(path)
         metadata[path] = {
-            **{key: list(size) for key in ("original_size", "intermediary_size", "target_size")},
+            "original_size": list(size),
+            "target_size": list(size),
+            # The commit of October 2024 writes what it would resize to, and does not.
+            "intermediary_size": [size.width, size.height + 1],
             "crop_coordinates": [0, 0],
             "aspect_ratio": float(BUCKETS[size]),
             "luminance": 127.5,
@@ -178,7 +182,7 @@ def test_a_crop_anew_under_an_id_without_a_hash_is_not_proved(scanned):
     ("key", "value", "detail"),
     [
         ("target_size", [832, 1216], "cropped to 832x1216 then, to 1024x1024 now"),
-        ("intermediary_size", [1030, 1030], "resized to 1030x1030 then, to 1024x1024 now"),
+        ("crop_coordinates", [0, 64], "cropped from (0, 64) then, from the corner now"),
     ],
 )
 def test_a_scan_made_for_another_entry_is_named(scanned, key, value, detail):
@@ -188,6 +192,14 @@ def test_a_scan_made_for_another_entry_is_named(scanned, key, value, detail):
     seen[str(folder / "p00.jpg")][key] = value
     metadata.write_text(json.dumps(seen))
     assert [(fault.path, fault.detail) for fault in verify_backend(config).faults] == [("p00.jpg", detail)]
+
+
+def test_a_scan_that_cannot_be_read_is_an_error(scanned):
+    folder, config = scanned()
+    (metadata,) = folder.glob("aspect_ratio_bucket_metadata_*.json")
+    metadata.write_text('{"p00.jpg": {"target_size": "wide"}}')
+    with pytest.raises(UsageError, match="wait until it has written them"):
+        verify_backend(config)
 
 
 def test_a_picture_in_another_bucket_than_its_own_is_named(scanned):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datakit.audit.concept import Concept
 from datakit.caption.captions import read_caption
 from datakit.errors import CaptionError
+from datakit.report import counted
 from datakit.trainers.simpletuner.entry import CaptionShuffle
 
 # What it splits at, and nowhere else.
@@ -24,7 +25,7 @@ def told(concepts: Sequence[Concept], shuffle: CaptionShuffle) -> Iterator[str]:
         lines = list(_lines(concept))
         fixed = sum(not _shuffled(line, shuffle) for line in lines)
         if fixed:
-            behind = f" behind the first {shuffle.position_start} parts" if shuffle.position_start else ""
+            behind = f" behind the first {counted(shuffle.position_start, 'part')}" if shuffle.position_start else ""
             yield (
                 f"{concept.name}: {fixed} of {len(lines)} captions keep their one order: SimpleTuner splits at each {shuffle.split_on} "
                 f"only and finds fewer than two parts to move{behind}; `datakit shuffle` splits at full stops too"

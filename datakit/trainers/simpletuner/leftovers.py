@@ -67,5 +67,8 @@ def _content(name: str, *hashes: str) -> str:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, links left out, sorted; none where it is not there."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()) if folder.is_dir() else []
+    """Return the folders in a folder, links left out, sorted; none where it is not there or may not be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:
+        return []

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,14 @@ class _BucketIndex(msgspec.Struct):
 
 
 class _Seen(msgspec.Struct):
-    """What the trainer keeps of one picture: its size, and what it resizes and crops it to."""
+    """What the trainer keeps of one picture: its size, and what it crops it to, and where.
+
+    Its ``intermediary_size`` tells nothing: the commit of October 2024 writes one that it does not use where it crops.
+    """
 
     original_size: tuple[int, int] | None = None
-    intermediary_size: tuple[int, int] | None = None
     target_size: tuple[int, int] | None = None
+    crop_coordinates: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,10 @@ def _differs(scan: Scan, path: str, size: Size, fates: Sequence[Fate]) -> str:
     seen = scan.seen[path] if scan.seen else _Seen()
     if seen.original_size not in (None, size):
         return f"{_size(seen.original_size)} then, {size} now"
-    for words, then, now in (
-        ("resized", seen.intermediary_size, [fate.resized for fate in fates]),
-        ("cropped", seen.target_size, [fate.cropped for fate in fates]),
-    ):
-        if then is not None and then not in now:
-            return f"{words} to {_size(then)} then, to {now[0]} now"
+    if seen.target_size is not None and seen.target_size not in [fate.cropped for fate in fates]:
+        return f"cropped to {_size(seen.target_size)} then, to {fates[0].cropped} now"
+    if seen.crop_coordinates not in (None, (0, 0)) and any(fate.keeps(size) for fate in fates):
+        return f"cropped from {seen.crop_coordinates} then, from the corner now"
     buckets = scan.buckets[path] if scan.buckets else set()
     named = {bucket_name(fate.cropped) for fate in fates}
     if not buckets <= named:
@@ -146,13 +148,13 @@ def _size(sides: tuple[int, int] | None) -> str:
 def latents(entry: EntryOnFile, pictures: Sequence[str]) -> dict[str, list[Path]]:
     """Return the files with latents of each picture that has any; their names carry its stem, or a hash of it."""
     folder, cache = entry.instance_data_dir, Path(entry.cache_dir_vae)
-    if not entry.cache_dir_vae or not cache.is_dir():
+    if not entry.cache_dir_vae or not os.path.isdir(cache):
         return {}
     found = {}
     for name in pictures:
         plain = cache / cache_name(folder.rstrip("/"), name).lstrip("/")
-        hashed = plain.with_name(hashlib.sha256(plain.name.encode("utf-8", "surrogatepass")).hexdigest())
-        files = [path for path in (plain.with_name(f"{plain.name}.pt"), hashed.with_name(f"{hashed.name}.pt")) if path.is_file()]
+        hashed = hashlib.sha256(plain.name.encode("utf-8", "surrogatepass")).hexdigest()
+        files = [path for path in (plain.with_name(f"{plain.name}.pt"), plain.with_name(f"{hashed}.pt")) if os.path.isfile(path)]
         if files:
             found[name] = files
     return found
@@ -160,8 +162,9 @@ def latents(entry: EntryOnFile, pictures: Sequence[str]) -> dict[str, list[Path]
 
 def older(folder: Path, cached: Mapping[str, Sequence[Path]]) -> list[str]:
     """Return the pictures that were written after their latents."""
-    return [
-        name
-        for name, files in cached.items()
-        if any(path.stat().st_mtime_ns < (folder / name).stat().st_mtime_ns for path in files)
-    ]
+    found = []
+    for name, files in cached.items():
+        with suppress(FileNotFoundError):  # the trainer may be at work
+            if any(path.stat().st_mtime_ns < (folder / name).stat().st_mtime_ns for path in files):
+                found.append(name)
+    return found
