@@ -267,8 +267,8 @@ def check(
     or unknown, an interrupted run, what an earlier training left. Content: duplicates and near-duplicates, within
     a dataset and between those named, blurred and enlarged pictures, captions that the text encoders cut
     (estimated without --tokenizer), a missing trigger word.
-    Training: micro-batches and optimizer steps of one epoch, padded samples, buckets too small for a batch
-    and the cheapest ways out. Exit 0 where there is nothing to report, else 1.
+    Training: micro-batches and optimizer steps of one epoch, padded samples, how many of several captions it shows,
+    buckets too small for a batch and the cheapest ways out. Exit 0 where there is nothing to report, else 1.
 
     \b
     datakit check out/ --batch-size 6 --trigger ohwx

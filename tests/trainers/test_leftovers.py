@@ -93,6 +93,18 @@ def test_what_has_no_id_of_datakits_form_or_is_of_other_datasets_stays(run, make
     assert caches(tmp_path) == mine | {"fantasy", "fantasy-20241015", linked}
 
 
+def test_a_cache_is_known_by_the_id_that_the_trainer_scanned_the_dataset_under(run, make_dataset, tmp_path):
+    folder = make_dataset(buckets=BUCKETS[:1])
+    for name in ("portraits", "portraits-1234abcd"):
+        (folder / f"aspect_ratio_bucket_indices_{name}.json").write_text("{}")
+        (tmp_path / "cache" / "vae" / "sd3" / name).mkdir(parents=True)
+    said = run(folder, exit_code=1)
+    assert "portraits: latents under the id portraits, 0.0 MB: not of the form" in said
+    assert "portraits-1234abcd: latents of portraits, of another content, 0.0 MB: --prune deletes it" in said
+    run(folder, "--prune")
+    assert caches(tmp_path) == {"portraits"}
+
+
 def test_two_entries_of_one_folder_leave_each_other_alone(make_dataset, tmp_path):
     folder = make_dataset(buckets=BUCKETS[:1])
     options = BackendOptions(names=("one", "two"))

@@ -43,15 +43,17 @@ def _old_latents(concepts: Sequence[Concept], folder: Path) -> tuple[list[Leftov
     """Return old latents of some datasets, and whether there are any of other datasets beside them."""
     ids = {concept.id for concept in concepts}
     names, hashes = {concept.name for concept in concepts}, {content_hash(concept.records) for concept in concepts}
+    # An id that the trainer scanned a dataset under is that dataset's, whatever it is called.
+    scanned = {name for concept in concepts for name in scanned_ids(concept.folder).values()}
     found, shared = [], False
     for path in _folders(folder):
         hashed = hash_in(path.name)
         name = path.name.removesuffix(f"-{hashed}")
         if path.name in ids:
             continue
-        if hashed and (name in names or hashed in hashes):
+        if hashed and (name in names or hashed in hashes or path.name in scanned):
             found.append(Leftover(path, f"latents of {name}, {_content(path.name, *hashes)}"))
-        elif not hashed and any(f"{name}-".startswith(f"{each}-") for each in names):
+        elif not hashed and (name in scanned or any(f"{name}-".startswith(f"{each}-") for each in names)):
             found.append(Leftover(path, f"latents under the id {name}", ours=False))
         else:
             shared = True
