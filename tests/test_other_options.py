@@ -158,10 +158,12 @@ def test_a_window_drawn_by_hand_stays_whatever_changes_around_it(source, drawn, 
     assert (report.done, report.skipped) == (0, 2)
 
 
-def test_a_plan_is_held_to_the_limit_in_a_second_run_as_in_the_first(source, drawn, tmp_path):
-    for out in (drawn, tmp_path / "fresh"):
-        report = crop_folder(source, out, CropOptions(**PLAIN), plan=tmp_path / "plan.jsonl")
+def test_a_plan_is_held_to_the_limit_unless_its_enlargement_was_decided_before(source, drawn, tmp_path):
+    options, plan = CropOptions(**PLAIN), tmp_path / "plan.jsonl"
+    for _ in range(2):
+        report = crop_folder(source, tmp_path / "fresh", options, plan=plan)
         assert [problem.source for problem in report.refused] == ["coffee.png"]
+    assert crop_folder(source, drawn, options, plan=plan).skipped == 1
     assert (drawn / "coffee.png").exists()
 
 

@@ -85,7 +85,8 @@ def crop_folder(
         refuse_other_origin(target, "crop", opened)
     report = Report("crop", opened.address, str(target))
     _say_found(found, report)
-    planned = _Planned({}, []) if plan is None else _read_plans(Path(plan), found, opened, options, report)
+    known = read_decisions(target)
+    planned = _Planned({}, []) if plan is None else _read_plans(Path(plan), found, opened, options, known, report)
     stems = output_stems(found.samples)
     tasks = [
         _task(sample, stems[sample.id], options, planned.given.get(sample.id, Given()))
@@ -93,7 +94,6 @@ def crop_folder(
         if plan is None or sample.id in planned.given
     ]
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
-        known = read_decisions(target)
         windows = {window.source: with_window(known.get(window.source), window) for window in planned.windows}
         decisions = known | windows
         decided = Decided(store, opened, decisions, options, overwrite=execution.overwrite)
@@ -210,7 +210,9 @@ class _Planned:
     windows: list[Decision]
 
 
-def _read_plans(path: Path, found: Found, source: Source, options: CropOptions, report: Report) -> _Planned:
+def _read_plans(
+    path: Path, found: Found, source: Source, options: CropOptions, known: Mapping[str, Decision], report: Report
+) -> _Planned:
     """Read a plan; lines that name no sample of the source are reported."""
     samples = {sample.id: sample for sample in found.samples}
     numbers: dict[str, int] = {}
@@ -226,7 +228,9 @@ def _read_plans(path: Path, found: Found, source: Source, options: CropOptions, 
         where = f"plan line {number}"
         try:
             if planned_by(plan) is None:
-                windows.append(_drawn(plan, where, samples[plan.source], source, options))
+                decided = known.get(plan.source)
+                allowing = options.allowing(decided.upscale if decided else None)
+                windows.append(_drawn(plan, where, samples[plan.source], source, allowing))
         except SampleError as error:
             report.add(Problem.of(plan.source, error))
             continue

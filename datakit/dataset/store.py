@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -47,6 +47,14 @@ def is_interrupted(dataset: Path) -> bool:
     with suppress(OSError):
         return bool(os.listdir(dataset / TEMPORARY))
     return False
+
+
+class EditedCaption(NamedTuple):
+    """A caption file that somebody edited, its sha256 now, and which decision it had been written by before."""
+
+    name: str
+    sha256: str
+    decided: str | None
 
 
 def _refuse_strangers_folder(folder: Path) -> None:
@@ -185,8 +193,8 @@ class Store:
         ours = self._unfinished.get(record.output, frozenset())
         return [name for name, digest, now in found if now not in (digest, None) and now not in ours]
 
-    def edited_caption(self, output: str) -> tuple[str, str] | None:
-        """Return the caption file (name, sha256) beside an output if somebody edited it since datakit wrote it."""
+    def edited_caption(self, output: str) -> EditedCaption | None:
+        """Return the caption file beside an output if somebody edited it since datakit wrote it."""
         if self._empty:
             return None
         name = caption_of(output)
@@ -194,7 +202,7 @@ class Store:
         sha256 = self.fingerprints.sha256(self.folder / name) if owner or name in self._left else None
         if sha256 is None or not (self._left.get(name) == sha256 or (owner and self._is_edited_caption(owner))):
             return None
-        return name, sha256
+        return EditedCaption(name, sha256, owner.caption_decided if owner else None)
 
     def _is_edited_caption(self, owner: Record) -> bool:
         return owner.caption_edited or owner.caption in self.edited(owner)

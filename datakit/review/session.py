@@ -16,7 +16,7 @@ from datakit.crop.framing import frame
 from datakit.crop.options import CropOptions
 from datakit.crop.picture import check_window
 from datakit.dataset.decisions import Decision, change_decision, clean_caption, read_decisions
-from datakit.dataset.manifest import MANIFEST, CropPlan, Record
+from datakit.dataset.manifest import MANIFEST, CropPlan
 from datakit.dataset.remembered import last_report
 from datakit.errors import DatakitError, SampleError, TooSmallError, UsageError
 from datakit.geometry import Size
@@ -153,7 +153,7 @@ class Session:
             self.gallery.folder,
             files.id,
             change.revision,
-            lambda before: _onto(before, wanted, change.caption, self.gallery.record(files.id)),
+            lambda before: _onto(before, wanted, change.caption, waiting=self.gallery.is_pending(before)),
         )
         return msgspec.structs.replace(self.state(decision), warnings=warnings)
 
@@ -278,10 +278,9 @@ class Session:
         return check_window(picture.size, "the window", plan, upscale)
 
 
-def _onto(before: Decision, wanted: Decision, caption: str | None, record: Record | None) -> Decision:
-    """Note which caption a new one replaces: the dataset's as it was shown, and that was only where no other was waiting."""
+def _onto(before: Decision, wanted: Decision, caption: str | None, *, waiting: bool) -> Decision:
+    """Note which caption a new one replaces: the dataset's, which was shown unless an earlier one was waiting."""
     if wanted.caption is None:
         return wanted
-    followed = before.caption is None or (record is not None and record.caption_decided == before.caption_key)
-    same = wanted.caption == before.caption
-    return msgspec.structs.replace(wanted, caption_before=caption if followed and not same else before.caption_before)
+    unseen = before.caption is not None and (waiting or wanted.caption == before.caption)
+    return msgspec.structs.replace(wanted, caption_before=before.caption_before if unseen else caption)

@@ -110,7 +110,7 @@ class Stage:
     to_mend
         Whether an output that stands needs its caption alone made anew, by ``make_light``.
     begin
-        Called before the first file is written, where one is to be.
+        Called once it is certain that the run goes on, before the first file is written.
     """
 
     origin: Origin
@@ -230,9 +230,9 @@ def _stands(stage: Stage, store: Store, task: Task, record: Record) -> bool:
 def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) -> Made:
     """Leave a caption that somebody edited in the dataset as it is, though its picture is made anew, or say that it is replaced."""
     edited = store.edited_caption(made.record.output)
-    if edited is None or edited[1] == made.replaces:
+    if edited is None or edited.sha256 == made.replaces:
         return made
-    name, sha256 = edited
+    name = edited.name
     if overwrite:
         report.notes.append(f"{name} was edited since datakit wrote it: replaced, as --overwrite asks")
         return made
@@ -241,14 +241,13 @@ def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) 
     except CaptionError:
         caption = Caption((), None)
     report.notes.append(f"{name} was edited since datakit wrote it: left as it is; delete it to have it written anew")
-    before = store.record(made.record.output)
     record = msgspec.structs.replace(
         made.record,
         caption=name,
-        caption_sha256=sha256,
+        caption_sha256=edited.sha256,
         captions=len(caption.lines),
         caption_edited=True,
-        caption_decided=before.caption_decided if before else None,
+        caption_decided=edited.decided,
     )
     return replace(made, record=record, text=caption.text, files=made.files[:1])
 

@@ -594,7 +594,7 @@ def test_an_enlargement_that_was_allowed_stays_allowed_with_a_plan(source, out, 
     with Image.open(source / "fig.jpg") as picture:
         picture.resize((700, 600)).save(source / "fig.jpg")
     apply(source, out, fig={"upscale": 3.0})
-    line = {"source": "fig.jpg", "box": [0, 0, 600, 600], "bucket": [1024, 1024], "scale": 1.71}
+    line = {"source": "fig.jpg", "box": [0, 0, 600, 600], "bucket": [1024, 1024]}
     (tmp_path / "plan.jsonl").write_text(json.dumps(line) + "\n")
     assert crop_folder(source, out, UPSCALE, plan=tmp_path / "plan.jsonl").exit_code == 0
     assert read_decisions(out)["fig.jpg"].upscale == 3.0

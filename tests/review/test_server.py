@@ -491,8 +491,7 @@ def test_a_caption_edited_by_hand_that_the_page_never_showed_is_kept(ask, out):
     applied(client)
     assert (out / "fig.txt").read_text() == "by hand"
     assert not pending(client)
-    change(client, shown["key"], None, 2)
-    change(client, shown["key"], {"caption": "third"}, 3, caption="by hand")
+    change(client, shown["key"], {"caption": "third"}, 2, caption="by hand")  # now it was shown
     applied(client)
     assert (out / "fig.txt").read_text() == "third"
 
