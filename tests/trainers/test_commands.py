@@ -22,7 +22,7 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
-from datakit.trainers.simpletuner.config import REMOVED
+from datakit.trainers.simpletuner.options import REMOVED
 from tests.conftest import BUCKETS
 
 
