@@ -261,11 +261,12 @@ def write(
     datakit config --preset tutorial-lora --into st/ --name fantasy --batch-size 6
     """
     from datakit.trainers.simpletuner.accelerate import accelerate_yaml
-    from datakit.trainers.simpletuner.config import config_to_json, launcher_env, pace, trainer_config
+    from datakit.trainers.simpletuner.config import config_to_json, launcher_env, needs, pace, trainer_config
     from datakit.trainers.simpletuner.presets import preset
 
     training, batching = pace(options, planned.training), planned.batching
-    content = config_to_json(trainer_config(options, training, batching))
+    written = trainer_config(options, training, batching)
+    content = config_to_json(written)
     files = [] if target.config is None else [(target.config, content)]
     if target.env is not None:
         yaml = None if target.accelerate is None else os.path.abspath(target.accelerate)
@@ -276,6 +277,8 @@ def write(
     if not overwrite:
         _show_differences(files)
     write_files(files, overwrite, planned.folders, quiet=target.config is None)
+    for need in needs(written):
+        click.echo(need, err=True)
     _say_apart(options, backend_config, verbose)
     if target.config is None:
         click.echo(content, nl=False)

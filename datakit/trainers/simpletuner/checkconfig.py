@@ -51,7 +51,7 @@ def _missing(config: Mapping[str, Value], releases: Sequence[str]) -> Iterator[t
     for name, option in options().items():
         without = [release for release in releases if release in option.kinds and option.kinds[release].required]
         if without and name not in config:
-            yield name, f"{name} is missing: SimpleTuner {' and '.join(without)} ends without it"
+            yield name, f"{name} is missing: without it SimpleTuner {' and '.join(without)} ends the run"
 
 
 def _contradictions(config: Mapping[str, Value], releases: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -59,7 +59,7 @@ def _contradictions(config: Mapping[str, Value], releases: Sequence[str]) -> Ite
     if steps > 0 and epochs > 0:
         yield (
             "num_train_epochs",
-            "max_train_steps and num_train_epochs are both above 0, and SimpleTuner ends: set one of them to 0",
+            "max_train_steps and num_train_epochs are both above 0, which ends the run: set one of them to 0",
         )
     for name in _RANKS:
         if name in config and config.get("model_type") != "lora":
@@ -68,7 +68,7 @@ def _contradictions(config: Mapping[str, Value], releases: Sequence[str]) -> Ite
         if old in config and new in config and config[old] != config[new]:
             yield old, f"{old} and {new} are one option with two values: take one out"
     if "metadata_update_interval" in config and _number(config, "metadata_update_interval") < 60:
-        yield "metadata_update_interval", "metadata_update_interval: SimpleTuner ends below 60 seconds"
+        yield "metadata_update_interval", "metadata_update_interval: less than 60 seconds ends the run"
     if "2024-10" in releases and config.get("use_ema") is True and config.get("model_type") == "lora":
         yield "use_ema", "use_ema: SimpleTuner 2024-10 ends with it in the training of a LoRA"
 

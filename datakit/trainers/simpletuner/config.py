@@ -14,7 +14,7 @@ import msgspec
 
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.oldenv.envfile import write_assignment
-from datakit.trainers.simpletuner.options import CURRENT, REMOVED, Value, nearest, options, typed
+from datakit.trainers.simpletuner.options import CURRENT, REMOVED, Value, nearest, options, refusals, typed
 from datakit.trainers.simpletuner.presets import preset
 from datakit.trainers.training import Batching, Training, paced
 
@@ -184,12 +184,12 @@ def trainer_config(asked: ConfigOptions, training: Training, batching: Batching)
 
 
 def parse_options(settings: Sequence[str]) -> dict[str, Value]:
-    """Read ``key=value`` pairs for ``config.json``, each of the kind that the current releases take.
+    """Read ``key=value`` pairs for ``config.json``, each of a kind that a current release takes.
 
     Raises
     ------
     UsageError
-        An option is unknown to a current release or computed by datakit, or a value is of another kind.
+        An option is unknown to all current releases or computed by datakit, or a value is of another kind.
     """
     found: dict[str, Value] = {}
     for setting in settings:
@@ -208,10 +208,14 @@ def _parse_option(name: str, text: str) -> Value:
     if name not in options():
         raise UsageError(f"--set {name}: no option of SimpleTuner: {nearest(name) or 'see its OPTIONS.md for all of them'}")
     option = options()[name]
-    if strangers := option.unknown_to(CURRENT):
-        knows = " and ".join(option.kinds)
-        raise UsageError(f"--set {name}: SimpleTuner {' and '.join(strangers)} knows no such option and ends; {knows} does")
+    if option.unknown_to(CURRENT) == list(CURRENT):
+        raise UsageError(f"--set {name}: no option of SimpleTuner {' or '.join(CURRENT)}, only of {' and '.join(option.kinds)}")
     return typed(option, text)
+
+
+def needs(config: Mapping[str, Value]) -> list[str]:
+    """Say which of the options one of the current releases would not take, one sentence each."""
+    return [f"{name}: {clause}" for name, value in config.items() for clause in refusals(name, value, CURRENT)]
 
 
 def config_to_json(config: Mapping[str, Value]) -> bytes:

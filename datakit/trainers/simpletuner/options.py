@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def environment() -> Mapping[str, Name]:
 
 def nearest(name: str) -> str:
     """Return a question that suggests the option meant by an unknown name, or nothing where none is near."""
-    near = difflib.get_close_matches(name, options(), n=1)
+    near = difflib.get_close_matches(name, options(), n=1) or [known for known in options() if known.startswith(name)]
     return f"did you mean {near[0]}?" if near else ""
 
 
@@ -153,31 +154,27 @@ def refusals(name: str, value: Value, releases: Sequence[str]) -> list[str]:
     for release in releases:
         kind = option.kinds.get(release)
         if kind is None:
-            reason = "knows no such option and ends"
+            reason = "it is no option, and ends the run"
         elif kind.word == "ignored":
-            reason = "drops it without a word"
+            reason = "it is dropped without a word"
         elif not kind.takes(value):
-            reason = f"takes {kind} for it, and ends at {value!r}"
+            reason = f"it is {kind}, and {json.dumps(value)} ends the run"
         else:
             continue
         reasons.setdefault(reason, []).append(release)
-    return [f"SimpleTuner {' and '.join(by)} {reason}" for reason, by in reasons.items()]
+    return [f"in SimpleTuner {' and '.join(by)} {reason}" for reason, by in reasons.items()]
 
 
 def typed(option: Option, text: str) -> Value:
-    """Read a value as typed by hand, of the kind that the newest release takes.
+    """Read a value as typed by hand, of a kind that at least one of the current releases takes for an option of theirs.
 
     Raises
     ------
     UsageError
-        The value is of another kind, or one of the current releases takes none of it.
+        None of them does.
     """
     found = _plain(option.latest, text)
-    for release in CURRENT:
-        kind = option.kinds.get(release)
-        if kind is not None and (found is None or not kind.takes(found)):
-            raise UsageError(f"--set {option.name}={text}: SimpleTuner {release} takes {kind} for it")
-    if found is None:
+    if found is None or not any(option.kinds[release].takes(found) for release in CURRENT if release in option.kinds):
         raise UsageError(f"--set {option.name}={text}: give {option.latest}")
     return found
 

@@ -81,7 +81,7 @@ def config_to_env(config: Mapping[str, Value], lines: Mapping[str, int] | None =
             if readers != RELEASES:
                 names = _joined(release for release in RELEASES if release not in readers)
                 notices.append(
-                    Notice(line, "release", f"SimpleTuner {names} drops {option} from config.env; keep config.json for it")
+                    Notice(line, "release", f"in SimpleTuner {names} config.env cannot say {option}: keep config.json there")
                 )
         elif value is False and option in options() and options()[option].off_by_itself:
             message = f"{option}: false says nothing, and SimpleTuner 2024-10 ends at --{option}=false; left out"
@@ -161,7 +161,7 @@ def _options(item: Assignment, notices: list[Notice]) -> Iterator[tuple[str, Val
             notices.append(Notice(item.line, "release", message))
             continue
         if clauses:
-            notices.append(Notice(item.line, "release", f"{item.name}: {option}: {clauses}; carried over for the others"))
+            notices.append(Notice(item.line, "release", f"{item.name}: {clauses}; carried over as {option}"))
         yield option, value
 
 
@@ -177,7 +177,9 @@ def _meant(item: Assignment, notices: list[Notice]) -> list[tuple[str, Value]]:
         return _dropped(item, notices)
     if known.releases != RELEASES:
         drops = _joined(release for release in RELEASES if release not in known.releases)
-        message = f"{name}: SimpleTuner {drops} drops it from config.env, {_joined(known.releases)} reads it; carried over"
+        message = (
+            f"{name}: of SimpleTuner's releases {_joined(known.releases)} read it from config.env, not {drops}; carried over"
+        )
         notices.append(Notice(item.line, "release", message))
     option, switched, meant = known.option.partition("=")
     if switched:
