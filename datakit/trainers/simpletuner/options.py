@@ -56,29 +56,36 @@ class Kind:
         if "|" in bare:
             return cls("choice", tuple(bare.split("|")), required=required)
         word, _, state = bare.partition(":")
-        if word not in _TAKES:
+        if word not in _WORDS:
             return cls("choice", (word,), required=required)
         return cls(word, on=state == "on", required=required)
 
     def takes(self, value: Value) -> bool:
-        """Tell whether the release accepts a value, as it stands in config.json."""
-        if self.word == "choice":
-            return not isinstance(value, bool) and str(value) in self.choices
-        kinds = _TAKES[self.word]
-        return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+        """Tell whether the release reads a value, as it stands in config.json, for what it is."""
+        return not self.objection(value)
+
+    def objection(self, value: Value) -> str:
+        """Return what becomes of a value that is not read for what it is, as a clause, else nothing."""
+        word = value.lower() if isinstance(value, str) else ""
+        # The word is skipped whatever the option is, and true is written as an option without a value.
+        if self.word == "ignored" or word == "false":
+            return f"{json.dumps(value)} is dropped without a word"
+        if self.word == "text" and value is False:
+            return "it is some text, and false becomes that word"
+        flag = value is True or word == "true"
+        if self.word == "switch":
+            fits = flag or value in (0, 1)
+        elif self.word == "choice":
+            fits = not flag and str(value) in self.choices
+        else:
+            fits = self.word == "any" or (not flag and value is not False and isinstance(value, _TAKES[self.word]))
+        return "" if fits else f"it is {self}, and {json.dumps(value)} ends the run"
 
     def __str__(self) -> str:
         return " or ".join(filter(None, self.choices)) if self.word == "choice" else _WORDS[self.word]
 
 
-_TAKES: dict[str, tuple[type, ...]] = {
-    "switch": (bool,),
-    "int": (int,),
-    "float": (int, float),
-    "text": (str, int, float),
-    "any": (str, int, float, bool),
-    "ignored": (str, int, float, bool),
-}
+_TAKES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "text": (str, int, float)}
 _WORDS = {
     "switch": "true or false",
     "int": "a whole number",
@@ -153,15 +160,9 @@ def refusals(name: str, value: Value, releases: Sequence[str]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for release in releases:
         kind = option.kinds.get(release)
-        if kind is None:
-            reason = "it is no option, and ends the run"
-        elif kind.word == "ignored":
-            reason = "it is dropped without a word"
-        elif not kind.takes(value):
-            reason = f"it is {kind}, and {json.dumps(value)} ends the run"
-        else:
-            continue
-        reasons.setdefault(reason, []).append(release)
+        reason = "it is no option, and ends the run" if kind is None else kind.objection(value)
+        if reason:
+            reasons.setdefault(reason, []).append(release)
     return [f"in SimpleTuner {' and '.join(by)} {reason}" for reason, by in reasons.items()]
 
 
