@@ -318,7 +318,7 @@ def test_the_overview_of_config_leads_to_its_options(run):
     assert "..." not in overview.partition("Commands:")[2]
 
 
-@pytest.mark.parametrize("command", [config, config.commands["write"], config.commands["convert"], steps])
+@pytest.mark.parametrize("command", [config, *config.commands.values(), steps])
 def test_help_fits_80_columns(run, command):
     shown = CliRunner().invoke(command, ["--help"], terminal_width=80, max_content_width=100).stdout
     assert max(map(len, shown.splitlines())) <= 80
@@ -358,7 +358,7 @@ def test_convert_refuses_what_is_no_config(run, tmp_path, content):
         run(config, "convert", "x.json")
 
 
-@pytest.mark.parametrize("command", [backend, check, steps, verify, config, config.commands["write"], config.commands["convert"]])
+@pytest.mark.parametrize("command", [backend, check, steps, verify, config, *config.commands.values()])
 def test_every_command_and_option_has_help(command):
     assert command.help
     for parameter in command.params:
