@@ -251,7 +251,7 @@ def test_check_reads_what_is_missing_lines_and_env_files(run, tmp_path):
     assert "config.json:1: SimpleTuner cannot read a file with a comma" in check(run, tmp_path, '{"seed": 1,}')
     (tmp_path / "old.env").write_text("VAE_BATCH_SIZE=4\n")
     assert "old.env:1: VAE_BATCH_SIZE" in run(config, "check", "old.env", exit_code=1).stdout
-    assert "use_ema: SimpleTuner 2024-10 ends" in check(run, tmp_path, whole(use_ema=True), "--release", "2024-10")
+    assert "use_ema ends the run in SimpleTuner 2024-10" in check(run, tmp_path, whole(use_ema=True), "--release", "2024-10")
     with pytest.raises(UsageError, match=r"2024-10 3\.1\.6 4\.8\.0"):
         run(config, "check", "config.json", "--release", "5")
     with pytest.raises(UsageError, match="cannot be read"):

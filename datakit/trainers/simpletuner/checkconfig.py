@@ -69,8 +69,13 @@ def _contradictions(config: Mapping[str, Value], releases: Sequence[str]) -> Ite
             yield old, f"{old} and {new} are one option with two values: take one out"
     if "metadata_update_interval" in config and _number(config, "metadata_update_interval") < 60:
         yield "metadata_update_interval", "metadata_update_interval: less than 60 seconds ends the run"
-    if "2024-10" in releases and config.get("use_ema") is True and config.get("model_type") == "lora":
-        yield "use_ema", "use_ema: SimpleTuner 2024-10 ends with it in the training of a LoRA"
+    if "2024-10" in releases and config.get("use_ema") is True and _is_without_ema(config):
+        yield "use_ema", "use_ema ends the run in SimpleTuner 2024-10 for sd3 and for every LoRA: set it to false"
+
+
+def _is_without_ema(config: Mapping[str, Value]) -> bool:
+    """Whether the commit of October 2024 knows no moving average for what is trained."""
+    return config.get("model_family") == "sd3" or config.get("model_type") == "lora"
 
 
 def _small_buckets(config: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
