@@ -109,7 +109,7 @@ def check(ctx: click.Context, file: Path, releases: tuple[str, ...]) -> None:
     for line, message in sorted(said):
         click.echo(f"{file}:{line or ''}{': ' if line else ' '}{message}")
     if not said:
-        click.echo(f"{file}: SimpleTuner {' and '.join(releases or CURRENT)} takes all of its {len(options)} options")
+        click.echo(f"{file}: all of its {len(options)} options are good for SimpleTuner {' and '.join(releases or CURRENT)}")
     ctx.exit(1 if said else 0)
 
 

@@ -216,8 +216,8 @@ def whole(**more):
 
 
 def test_check_takes_what_datakit_writes(run, tmp_path):
-    assert "takes all of its" in check(run, tmp_path, whole(), found=False)
-    assert "2024-10 takes" in check(run, tmp_path, whole(), "--release", "2024-10", found=False)
+    assert "good for SimpleTuner 3.1.6 and 4.8.0" in check(run, tmp_path, whole(), found=False)
+    assert "good for SimpleTuner 2024-10" in check(run, tmp_path, whole(), "--release", "2024-10", found=False)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,15 @@ def test_check_takes_what_datakit_writes(run, tmp_path):
 )
 def test_check_names_what_a_release_would_not_take(run, tmp_path, more, said):
     assert said in check(run, tmp_path, whole(**more))
+
+
+def test_what_the_commit_of_october_2024_does_with_false_is_told_apart():
+    assert refusals("use_dora", False, RELEASES) == []
+    assert refusals("gradient_checkpointing", False, RELEASES) == []
+    assert refusals("validation_torch_compile", False, RELEASES) == ["in SimpleTuner 4.8.0 it is no option, and ends the run"]
+    assert refusals("ema_foreach_disable", False, ["2024-10"]) == ["in SimpleTuner 2024-10 false is dropped without a word"]
+    assert refusals("use_dora", 1, RELEASES) == ["in SimpleTuner 2024-10 it is true or false, and 1 ends the run"]
+    assert refusals("no_option", "false", ["4.8.0"]) == ['in SimpleTuner 4.8.0 "false" is dropped without a word']
 
 
 def test_check_reads_what_is_missing_lines_and_env_files(run, tmp_path):

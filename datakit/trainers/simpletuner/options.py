@@ -61,25 +61,14 @@ class Kind:
         return cls(word, on=state == "on", required=required)
 
     def takes(self, value: Value) -> bool:
-        """Tell whether the release reads a value, as it stands in config.json, for what it is."""
-        return not self.objection(value)
-
-    def objection(self, value: Value) -> str:
-        """Return what becomes of a value that is not read for what it is, as a clause, else nothing."""
-        word = value.lower() if isinstance(value, str) else ""
-        # The word is skipped whatever the option is, and true is written as an option without a value.
-        if self.word == "ignored" or word == "false":
-            return f"{json.dumps(value)} is dropped without a word"
-        if self.word == "text" and value is False:
-            return "it is some text, and false becomes that word"
-        flag = value is True or word == "true"
+        """Tell whether a value, as it stands in config.json, is read for what it is; words for true and false are not."""
+        if self.word in ("any", "ignored"):
+            return True
         if self.word == "switch":
-            fits = flag or value in (0, 1)
-        elif self.word == "choice":
-            fits = not flag and str(value) in self.choices
-        else:
-            fits = self.word == "any" or (not flag and value is not False and isinstance(value, _TAKES[self.word]))
-        return "" if fits else f"it is {self}, and {json.dumps(value)} ends the run"
+            return value in (0, 1)
+        if isinstance(value, bool) or str(value).lower() in ("true", "false"):
+            return False
+        return str(value) in self.choices if self.word == "choice" else isinstance(value, _TAKES[self.word])
 
     def __str__(self) -> str:
         return " or ".join(filter(None, self.choices)) if self.word == "choice" else _WORDS[self.word]
@@ -155,15 +144,33 @@ def nearest(name: str) -> str:
 
 
 def refusals(name: str, value: Value, releases: Sequence[str]) -> list[str]:
-    """Say which releases end at an option with this value, or drop it without a word; one clause for each reason."""
+    """Say which releases end at an option with this value, or read it for something else; one clause for each reason."""
     option = options().get(name, Option(name, {}))
     reasons: dict[str, list[str]] = {}
     for release in releases:
-        kind = option.kinds.get(release)
-        reason = "it is no option, and ends the run" if kind is None else kind.objection(value)
-        if reason:
+        if reason := _refusal(option.kinds.get(release), value, release):
             reasons.setdefault(reason, []).append(release)
     return [f"in SimpleTuner {' and '.join(by)} {reason}" for reason, by in reasons.items()]
+
+
+def _refusal(kind: Kind | None, value: Value, release: str) -> str:
+    """Return why a release does not read a value for what it is, as a clause, else nothing."""
+    word = value.lower() if isinstance(value, str) else ""
+    oldest = release == RELEASES[0]
+    # The word is skipped whatever the option, known or not; so is false itself by the oldest release.
+    if word == "false" or (value is False and oldest):
+        says_nothing = value is False and kind is not None and kind.word == "switch" and not kind.on
+        return "" if says_nothing else f"{json.dumps(value)} is dropped without a word"
+    if kind is None:
+        return "it is no option, and ends the run"
+    if kind.word == "ignored":
+        return f"{json.dumps(value)} is dropped without a word"
+    if kind.word == "text" and value is False:
+        return "it is some text, and false becomes that word"
+    # Either is written as an option without a value, which only a switch may be; to the oldest, that is all it may be.
+    flag = value is True or word == "true"
+    takes = flag or (kind.takes(value) and not oldest) if kind.word == "switch" else kind.takes(value)
+    return "" if takes else f"it is {kind}, and {json.dumps(value)} ends the run"
 
 
 def typed(option: Option, text: str) -> Value:
