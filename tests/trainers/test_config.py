@@ -133,6 +133,7 @@ def test_options_of_the_command_line_are_taken_instead_of_the_presets(run):
         (("--name", "a b"), "name of a folder"),
         (("--name", "default"), "name of a folder"),
         (("--name", ".."), "name of a folder"),
+        (("--set", "instance_prompt=\udcff"), "not in UTF-8"),
         (("--checkpoint-every", "0"), "such as 400"),
         (("--checkpoint-every", "0.5"), "such as 400"),
         (("--validation-every", "two epochs"), "such as 400"),

@@ -121,6 +121,7 @@ class ConfigOptions:
             ("output folder", self.output_dir),
             ("validation prompt", self.validation_prompt),
             ("name", self.tracking.name or ""),
+            *(("setting", setting) for setting in self.settings),
         ):
             if any(unicodedata.category(sign) == "Cs" for sign in text):
                 raise UsageError(f"{what} {text!r} is not in UTF-8")
