@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from datakit.audit.checks import Finding, check_dataset, list_files
 from datakit.audit.concept import read_concept
@@ -19,6 +20,19 @@ from datakit.trainers import DEFAULT, trainer
 from tests.conftest import BUCKETS
 
 MakeDataset = Callable[..., Path]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that runs a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(command, *arguments, exit_code=0):
+        result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == exit_code, result.output
+        return result
+
+    return run
 
 
 def findings_of(folder: Path) -> list[Finding]:
