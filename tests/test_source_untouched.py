@@ -34,7 +34,9 @@ SEQUENCE = [
     "steps WORK/copies",
     "verify WORK/b.json",
     "config WORK/copies --output=WORK/config.json --env=WORK/config.env --accelerate=WORK/a.yaml",
+    "config WORK/copies --preset=tutorial-lora --into=WORK/st --name=fantasy --backend-config=WORK/b.json",
     "config convert WORK/config.json --output=WORK/low.env",
+    "config check WORK/config.json",
 ]
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Literal
 
 from datakit.audit.concept import Concept, untitled
@@ -31,6 +32,8 @@ _AGAIN = "run the stage that wrote the dataset again"
 # Stands in a remedy for the folder, as the user calls it.
 DATASET = "DATASET"
 _FIX = f"run `datakit check {DATASET} --fix`"
+# What a trainer takes a file for, with its article.
+_NOUN = {"picture": "a picture", "video": "a video", "audio": "audio"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,11 @@ class Finding:
 
 
 def check_dataset(
-    concept: Concept, files: Sequence[str], looks: Mapping[str, Look], reader: Reader, stale: Iterable[Path] = ()
+    concept: Concept,
+    files: Sequence[str],
+    looks: Mapping[str, Look],
+    reader: Reader,
+    left: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Finding]:
     """Compare a dataset with its manifest and with what a trainer can read.
 
@@ -78,8 +85,8 @@ def check_dataset(
         What was seen of its pictures, from `datakit.audit.looks.look_at_all`.
     reader
         The trainer that is to take them.
-    stale
-        Files that a trainer left there for an earlier config.
+    left
+        Names of files that a trainer left there under another id, and what each is.
 
     Returns
     -------
@@ -88,11 +95,12 @@ def check_dataset(
     findings = [
         Finding(
             "trainer-cache",
-            path.name,
-            "left by the trainer for an earlier emission of the dataset",
-            "delete it, or start from a fresh copy of the dataset",
+            name,
+            "left by the trainer for a config that calls the dataset otherwise",
+            "run `datakit backend` with --prune, which deletes it; what the trainer needs it makes anew",
+            what,
         )
-        for path in stale
+        for name, what in left.items()
     ]
     if is_interrupted(concept.folder):
         findings.append(Finding("interrupted", STATE_FOLDER, "an interrupted run", _AGAIN))
@@ -115,9 +123,10 @@ def check_folder(
         Whether the trainer reads captions from ``.txt`` files.
     """
     findings = []
-    for name in filter(reader.reads, files):
-        if reader.reads_as_video(name):
-            findings.append(Finding("extension", name, "taken for a video by the trainer", "convert it to png, or move it out"))
+    for name in filter(reader.takes, files):
+        if reader.takes(name) != "picture":
+            problem = f"taken for {_NOUN[reader.takes(name)]} by the trainer"
+            findings.append(Finding("extension", name, problem, "convert it to png, or move it out"))
         elif name not in looks:
             problem = "a file that the trainer takes for a picture, and datakit cannot read"
             findings.append(Finding("picture-unreadable", name, problem, "convert it to png, or move it out"))
@@ -155,12 +164,9 @@ def _in_order(findings: Iterable[Finding]) -> list[Finding]:
 def _check_record(folder: Path, record: Record, look: Look | None) -> list[Finding]:
     """Compare the picture and the caption of a record with what was written."""
     name = record.output
-    captions = _check_caption(folder, name, record)
-    if look is None:
-        return [
-            Finding("picture-missing", name, "in the manifest but gone", f"{_AGAIN}, with --prune if its source is gone too"),
-            *captions,
-        ]
+    if look is None:  # its caption no longer matters
+        remedy = f"{_AGAIN}, with --prune if its source is gone too"
+        return [Finding("picture-missing", name, "in the manifest but gone", remedy)]
     findings = _pixels(name, look, "crop it again")
     if look.sha256 != record.output_sha256 and not look.error:
         findings.append(
@@ -175,7 +181,7 @@ def _check_record(folder: Path, record: Record, look: Look | None) -> list[Findi
     if look.size not in sizes and not look.error:
         remedy = f"crop it again to one of {' '.join(map(str, sizes))}"
         findings.append(Finding("size", name, f"not one of the sizes of {record.sizes}", remedy, detail=str(look.size)))
-    return findings + captions
+    return findings + _check_caption(folder, name, record)
 
 
 def _pixels(name: str, look: Look, again: str) -> list[Finding]:
@@ -258,9 +264,11 @@ def _unknown(files: Iterable[str], records: Iterable[Record], reader: Reader) ->
         if name in known:
             continue
         if _is_pictured(name, reader):
-            remedy = _AGAIN if name.startswith(f"{STATE_FOLDER}/") else "move it out; put it into the source folder and crop it"
-            taken = ", and the trainer would take it" if reader.reads(name) else ""
-            findings.append(Finding("picture-unknown", name, f"not in the manifest{taken}", remedy))
+            taken = reader.takes(name)
+            remedy = "move it out" if taken in ("video", "audio") else "move it out; put it into the source folder and crop it"
+            remedy = _AGAIN if name.startswith(f"{STATE_FOLDER}/") else remedy
+            problem = f"not in the manifest, and the trainer would take it for {_NOUN[taken]}" if taken else "not in the manifest"
+            findings.append(Finding("picture-unknown", name, problem, remedy))
         elif name.lower().endswith((".txt", ".caption")) and not _is_hidden(name):
             findings.append(
                 Finding("caption-unknown", name, "belongs to no picture of the manifest", "move it out of the dataset")
@@ -275,14 +283,13 @@ def _names(folder: Path, files: Iterable[str], reader: Reader) -> list[Finding]:
     by_cache: dict[str, list[str]] = defaultdict(list)
     for name in files:
         extension = os.path.splitext(name)[1]
-        pictured = _is_pictured(name, reader)
-        if extension != extension.lower() and (pictured or (extension.lower() == ".txt" and not _is_hidden(name))):
-            remedy = "write it in lower case, in the source folder, and crop again"
-            findings.append(Finding("extension", name, "an extension that the trainer does not see", remedy, extension))
-        elif pictured and not reader.reads(name):
-            remedy = "crop again with --format png"
-            findings.append(Finding("extension", name, "an extension that the trainer does not see", remedy, extension))
-        if pictured:
+        unseen = "" if _is_hidden(name) else _unseen_by(name, reader)
+        if unseen:
+            lower = "write it in lower case, in the source folder, and crop again"
+            remedy = "crop again with --format png" if extension == extension.lower() else lower
+            problem = "an extension that the trainer does not see"
+            findings.append(Finding("extension", name, problem, remedy, unseen))
+        if reader.takes(name) == "picture" or (is_readable(name) and not _is_hidden(name)):
             by_cache[fold(reader.cache_name(root, name))].append(name)
     for names in by_cache.values():
         if len(names) > 1:
@@ -292,9 +299,17 @@ def _names(folder: Path, files: Iterable[str], reader: Reader) -> list[Finding]:
     return findings
 
 
+def _unseen_by(name: str, reader: Reader) -> str:
+    """Name what does not see a picture, or the extension of a caption that nothing sees; nothing where all is well."""
+    if is_readable(name):
+        return "" if reader.takes(name) in ("video", "audio") else reader.unseen_by(name)
+    extension = os.path.splitext(name)[1]
+    return extension if extension.lower() == ".txt" and extension != ".txt" else ""
+
+
 def _is_pictured(name: str, reader: Reader) -> bool:
-    """Tell whether a file name ends like what the trainer takes for a picture, or like what datakit does, in any case."""
-    return reader.reads(name) or (not _is_hidden(name) and (is_readable(name) or reader.reads(name.lower())))
+    """Tell whether a file name ends like what the trainer takes, or like a picture that datakit reads, in any case."""
+    return bool(reader.takes(name)) or (not _is_hidden(name) and is_readable(name))
 
 
 def _is_hidden(name: str) -> bool:

@@ -20,6 +20,7 @@ from datakit.sizes import in_order
 
 # 32 bits tell versions of one dataset apart; the name beside it tells datasets apart.
 _HASH_DIGITS = 8
+_HASHED = re.compile(rf"-([0-9a-f]{{{_HASH_DIGITS}}})$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def read_concept(folder: Path, name: str | None = None, repeats: int | None = No
     if not records:
         raise UsageError(why_empty(folder) or f"{folder / MANIFEST} is empty: run the stage that wrote {folder} again")
     passes, notes = _passes(records, repeats, folder)
-    notes += _untitled(records)
+    notes += _drawn(records, passes) + _untitled(records)
     absolute = Path(os.path.abspath(folder))
     origin = read_origin(folder)
     return Concept(absolute, _slug(name or absolute.name), records, passes, notes, origin.stage if origin else "")
@@ -153,9 +154,18 @@ def captions_hash(concepts: Iterable[Concept]) -> str:
     return _digest({(record.caption_sha256 or "",) for concept in concepts for record in concept.records})
 
 
+def hash_in(name: str) -> str | None:
+    """Return the hash at the end of an id or of the name of a cache; None where there is none, as in a date: fantasy-20241015."""
+    found = _HASHED.search(name)
+    return found[1] if found and not found[1].isdecimal() else None
+
+
 def _digest(rows: Iterable[tuple[str, ...]]) -> str:
     text = "\n".join("\t".join(row) for row in sorted(rows))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    # The first eight that are not all decimal: no hash can be read as a date.
+    windows = (digits[start : start + _HASH_DIGITS] for start in range(len(digits) - _HASH_DIGITS))
+    return next((window for window in windows if not window.isdecimal()), digits[:_HASH_DIGITS])
 
 
 def _passes(records: Sequence[Record], repeats: int | None, folder: Path) -> tuple[int, tuple[str, ...]]:
@@ -185,6 +195,16 @@ def _passes(records: Sequence[Record], repeats: int | None, folder: Path) -> tup
             f"the number of captions differs between pictures ({others}): {usual} is the most common and is used for all"
         )
     return usual, tuple(notes)
+
+
+def _drawn(records: Sequence[Record], passes: int) -> tuple[str, ...]:
+    """Say how many captions one epoch shows where one of several is drawn, each as likely, whenever a picture is shown."""
+    lines = [record.captions for record in records if record.captions]
+    if max(lines, default=1) == 1:
+        return ()
+    seen = sum(count * (1 - (1 - 1 / count) ** passes) for count in lines)
+    said = f"about {seen:.0f} of {sum(lines)} captions ({seen / sum(lines):.0%}) are expected in one epoch"
+    return (f"{said}: where a picture has several, one is drawn each time it is shown",)
 
 
 def untitled(record: Record) -> bool:

@@ -88,7 +88,8 @@ def backend_options(command: Command) -> Command:
         "--caption-shuffle",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Let the trainer shuffle each caption into N orders instead of writing copies; needs SimpleTuner 4.0.5 or later.",
+        help="Let the trainer draw each caption from itself and N orders of it instead of writing copies; needs SimpleTuner 4.0.5 "
+        "or later, which splits at commas only.",
     )
     @click.option(
         "--keep",
@@ -172,6 +173,12 @@ def audit_options(command: Command) -> Command:
 @click.option("--output", metavar="FILE", show_default="as the trainer calls it", help="Where to write; - for stdout.")
 @backend_options
 @fix_option
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="First delete what the trainer left of these datasets under other ids: its scans in their folders, and below "
+    "--cache-root latents and text embeddings of other content.",
+)
 @overwrite_option
 @looking_options
 @json_option
@@ -184,6 +191,7 @@ def backend(
     output: str | None,
     options: BackendOptions,
     fix: bool,
+    prune: bool,
     overwrite: bool,
     execution: Execution,
     as_json: bool,
@@ -197,6 +205,9 @@ def backend(
 
     Copies that shuffle wrote are files of their own and get no repeats. A picture with N captions gets N - 1
     (SimpleTuner counts extra passes), so that each is seen N times.
+
+    Caches of these datasets as they were or were called before are named with their size, and deleted with --prune.
+    Those of other datasets, and whatever has no name as datakit gives it, stay.
 
     Nothing is written, and the exit code is 1, unless every file is as the manifest says and every size is
     proved to pass SimpleTuner's resizing untouched.
@@ -215,6 +226,8 @@ def backend(
     if fix:
         refuse_in_source(cache_root, folders)
         _mend(folders, verbose)
+    if prune:
+        _prune(folders, cache_root, options)
     emission = emit_backend(folders, cache_root, options, execution=execution)
     _say(emission.notes)
     if emission.content is None:
@@ -254,8 +267,8 @@ def check(
     or unknown, an interrupted run, what an earlier training left. Content: duplicates and near-duplicates, within
     a dataset and between those named, blurred and enlarged pictures, captions that the text encoders cut
     (estimated without --tokenizer), a missing trigger word.
-    Training: micro-batches and optimizer steps of one epoch, padded samples, buckets too small for a batch
-    and the cheapest ways out. Exit 0 where there is nothing to report, else 1.
+    Training: micro-batches and optimizer steps of one epoch, padded samples, how many of several captions it shows,
+    buckets too small for a batch and the cheapest ways out. Exit 0 where there is nothing to report, else 1.
 
     \b
     datakit check out/ --batch-size 6 --trigger ohwx
@@ -316,7 +329,8 @@ def verify(
     Decodes each picture of FILE (multidatabackend.json by default, whoever wrote it), checks it and its caption
     as `datakit backend` does, replays the trainer's bucket, resize and crop arithmetic, and names what would be
     resized, cropped, dropped, not seen or refused. Once training has started, the aspect_ratio_bucket files that
-    it wrote are compared with the folder, and what it lost is named. Exit 0 proved, 1 not.
+    it wrote are compared with the folder: what it lost is named, what it scanned at another size or in another
+    bucket, and latents that are older than their picture. Exit 0 proved, 1 not.
 
     \b
     datakit verify
@@ -351,6 +365,13 @@ def _folders(datasets: Sequence[Path]) -> list[Path]:
 def _say(notes: Sequence[str]) -> None:
     for sentence in notes:
         click.echo(sentence, err=True)
+
+
+def _prune(folders: Sequence[Path], cache_root: Path, options: BackendOptions) -> None:
+    from datakit.trainers.backend import prune_leftovers
+
+    for leftover in prune_leftovers(folders, cache_root, options):
+        click.echo(f"deleted {leftover.path}: {leftover.what}", err=True)
 
 
 def _mend(folders: Sequence[Path], verbose: bool) -> None:

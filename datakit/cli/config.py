@@ -1,20 +1,23 @@
-"""``datakit config``: write the trainer's own config files, or convert them."""
+"""``datakit config``: write the trainer's own config files; `datakit.cli.convert` looks after those that exist."""
 
 from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from datakit.cli.convert import check, convert
 from datakit.cli.shared import Command, overwrite_option, write_files
 from datakit.cli.steps import Planned, print_training, training_options
 
 if TYPE_CHECKING:
     from datakit.trainers.simpletuner.config import ConfigOptions
-    from datakit.trainers.simpletuner.oldenv.envfile import Notice
+    from datakit.trainers.simpletuner.layout import Layout
 
 
 class _WritesByDefault(click.Group):
@@ -28,15 +31,103 @@ class _WritesByDefault(click.Group):
 
 @click.group(cls=_WritesByDefault)
 def config() -> None:
-    """Write the trainer's config files, or convert one.
+    """Write the trainer's config files, convert one, or check one.
 
     `datakit config ...` is short for `datakit config write ...`: see `datakit config write --help` for the
     presets and all options.
 
     \b
     datakit config out_shuffled/ --preset sd3-lora --epochs 10 --batch-size 6
+    datakit config --preset tutorial-lora --into SimpleTuner/ --name fantasy
     datakit config convert old.env --output converted.json
+    datakit config check config.json
     """
+
+
+config.add_command(convert)
+config.add_command(check)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which files are to be written, and where; no ``config`` stands for stdout.
+
+    Attributes
+    ----------
+    config, env, accelerate
+        ``config.json``, ``config.env`` and the accelerate YAML.
+    kind
+        Of the YAML; None for the preset's.
+    layout
+        What the launcher expects, where all of it is to be laid out.
+    """
+
+    config: Path | None
+    env: Path | None
+    accelerate: Path | None
+    kind: str | None
+    layout: Layout | None
+
+
+def target_options(command: Command) -> Command:
+    """Add where the files are to be written, and pass it on as ``target``."""
+    file = click.Path(path_type=Path, dir_okay=False)
+
+    @click.option("--output", metavar="FILE", help="Where to write config.json; - for stdout. [default: config.json]")
+    @click.option(
+        "--env",
+        "env_file",
+        type=file,
+        metavar="FILE",
+        help="Also write the high-level config.env there; without --env none is written.",
+    )
+    @click.option(
+        "--accelerate",
+        "yaml_file",
+        type=file,
+        metavar="FILE",
+        help="Also write an accelerate YAML there, and name it in config.env.",
+    )
+    @click.option(
+        "--deepspeed", is_flag=True, help="DeepSpeed ZeRO stage 2 in the accelerate YAML; needs --accelerate or --into."
+    )
+    @click.option("--offload", is_flag=True, help="The same, with optimizer and parameters in the CPU's memory.")
+    @click.option(
+        "--into",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Lay out all that the launcher expects below DIR: config/config.env, and in config/NAME/ config.json, "
+        "accelerate.yaml and multidatabackend.json.",
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *,
+        output: str | None,
+        env_file: Path | None,
+        yaml_file: Path | None,
+        deepspeed: bool,
+        offload: bool,
+        into: Path | None,
+        name: str | None,
+        **options: Any,
+    ) -> Any:
+        from datakit.trainers.simpletuner.layout import Layout
+
+        if into is not None and (output or env_file or yaml_file):
+            raise click.UsageError("--into says where every file goes: leave out --output, --env and --accelerate")
+        if (deepspeed or offload) and into is None and yaml_file is None:
+            raise click.UsageError("--deepspeed and --offload are set in the accelerate YAML: name one with --accelerate FILE")
+        if "-" in (str(env_file), str(yaml_file)):
+            raise click.UsageError("only --output can go to stdout: name a file for --env and --accelerate")
+        kind = "deepspeed2-offload" if offload else "deepspeed2" if deepspeed else None
+        if into is None:
+            target = Target(None if output == "-" else Path(output or "config.json"), env_file, yaml_file, kind, None)
+        else:
+            layout = Layout(Path(os.path.abspath(into)), name)
+            target = Target(layout.config, layout.launcher, layout.accelerate, kind, layout)
+        return command(target=target, name=name, **options)
+
+    return wrapped
 
 
 def config_options(command: Command) -> Command:
@@ -47,72 +138,104 @@ def config_options(command: Command) -> Command:
         default="sd3-lora",
         show_default=True,
         metavar="NAME",
-        help="sd3-lora or sd3-full (SD3.5 Large), sdxl-lora, flux-lora.",
+        help="sd3-lora or sd3-full (SD3.5 Large), sdxl-lora, flux-lora; with the values of the tutorial for SD3.5 Large "
+        "tutorial-lora (32 GB), tutorial-lora-24gb, tutorial-full (80 GB).",
     )
     @click.option(
         "--learning-rate", type=float, metavar="X", help="Instead of the preset's: more than 0 and at most 1, such as 1e-4."
     )
+    @click.option("--rank", type=click.IntRange(1, 100_000), metavar="N", help="Of a LoRA, instead of the preset's.")
+    @click.option("--alpha", type=click.IntRange(1, 100_000), metavar="N", help="Of a LoRA. [default: the rank]")
+    @click.option(
+        "--checkpoint-every",
+        metavar="N",
+        help="In steps or epochs: 400, '1 epoch', '0.5 epochs'. [default: the preset's, or a tenth of the steps]",
+    )
+    @click.option("--validation-every", metavar="N", help="In steps or epochs, as --checkpoint-every.")
+    @click.option(
+        "--keep-checkpoints", type=click.IntRange(1, 1_000_000), metavar="N", help="The last so many; older ones are deleted."
+    )
     @click.option(
         "--validation-prompt", default="a photo", show_default=True, metavar="TEXT", help="What is drawn at each validation."
+    )
+    @click.option("--tracker", metavar="NAME", help="wandb, tensorboard or none, instead of the preset's.")
+    @click.option(
+        "--name",
+        metavar="NAME",
+        help="What the training is called: by its tracker, its output folder, and with --into its folder.",
     )
     @click.option(
         "--backend-config",
         default="multidatabackend.json",
         show_default=True,
         metavar="PATH",
-        help="Where the trainer finds multidatabackend.json.",
+        help="Where the trainer finds multidatabackend.json; with --into it is copied from there.",
     )
     @click.option(
-        "--output-dir", default="output", show_default=True, metavar="DIR", help="Where the trainer writes checkpoints."
+        "--output-dir",
+        metavar="DIR",
+        help="Where the trainer writes checkpoints. [default: output, below DIR of --into; with --name output/NAME]",
+    )
+    @click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any other option of SimpleTuner, such as vae_batch_size=12; repeatable.",
     )
     @functools.wraps(command)
     def wrapped(
         *,
+        target: Target,
         preset: str,
         learning_rate: float | None,
+        rank: int | None,
+        alpha: int | None,
+        checkpoint_every: str | None,
+        validation_every: str | None,
+        keep_checkpoints: int | None,
         validation_prompt: str,
+        tracker: str | None,
+        name: str | None,
         backend_config: str,
-        output_dir: str,
+        output_dir: str | None,
+        settings: tuple[str, ...],
         **options: Any,
     ) -> Any:
-        from datakit.trainers.simpletuner.config import ConfigOptions
+        from datakit.trainers.simpletuner.config import ConfigOptions, Tracking
 
-        asked = ConfigOptions(preset, backend_config, output_dir, validation_prompt, learning_rate)
-        return command(options=asked, **options)
+        layout = target.layout
+        asked = ConfigOptions(
+            preset=preset,
+            # The launcher may be started anywhere, so nothing is left to where datakit was.
+            backend_config=os.path.abspath(layout.backend if layout else backend_config),
+            output_dir=os.path.abspath(output_dir or (layout.output if layout else Path("output", name or ""))),
+            validation_prompt=validation_prompt,
+            learning_rate=learning_rate,
+            rank=rank,
+            alpha=alpha,
+            keep_checkpoints=keep_checkpoints,
+            checkpoint_every=checkpoint_every,
+            validation_every=validation_every,
+            tracking=Tracking(tracker, name),
+            settings=settings,
+        )
+        return command(target=target, options=asked, backend_config=Path(backend_config), **options)
 
     return wrapped
 
 
 @config.command(short_help="Write config.json, on request config.env and YAML.")
+@target_options
 @config_options
 @training_options
-@click.option(
-    "--output", default="config.json", show_default=True, metavar="FILE", help="Where to write config.json; - for stdout."
-)
-@click.option(
-    "--env",
-    "env_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Also write the high-level config.env there; without --env none is written.",
-)
-@click.option(
-    "--accelerate",
-    "yaml_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Also write an accelerate YAML there, and name it in config.env.",
-)
-@click.option("--deepspeed", is_flag=True, help="DeepSpeed ZeRO stage 2 in the accelerate YAML; needs --accelerate.")
 @overwrite_option
 @click.option("-v", "--verbose", is_flag=True, help="Name the recipe's options that are left out, and what took their place.")
 def write(
     planned: Planned,
     options: ConfigOptions,
-    output: str,
-    env_file: Path | None,
-    yaml_file: Path | None,
-    deepspeed: bool,
+    target: Target,
+    backend_config: Path,
     overwrite: bool,
     verbose: bool,
 ) -> None:
@@ -120,6 +243,11 @@ def write(
 
     max_train_steps, lr_warmup_steps, checkpointing_steps and validation_steps are those that `datakit steps`
     prints for the same options. Without DATASET and --concept, what the last stage run from here wrote is used.
+    All paths are written absolute. A file that was edited by hand is not replaced: the difference is shown, and
+    --overwrite takes the new one.
+
+    With --into DIR and --name several trainings lie side by side; the one written last is chosen by ENV in
+    DIR/config/config.env. Start SimpleTuner in DIR.
 
     Two options of the recipe are left out, for they end SimpleTuner 3.1.6 and later with an error:
     enable_xformers_memory_efficient_attention and allow_tf32. Both are what it does anyway.
@@ -130,99 +258,73 @@ def write(
     datakit config out_shuffled/ --preset sd3-lora --epochs 10 --batch-size 6
     datakit config --preset flux-lora --steps 3000 --output -
     datakit config --env config.env --accelerate accelerate.yaml --deepspeed
+    datakit config --preset tutorial-lora --into st/ --name fantasy --batch-size 6
     """
     from datakit.trainers.simpletuner.accelerate import accelerate_yaml
-    from datakit.trainers.simpletuner.config import config_to_json, launcher_env, trainer_config
+    from datakit.trainers.simpletuner.config import config_to_json, launcher_env, needs, pace, trainer_config
+    from datakit.trainers.simpletuner.presets import preset
 
-    if deepspeed and yaml_file is None:
-        raise click.UsageError("--deepspeed is set in the accelerate YAML: name one with --accelerate FILE")
-    if "-" in (str(env_file), str(yaml_file)):
-        raise click.UsageError("only --output can go to stdout: name a file for --env and --accelerate")
-    training, batching = planned.training, planned.batching
-    content = config_to_json(trainer_config(options, training, batching))
-    files = [] if output == "-" else [(Path(output), content)]
-    if env_file is not None:
-        files.append((env_file, launcher_env(batching, None if yaml_file is None else str(yaml_file))))
-    if yaml_file is not None:
-        files.append((yaml_file, accelerate_yaml(batching, "deepspeed2" if deepspeed else "plain")))
-    write_files(files, overwrite, planned.folders, quiet=output == "-")
-    _say_apart(options, verbose)
-    if output == "-":
+    training, batching = pace(options, planned.training), planned.batching
+    written = trainer_config(options, training, batching)
+    content = config_to_json(written)
+    files = [] if target.config is None else [(target.config, content)]
+    if target.env is not None:
+        yaml = None if target.accelerate is None else os.path.abspath(target.accelerate)
+        files.append((target.env, launcher_env(batching, yaml, target.layout.name if target.layout else None)))
+    if target.accelerate is not None:
+        files.append((target.accelerate, accelerate_yaml(batching, target.kind or preset(options.preset).accelerate)))
+    files += _copied(target.layout, backend_config)
+    if not overwrite:
+        _show_differences(files)
+    write_files(files, overwrite, planned.folders, quiet=target.config is None)
+    for need in needs(written):
+        click.echo(need, err=True)
+    _say_apart(options, backend_config, verbose)
+    if target.config is None:
         click.echo(content, nl=False)
     else:
         print_training(training, planned.trainer.title)
 
 
-def _say_apart(options: ConfigOptions, verbose: bool) -> None:
+def _copied(layout: Layout | None, backend_config: Path) -> list[tuple[Path, bytes]]:
+    """Return the copy of multidatabackend.json that belongs into a layout; say so where there is none to copy."""
+    if layout is None:
+        return []
+    try:
+        return [(layout.backend, backend_config.read_bytes())]
+    except OSError:
+        if not layout.backend.exists():
+            click.echo(f"{layout.backend} is missing: write it with `datakit backend --output {layout.backend}`", err=True)
+        return []
+
+
+def _show_differences(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Show on stderr what would change in files that were edited by hand."""
+    import difflib
+
+    from datakit.dataset.remembered import is_ours
+
+    for path, content in files:
+        if path.is_file() and path.read_bytes() != content and not is_ours(path):
+            old, new = (text.decode(errors="replace").splitlines() for text in (path.read_bytes(), content))
+            for line in difflib.unified_diff(old, new, str(path), "as datakit would write it", lineterm="", n=0):
+                click.echo(line, err=True)
+
+
+def _say_apart(options: ConfigOptions, backend_config: Path, verbose: bool) -> None:
     """Say on stderr where latents are kept apart from those of another family, and on request what was left out."""
     from datakit.trainers.simpletuner.backend import families_of
-    from datakit.trainers.simpletuner.config import PRESETS, REMOVED
+    from datakit.trainers.simpletuner.options import REMOVED
+    from datakit.trainers.simpletuner.presets import preset
 
-    trained = PRESETS[options.preset].family
-    for family in families_of(Path(options.backend_config)):
+    trained = preset(options.preset).family
+    for family in families_of(backend_config):
         if family != trained:
             click.echo(
-                f"{options.backend_config} keeps the latents of {family} apart, and {options.preset} trains {trained}: "
+                f"{backend_config} keeps the latents of {family} apart, and {options.preset} trains {trained}: "
                 f"write it again with `datakit backend --model-family {trained}`",
                 err=True,
             )
     if verbose:
         for option, instead in REMOVED.items():
             click.echo(f"left out {option}: {instead}", err=True)
-
-
-@config.command(short_help="Turn config.env into config.json, or back.")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--output", default="-", show_default=True, metavar="FILE", help="Where to write the other format; - for stdout.")
-@overwrite_option
-@click.pass_context
-def convert(ctx: click.Context, file: Path, output: str, overwrite: bool) -> None:
-    """Turn a low-level config.env into config.json, or config.json into config.env.
-
-    A name that ends in .json is taken for config.json, every other for config.env. SimpleTuner reads inline
-    comments, references such as $NAME and arithmetic such as $((2*3)) in config.env literally: they come out
-    as bash means them; what cannot be resolved is left as it is, and commands are never run. Each is reported
-    with its line on stderr, as is every name that SimpleTuner would drop without a word, whatever it reads
-    otherwise than bash, and what cannot be written in the other format. Exit 0 where nothing had to be
-    reported but names that belong to the launcher, else 1.
-
-    \b
-    datakit config convert old.env --output converted.json
-    datakit config convert config.json --output converted.env
-    """
-    from datakit.errors import UsageError
-
-    if output != "-" and os.path.realpath(output) == os.path.realpath(file):
-        raise UsageError(f"{file} would be replaced by its other format: name another --output")
-    try:
-        text = file.read_text(encoding="utf-8")
-        content, notices = _other_format(text, from_json=file.suffix.lower() == ".json")
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not in UTF-8: {error}") from error
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}") from error
-    target = Path(output)
-    if output == "-":
-        click.echo(content, nl=False)
-    elif target.exists() and not overwrite and target.read_bytes() != content.encode():
-        # It may be what `config write` wrote, with far more in it.
-        raise UsageError(f"{target} is there already: name another --output, or use --overwrite to replace it")
-    else:
-        write_files([(target, content.encode())], overwrite)
-    for notice in notices:
-        click.echo(f"{file}:{notice.line or ''}{': ' if notice.line else ' '}{notice.message}", err=True)
-    ctx.exit(1 if any(notice.kind != "launcher" for notice in notices) else 0)
-
-
-def _other_format(text: str, from_json: bool) -> tuple[str, list[Notice]]:
-    """Return the content of the other file, and what is to be said about it."""
-    from datakit.trainers.simpletuner.oldenv.convert import config_to_env, env_to_config, read_config, write_config
-
-    if not from_json:
-        config, notices = env_to_config(text)
-        return write_config(config), notices
-    config, lines, notices = read_config(text)
-    environment, more = config_to_env(config, lines)
-    return environment, sorted([*notices, *more], key=lambda notice: notice.line)

@@ -18,6 +18,7 @@ from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
 from datakit.trainers import DEFAULT, TRAINERS, trainer
+from datakit.trainers.leftovers import Leftover, delete
 from datakit.trainers.protocol import BackendOptions, Trainer, check_family
 from datakit.trainers.training import Batching, BucketLoad, Training, plan_training, ways_out
 from datakit.trainers.verdict import Verdict
@@ -36,7 +37,8 @@ class Emission:
     findings, changed
         What is wrong with files, and a sentence for each size that the trainer would change.
     notes
-        A sentence for each way in which a dataset is older than what it was made from.
+        A sentence for each way in which a dataset is older than what it was made from, for each old cache of it, and for each
+        thing that the trainer will do and that may surprise.
     needs
         As in `datakit.trainers.protocol.DatasetFile`.
     """
@@ -70,15 +72,40 @@ def emit_backend(
     refuse_in_source(Path(cache_root), folders)
     concepts = read_concepts(folders, options.names, options.repeats)
     file = target.emit(concepts, Path(cache_root), options)
-    findings = [(concept, finding) for concept in concepts for finding in _look(concept, target, execution)[0]]
+    findings = [(concept, finding) for concept in concepts for finding in _look(concept, concepts, target, execution)[0]]
+    old = [leftover.describe() for leftover in target.old_caches(concepts, Path(cache_root))]
     return Emission(
         content=None if findings or file.changed else file.content,
         entries=tuple(zip(file.entries, concepts, strict=True)),
         findings=tuple(findings),
         changed=file.changed,
-        notes=_behind(folders, concepts),
+        notes=(*_behind(folders, concepts), *old, *file.notes),
         needs=file.needs,
     )
+
+
+def prune_leftovers(
+    datasets: Sequence[str | os.PathLike[str]], cache_root: str | os.PathLike[str], options: BackendOptions = BackendOptions()
+) -> list[Leftover]:
+    """Delete what the trainer left of some datasets as they were or were called before, and return it.
+
+    That is what lies in their folders under other ids, and below ``cache_root`` the caches of another content or of another
+    id; what has no name of datakit's own form stays.
+
+    Raises
+    ------
+    UsageError
+        A folder is no dataset, ``cache_root`` lies in a source, or something cannot be deleted.
+    PlanError
+        A line of a manifest cannot be used.
+    """
+    target = trainer(options.trainer)
+    folders = [Path(dataset) for dataset in datasets]
+    refuse_in_source(Path(cache_root), folders)
+    concepts = read_concepts(folders, options.names, options.repeats)
+    ids = {concept.id for concept in concepts}
+    left = [leftover for concept in concepts for leftover in target.left_behind(concept, ids)]
+    return delete([*left, *target.old_caches(concepts, Path(cache_root))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +154,7 @@ class Audit:
     ways_out
         What would let every bucket fill a batch, cheapest first.
     notes
-        As in `Emission`.
+        A sentence for each way in which a dataset is older than what it was made from.
     """
 
     concepts: tuple[Concept, ...]
@@ -161,7 +188,7 @@ def audit_datasets(
     concepts = read_concepts(folders, repeats=options.repeats)
     target = trainer(options.trainer)
     encoders = target.families[options.family]
-    looked = [_look(concept, target, execution, compared=True) for concept in concepts]
+    looked = [_look(concept, concepts, target, execution, compared=True) for concept in concepts]
     alike = find_likeness(concepts, [looks for _, looks in looked])
     findings = [
         (concept, finding)
@@ -235,12 +262,13 @@ def _trainer_of(path: Path, name: str | None) -> Trainer:
 
 
 def _look(
-    concept: Concept, target: Trainer, execution: Execution, compared: bool = False
+    concept: Concept, concepts: Sequence[Concept], target: Trainer, execution: Execution, compared: bool = False
 ) -> tuple[list[Finding], dict[str, Look]]:
-    """Look at every file of a dataset; return what is wrong with it, and what was seen of its pictures."""
+    """Look at every file of one of some datasets; return what is wrong with it, and what was seen of its pictures."""
     files = list_files(concept.folder)
     looks = look_at_all(concept.folder, files, execution, compared_names(concept) if compared else frozenset())
-    return check_dataset(concept, files, looks, target, target.left_behind(concept)), looks
+    left = {leftover.path.name: leftover.what for leftover in target.left_behind(concept, {each.id for each in concepts})}
+    return check_dataset(concept, files, looks, target, left), looks
 
 
 def _behind(folders: Sequence[Path], concepts: Sequence[Concept]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from datakit.audit.reader import Reader
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.trainers import DEFAULT, trainer
+from datakit.trainers.leftovers import Leftover
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
 
@@ -73,12 +74,15 @@ class DatasetFile:
         A sentence for each size that the trainer would not train as it is; with any, the file is not to be used.
     needs
         A sentence for each thing that the trainer must be or have for the file to mean what it says.
+    notes
+        A sentence for each thing that the trainer will do with it and that may surprise.
     """
 
     content: bytes
     entries: tuple[str, ...]
     changed: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Trainer(Reader, Protocol):
@@ -104,8 +108,11 @@ class Trainer(Reader, Protocol):
     releases: tuple[str, ...]
     too_small: str
 
-    def left_behind(self, concept: Concept) -> list[Path]:
-        """Return what it left in the folder of a dataset for any other content than that of now."""
+    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
+        """Return what it left in the folder of a dataset for entries of other ids than these."""
+
+    def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
+        """Return its caches of some datasets as they were or were called before."""
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the dataset file of some concepts, and replay what becomes of every size in it.

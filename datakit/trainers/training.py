@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -108,7 +109,7 @@ class Training:
     planned_steps_per_epoch, real_steps_per_epoch
         As the trainer counts, and what an epoch over its buckets really takes.
     lr_warmup_steps, checkpointing_steps, validation_steps
-        A tenth of ``max_train_steps`` each, at least 1.
+        A tenth of ``max_train_steps`` each, at least 1, where nothing else is asked for.
     loads
         Bucket by bucket.
     """
@@ -196,6 +197,37 @@ def plan_training(
         checkpointing_steps=_share(total, INTERVAL_SHARE),
         validation_steps=_share(total, INTERVAL_SHARE),
         loads=epoch.loads,
+    )
+
+
+def interval(text: str, training: Training) -> int:
+    """Return how many optimizer steps ``400``, ``1 epoch`` or ``0.5 epochs`` are, at least 1; epochs by the recipe's formula.
+
+    Raises
+    ------
+    UsageError
+        It is neither.
+    """
+    match = re.fullmatch(r"(?P<number>\d{1,9}|\d{0,9}\.\d{1,9})(?P<epochs> ?epochs?)?", text.strip())
+    number = Fraction(match["number"]) if match else Fraction(0)
+    if match is None or not number or (match["epochs"] is None and number.denominator != 1):
+        raise UsageError(f"interval {text!r}: give steps such as 400, or epochs such as '1 epoch' or '0.5 epochs'")
+    steps = number if match["epochs"] is None else number * Fraction(str(training.recipe_steps_per_epoch))
+    return min(MOST_STEPS, max(1, round(steps)))
+
+
+def paced(training: Training, checkpoint_every: str | None, validation_every: str | None) -> Training:
+    """Return a training with checkpoints and validations at other intervals; None leaves either as it is.
+
+    Raises
+    ------
+    UsageError
+        An interval is neither steps nor epochs.
+    """
+    return replace(
+        training,
+        checkpointing_steps=training.checkpointing_steps if checkpoint_every is None else interval(checkpoint_every, training),
+        validation_steps=training.validation_steps if validation_every is None else interval(validation_every, training),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from datakit.audit.checks import Finding, check_dataset, list_files
 from datakit.audit.concept import read_concept
@@ -21,10 +22,24 @@ from tests.conftest import BUCKETS
 MakeDataset = Callable[..., Path]
 
 
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that runs a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(command, *arguments, exit_code=0):
+        result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == exit_code, result.output
+        return result
+
+    return run
+
+
 def findings_of(folder: Path) -> list[Finding]:
     """Check a dataset as the commands do."""
     concept, files, target = read_concept(folder), list_files(folder), trainer(DEFAULT)
-    return check_dataset(concept, files, look_at_all(folder, files), target, target.left_behind(concept))
+    left = {leftover.path.name: leftover.what for leftover in target.left_behind(concept, {concept.id})}
+    return check_dataset(concept, files, look_at_all(folder, files), target, left)
 
 
 def sha256(path: Path) -> str:

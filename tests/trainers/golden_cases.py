@@ -9,8 +9,9 @@ from datakit.audit.concept import Concept
 from datakit.dataset.manifest import Record
 from datakit.trainers.simpletuner.accelerate import accelerate_yaml
 from datakit.trainers.simpletuner.backend import emit, to_json
-from datakit.trainers.simpletuner.config import PRESETS, ConfigOptions, config_to_json, launcher_env, trainer_config
+from datakit.trainers.simpletuner.config import ConfigOptions, config_to_json, launcher_env, trainer_config
 from datakit.trainers.simpletuner.entry import CaptionShuffle
+from datakit.trainers.simpletuner.presets import PRESETS
 from datakit.trainers.simpletuner.steps import steps
 from datakit.trainers.training import Batching, plan_training
 from tests.conftest import BUCKETS
@@ -55,5 +56,7 @@ CASES: dict[str, Callable[[], bytes]] = {
     "config-accelerate.env": lambda: launcher_env(Batching(6, 2, 1), "config/accelerate.yaml"),
     "accelerate-one-gpu.yaml": lambda: accelerate_yaml(Batching(6)),
     "accelerate-two-gpus.yaml": lambda: accelerate_yaml(Batching(6, 2)),
+    "config-named.env": lambda: launcher_env(Batching(6), "/w/config/fantasy/accelerate.yaml", "fantasy"),
+    "accelerate-offload.yaml": lambda: accelerate_yaml(Batching(6, 1, 8), "deepspeed2-offload"),
     "accelerate-deepspeed2.yaml": lambda: accelerate_yaml(Batching(6, 2, 4), "deepspeed2"),
 }

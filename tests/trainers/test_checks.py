@@ -16,7 +16,7 @@ from datakit.audit.looks import look_at_all
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.geometry import Size
 from datakit.run.stage import Execution
-from datakit.trainers.simpletuner import reading
+from datakit.trainers.simpletuner.reading import Reading
 from tests.conftest import BUCKETS
 from tests.trainers.conftest import findings_of, sha256
 
@@ -54,7 +54,7 @@ def test_pictures_whose_cache_files_the_trainer_takes_for_one_another(tmp_path):
         Image.new("RGB", (1024, 1024)).save(place / "dogs.jpg")
         (place / "dogs.txt").write_text("two dogs")
     files = list_files(folder)
-    assert [finding.kind for finding in check_folder(folder, files, look_at_all(folder, files), reading)] == ["stem"]
+    assert [finding.kind for finding in check_folder(folder, files, look_at_all(folder, files), Reading())] == ["stem"]
 
 
 def test_pictures_that_are_gone_changed_or_damaged(make_dataset):
@@ -172,7 +172,11 @@ def test_files_that_the_manifest_does_not_know(make_dataset):
 
 
 @pytest.mark.parametrize(
-    "name", ["a.ppm", "a.jp2", "a.gif", "a.tif", "a.mp4", "a.psd", "a.jxl", "a.heic", ".cache/a.png", "._p00.jpg", ".png"]
+    "name",
+    [
+        *("a.ppm", "a.jp2", "a.gif", "a.tif", "a.mp4", "a.psd", "a.jxl", "a.heic", ".cache/a.png", "._p00.jpg", ".png"),
+        *("song.mp3", "a.wav", "a.flac", "a.ogg", "a.mkv", "a.wmv", "a.m4v", "a.flv", "a.3gp", "a.MP3", ".trash/a.JPG", "a.PPM"),
+    ],
 )
 def test_everything_that_the_trainer_lists_is_refused_by_name(make_dataset, name):
     folder = make_dataset(buckets=BUCKETS[:1])
@@ -181,7 +185,7 @@ def test_everything_that_the_trainer_lists_is_refused_by_name(make_dataset, name
     assert ("picture-unknown", name) in kinds(folder)
 
 
-@pytest.mark.parametrize("name", ["notes.md", "a.json", ".cache/a.txt", ".cache/a.thumbnail", ".trash/a.JPG"])
+@pytest.mark.parametrize("name", ["notes.md", "a.json", ".cache/a.txt", ".cache/a.thumbnail", "a.svg", "a.raw"])
 def test_what_the_trainer_does_not_list_is_no_finding(make_dataset, name):
     folder = make_dataset(buckets=BUCKETS[:1])
     (folder / name).parent.mkdir(exist_ok=True)

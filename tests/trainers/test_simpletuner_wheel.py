@@ -18,8 +18,12 @@ import pytest
 from datakit.audit.concept import read_concept
 from datakit.geometry import Size
 from datakit.trainers.simpletuner.backend import emit, to_json
+from datakit.trainers.simpletuner.config import ConfigOptions, config_to_json, trainer_config
 from datakit.trainers.simpletuner.entry import EntryOnFile
+from datakit.trainers.simpletuner.options import options, refusals
+from datakit.trainers.simpletuner.presets import PRESETS
 from datakit.trainers.simpletuner.replay import bucket_name, replay_current
+from datakit.trainers.training import Batching, plan_training
 from tests.conftest import BUCKETS
 
 pytestmark = pytest.mark.simpletuner
@@ -39,14 +43,31 @@ ABSENT = [
     "lycoris",
     "cv2",
     "pillow_jxl",
+    "optimi",
+    "bs4",
+    "ftfy",
+    "hangul_romanize",
+    "librosa",
+    "loguru",
+    "num2words",
+    "py3langid",
+    "pypinyin",
+    "sentencepiece",
+    "spacy",
+    "torchsde",
+    "torchmetrics",
+    "compel",
+    "webshart",
+    "soundfile",
+    "peft_singlora",
 ]
 
 
-def ask_simpletuner(sizes=(), pictures=()):
+def ask_simpletuner(sizes=(), pictures=(), configs=()):
     source, python = os.environ.get("DATAKIT_SIMPLETUNER_SRC"), os.environ.get("DATAKIT_SIMPLETUNER_PYTHON")
     if not source or not python:
         pytest.skip("set DATAKIT_SIMPLETUNER_SRC and DATAKIT_SIMPLETUNER_PYTHON")
-    job = {"source": source, "absent": ABSENT, "sizes": list(sizes), "pictures": list(pictures)}
+    job = {"source": source, "absent": ABSENT, "sizes": list(sizes), "pictures": list(pictures), "configs": list(configs)}
     driver = Path(__file__).parent / "wheel_driver.py"
     done = subprocess.run(
         [python, "-B", str(driver)], input=json.dumps(job), capture_output=True, text=True, timeout=500, check=False
@@ -105,3 +126,40 @@ def test_the_replay_agrees_with_the_real_arithmetic():
         if (ours.resized, ours.cropped, bucket_name(ours.cropped)) != theirs:
             differing.append((case["size"], case["entry"], ours, theirs))
     assert differing == []
+
+
+def test_simpletuners_own_parser_takes_every_preset_as_it_is_written():
+    training, batching = plan_training([(476, 5)], Batching(6), epochs=10), Batching(6)
+    configs = [json.loads(config_to_json(trainer_config(ConfigOptions(preset), training, batching))) for preset in PRESETS]
+    for config, parsed in zip(configs, ask_simpletuner(configs=configs)["parsed"], strict=True):
+        renamed = {"checkpointing_steps": "checkpoint_step_interval", "validation_steps": "validation_step_interval"}
+        for key, value in config.items():
+            name = key.removeprefix("--")
+            read = parsed[renamed.get(name, name)]
+            assert read == (value if isinstance(value, bool) else type(read)(value)), name
+
+
+def test_the_table_of_options_tells_what_simpletuners_own_parser_takes():
+    values = [True, False, 3, 0.5, "word", "true", 2.0, 1]
+    needed = {
+        "model_type": "lora",
+        "model_family": "sd3",
+        "data_backend_config": "x",
+        "output_dir": "x",
+        "optimizer": "adamw_bf16",
+    }
+    cases = [
+        (name, value)
+        for name, option in options().items()
+        if "3.1.6" in option.kinds and name not in needed
+        for value in (*values, *option.kinds["3.1.6"].choices)
+        # What is left out tells nothing about its kind; precisions depend on the libraries that are there.
+        if value != "" and option.kinds["3.1.6"].word not in ("ignored", "any") and not name.endswith("_precision")
+    ]
+    answers = ask_simpletuner(configs=[needed | {name: value} for name, value in cases])["parsed"]
+    wrong = [
+        (name, value)
+        for (name, value), answer in zip(cases, answers, strict=True)
+        if ("error" in answer) != any("ends the run" in clause for clause in refusals(name, value, ["3.1.6"]))
+    ]
+    assert wrong == []

@@ -61,6 +61,9 @@ def test_the_recipes_own_entry_is_not_proved_for_the_release_it_pins(config):
         ({"skip_file_discovery": "vae,aspect"}, "stops without that step"),
         ({"disable_vae_cache": True}, "stops at the first batch"),
         ({"resolution": 0}, "is no size"),
+        ({"probability": 0.0}, "probability 0: SimpleTuner 4.8 draws nothing from it"),
+        ({"probability": -1}, "give more than 0"),
+        ({"repeats": -1}, "use 0 or more"),
     ],
 )
 def test_what_cannot_be_proved_is_named(config, keys, problem):
@@ -71,6 +74,18 @@ def test_keys_left_to_global_options_are_noted(config):
     verdict = change(config, minimum_image_size=None)
     assert verdict.faults == []
     assert "minimum_image_size not set" in verdict.notes[0]
+
+
+@pytest.mark.parametrize(("repeats", "told"), [(1, ["2 times an epoch"]), (0, []), (None, [])])
+def test_repeats_in_an_entry_are_told(config, repeats, told):
+    verdict = change(config, repeats=repeats, probability=0.5)
+    assert verdict.faults == []
+    assert [words for words in ["2 times an epoch"] if any(words in note for note in verdict.notes)] == told
+
+
+@pytest.mark.parametrize(("name", "proved"), [("fantasy-20241015", True), ("fantasy-1234abcd", False)])
+def test_an_id_that_ends_in_a_date_holds_no_content_hash(config, name, proved):
+    assert (change(config, id=name).faults == []) == proved
 
 
 def test_files_that_the_trainer_does_not_take_are_named(config, tmp_path):
@@ -174,7 +189,9 @@ def test_what_the_trainer_lost_is_named(config, tmp_path):
     name = json.loads(config.read_text())[0]["id"]
     kept = [str(folder / f"p0{number}.jpg") for number in (0, 1, 3)]
     index = folder / f"aspect_ratio_bucket_indices_{name}.json"
-    index.write_text(json.dumps({"config": {}, "aspect_ratio_bucket_indices": {"1.0": kept[:1], "1.29": kept[1:]}}))
+    index.write_text(
+        json.dumps({"config": {}, "aspect_ratio_bucket_indices": {"1.0": kept[:1], "1.29": kept[1:2], "1.46": kept[2:]}})
+    )
     metadata = folder / f"aspect_ratio_bucket_metadata_{name}.json"
     metadata.write_text(json.dumps({path: {} for path in [*kept, str(folder / "p02.jpg"), str(folder / "gone.jpg")]}))
     verdict = verify_backend(config)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from datakit.audit.concept import Concept
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
+from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer
 from datakit.trainers.training import Batching, BucketLoad, Epoch
 from datakit.trainers.verdict import Fault, Verdict
@@ -20,17 +22,20 @@ class Toy:
     releases: tuple[str, ...] = ("1.0",)
     too_small = "Toy leaves them out"
 
-    def reads(self, name: str) -> bool:
-        return name.endswith(".png") and "/" not in name
+    def takes(self, name: str) -> Literal["", "picture", "video", "audio"]:
+        return "picture" if name.endswith(".png") and "/" not in name else ""
 
-    def reads_as_video(self, name: str) -> bool:
-        return False
+    def unseen_by(self, name: str) -> str:
+        return "" if self.takes(name) else "Toy"
 
     def cache_name(self, folder: str, name: str) -> str:
         return name
 
-    def left_behind(self, concept: Concept) -> list[Path]:
-        return sorted(concept.folder.glob("*.toy"))
+    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
+        return [Leftover(path, "a toy") for path in sorted(concept.folder.glob("*.toy"))]
+
+    def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
+        return []
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         if options.caption_shuffle:
@@ -45,7 +50,7 @@ class Toy:
         verdict = Verdict(notes=[f"replayed {' '.join(releases)}"])
         for line in file.read_text().splitlines():
             folder = Path(line.removeprefix("toy "))
-            verdict.pictures[folder.name] = sum(self.reads(path.name) for path in folder.iterdir())
+            verdict.pictures[folder.name] = sum(self.takes(path.name) == "picture" for path in folder.iterdir())
             verdict.buckets[folder.name] = {"any": verdict.pictures[folder.name]}
             if not verdict.pictures[folder.name]:
                 verdict.faults.append(Fault(folder.name, "", "Toy takes none of its pictures"))

@@ -57,6 +57,23 @@ class Absent:
         pass
 
 
+def parse(config):
+    """Return what SimpleTuner's own parser makes of a config.json, or the error that it ends with."""
+    # Its fields lie inside the package of its web server, which is neither wanted nor there.
+    server = "simpletuner.simpletuner_sdk.server"
+    if server not in sys.modules:
+        sys.modules[server] = types.ModuleType(server)
+        sys.modules[server].__path__ = [os.path.join(sys.path[0], *server.split("."))]
+    from simpletuner.helpers.configuration.cli_utils import mapping_to_cli_args
+    from simpletuner.helpers.configuration.cmd_args import get_argument_parser
+
+    try:
+        parsed = vars(get_argument_parser().parse_args(mapping_to_cli_args(config)))
+    except (Exception, SystemExit) as error:
+        return {"error": str(error)}
+    return {name: value for name, value in parsed.items() if isinstance(value, str | int | float | bool)}
+
+
 def main():
     job = json.load(sys.stdin)
     answers, sys.stdout = sys.stdout, sys.stderr
@@ -108,7 +125,7 @@ def main():
         same[case["path"]] = before.shape == np.asarray(prepared.image).shape and bool(
             (before == np.asarray(prepared.image)).all()
         )
-    json.dump({"fates": fates, "same": same}, answers)
+    json.dump({"fates": fates, "same": same, "parsed": [parse(config) for config in job["configs"]]}, answers)
 
 
 if __name__ == "__main__":

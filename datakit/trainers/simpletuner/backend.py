@@ -73,7 +73,7 @@ def emit(
     changes = parse_settings(settings)
     cache = Path(os.path.abspath(cache_root))
     _check_apart(concepts, cache_root)
-    text_id = f"text-{family}-{captions_hash(concepts)}"
+    text_id = text_embeds_id(concepts, family)
     entries: list[Entry] = []
     for concept in concepts:
         entry = ImageEntry(
@@ -88,6 +88,11 @@ def emit(
         entries.append(msgspec.structs.replace(entry, **changes))
     entries.append(TextEmbedsEntry(id=text_id, cache_dir=os.fspath(cache / "text" / family / text_id)))
     return entries
+
+
+def text_embeds_id(concepts: Sequence[Concept], family: str) -> str:
+    """Return the id of the text embeddings of some datasets, which their cache is named by too."""
+    return f"text-{family}-{captions_hash(concepts)}"
 
 
 def _check_apart(concepts: Sequence[Concept], cache_root: Path) -> None:

@@ -1,4 +1,4 @@
-"""SimpleTuner's ``config.json`` and ``config.env``: the only file that spells its trainer options.
+"""SimpleTuner's ``config.json`` and the high-level ``config.env`` beside it.
 
 Valid in 3.1.6 and later; names that the commit of October 2024 knows too are preferred, and so are keys with
 leading dashes, which all of them read.
@@ -7,136 +7,71 @@ leading dashes, which all of them read.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.oldenv.envfile import write_assignment
-from datakit.trainers.training import Batching, Training
+from datakit.trainers.simpletuner.options import CURRENT, REMOVED, Value, nearest, options, refusals, typed
+from datakit.trainers.simpletuner.presets import preset
+from datakit.trainers.training import Batching, Training, paced
 
-# Options of the recipe that end 3.1.6 and later with an argument error, and what took their place.
-REMOVED = {
-    "enable_xformers_memory_efficient_attention": "attention is fast by default; attention_mechanism chooses another",
-    "allow_tf32": "TF32 is on by default; disable_tf32 turns it off",
+# Options that datakit computes, and what changes them.
+_COMPUTED = {
+    "max_train_steps": "it follows from the dataset: use --epochs or --steps",
+    "num_train_epochs": "SimpleTuner takes steps or epochs, and datakit writes steps: use --epochs",
+    "train_batch_size": "the steps follow from it: use --batch-size",
+    "gradient_accumulation_steps": "the steps follow from it: use --accumulate",
+    "lr_warmup_steps": "it is a tenth of the steps: use --epochs or --steps",
+    "checkpointing_steps": "use --checkpoint-every",
+    "checkpoint_step_interval": "use --checkpoint-every",
+    "checkpoints_total_limit": "use --keep-checkpoints",
+    "validation_steps": "use --validation-every",
+    "validation_step_interval": "use --validation-every",
+    "validation_prompt": "use --validation-prompt",
+    "learning_rate": "use --learning-rate",
+    "lora_rank": "use --rank",
+    "lora_alpha": "use --alpha",
+    "model_family": "the caches of the dataset follow it: use --preset",
+    "model_type": "use --preset",
+    "data_backend_config": "use --backend-config",
+    "output_dir": "use --output-dir, or --name",
+    "report_to": "use --tracker",
+    "tracker_run_name": "use --name",
+    "num_processes": "it is the launcher's: use --gpus and --env",
+    "minimum_image_size": "the dataset's entry says 0, for anything else drops pictures",
+    "aspect_bucket_rounding": "the sizes of the dataset are proved for 2",
+    "aspect_bucket_alignment": "the sizes of the dataset are proved for 64",
 }
-
-# config.env calls an option by its name in capitals, but for these. Options outside both tables are not read
-# from config.env at all, without a word.
-_RENAMED = {
-    "RESUME_CHECKPOINT": "resume_from_checkpoint",
-    "DATALOADER_CONFIG": "data_backend_config",
-    "TRAINING_SEED": "seed",
-    "ACCELERATE_CONFIG_PATH": "accelerate_config",
-    "USE_XFORMERS": "enable_xformers_memory_efficient_attention",
-    "MINIMUM_RESOLUTION": "minimum_image_size",
-    "PUSH_CHECKPOINTS": "push_checkpoints_to_hub",
-    "MAX_NUM_STEPS": "max_train_steps",
-    "NUM_EPOCHS": "num_train_epochs",
-    "CHECKPOINTING_STEPS": "checkpointing_steps",
-    "CHECKPOINTING_LIMIT": "checkpoints_total_limit",
-    "HUB_MODEL_NAME": "hub_model_id",
-    "MODEL_NAME": "pretrained_model_name_or_path",
-    "USE_GRADIENT_CHECKPOINTING": "gradient_checkpointing",
-    "VALIDATION_STEPS": "validation_steps",
-    "LR_SCHEDULE": "lr_scheduler",
-    "TRAINING_NUM_PROCESSES": "num_processes",
-    "TRAINING_NUM_MACHINES": "num_machines",
-    "TRAINING_DYNAMO_BACKEND": "dynamo_backend",
-}
-_CAPITALS = (
-    "accelerate_extra_args", "allow_tf32", "aspect_bucket_rounding", "aws_max_pool_connections", "base_model_precision",
-    "caption_dropout_probability", "checkpoint_epoch_interval", "checkpoint_step_interval", "disable_benchmark",
-    "enable_chunked_feed_forward", "feed_forward_chunk_size", "flux_guidance_value", "flux_lora_target",
-    "gradient_accumulation_steps", "image_processing_batch_size", "inference_scheduler_timestep_spacing", "learning_rate",
-    "lora_type", "lr_end", "lr_warmup_steps", "lycoris_config", "metadata_update_interval", "mixed_precision",
-    "model_card_safe_for_work", "model_family", "model_type", "optimizer", "output_dir", "post_checkpoint_script",
-    "post_upload_script", "publishing_config", "push_to_hub", "push_to_hub_background", "read_batch_size", "resolution",
-    "resolution_type", "torch_num_threads", "tracker_project_name", "tracker_run_name", "training_scheduler_timestep_spacing",
-    "train_batch_size", "use_dora", "use_ema", "validation_epoch_interval", "validation_external_background",
-    "validation_external_script", "validation_guidance", "validation_guidance_real", "validation_guidance_rescale",
-    "validation_method", "validation_negative_prompt", "validation_no_cfg_until_timestep", "validation_num_inference_steps",
-    "validation_prompt", "validation_resolution", "validation_seed", "validation_step_interval", "validation_torch_compile",
-    "write_batch_size",
-)  # fmt: skip
-ENVIRONMENT: dict[str, str] = {**{name.upper(): name for name in _CAPITALS}, **_RENAMED}
-# A switch in config.env that stands for an option with a value.
-SWITCHES = {"USE_BITFIT": ("layer_freeze_strategy", "bitfit")}
-# Whitespace-separated options of any name.
-EXTRA_ARGUMENTS = "TRAINER_EXTRA_ARGS"
-# Names that steer the launcher or reach libraries through the environment; they stay in config.env.
-_LAUNCHER = ("ENV", "CONFIG_BACKEND", "CONFIG_TYPE", "CONFIG_PATH")
-_LAUNCHER_PREFIXES = ("SIMPLETUNER_", "CUDA_", "HF_", "NCCL_", "PYTORCH_", "TOKENIZERS_", "WANDB_")
-# Of the options in `ENVIRONMENT`, the one that is on where nothing is said; `false` in config.env says nothing.
-ON_BY_DEFAULT = "gradient_checkpointing"
-
-
-def is_for_launcher(name: str) -> bool:
-    """Tell whether a name in ``config.env`` is no option, but steers the launcher or a library."""
-    return name in _LAUNCHER or name.startswith(_LAUNCHER_PREFIXES)
-
-
-class TrainerConfig(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"--{name}", forbid_unknown_fields=True):
-    """``config.json``: what the recipe sets, in its order."""
-
-    model_type: Literal["lora", "full"]
-    model_family: Literal["sd3", "sdxl", "flux"]
-    pretrained_model_name_or_path: str
-    data_backend_config: str
-    output_dir: str
-    resume_from_checkpoint: str = "latest"
-    seed: int = 42
-    lora_type: Literal["standard"] | UnsetType = UNSET
-    lora_rank: int | UnsetType = UNSET
-    lora_alpha: int | UnsetType = UNSET
-    flux_lora_target: str | UnsetType = UNSET
-    max_train_steps: int
-    # Of the two only one may be above 0.
-    num_train_epochs: Literal[0] = 0
-    train_batch_size: int
-    gradient_accumulation_steps: int = 1
-    gradient_checkpointing: bool = True
-    mixed_precision: Literal["bf16"] = "bf16"
-    base_model_precision: str | UnsetType = UNSET
-    optimizer: str = "adamw_bf16"
-    learning_rate: float
-    lr_scheduler: str = "cosine"
-    lr_warmup_steps: int
-    use_ema: bool | UnsetType = UNSET
-    caption_dropout_probability: float = 0.1
-    aspect_bucket_rounding: int = 2
-    minimum_image_size: int = 0
-    checkpointing_steps: int
-    checkpoints_total_limit: int = 5
-    validation_steps: int
-    validation_prompt: str
-    validation_resolution: str = "1024x1024"
-    validation_guidance: float
-    validation_num_inference_steps: int = 30
-    validation_seed: int = 42
-    report_to: str = "tensorboard"
+_TRACKERS = ("wandb", "tensorboard", "none")
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
-    """What a model asks for; learning rates are those usual for AdamW with batches of 1 to 8."""
+class Tracking:
+    """Where a training is watched, and what it is called there.
 
-    model_type: Literal["lora", "full"]
-    family: Literal["sd3", "sdxl", "flux"]
-    model: str
-    learning_rate: float
-    guidance: float
-    rank: int | None = None
+    Attributes
+    ----------
+    tracker
+        Instead of the preset's: wandb, tensorboard or none.
+    name
+        Of the training.
+    """
 
+    tracker: str | None = None
+    name: str | None = None
 
-PRESETS = {
-    "sd3-lora": Preset("lora", "sd3", "stabilityai/stable-diffusion-3.5-large", 1e-4, 5.0, rank=64),
-    "sd3-full": Preset("full", "sd3", "stabilityai/stable-diffusion-3.5-large", 1e-5, 5.0),
-    "sdxl-lora": Preset("lora", "sdxl", "stabilityai/stable-diffusion-xl-base-1.0", 1e-4, 7.0, rank=32),
-    "flux-lora": Preset("lora", "flux", "black-forest-labs/FLUX.1-dev", 1e-4, 3.5, rank=16),
-}
+    def __post_init__(self) -> None:
+        if self.tracker is not None and self.tracker not in _TRACKERS:
+            raise UsageError(f"tracker {self.tracker!r} is not known: use one of {' '.join(_TRACKERS)}")
+        name = self.name
+        if name is not None and (name in ("", ".", "..", "default", "examples") or set(name) & set("/\\ \t\n\"'$`")):
+            raise UsageError(
+                f"name {name!r} cannot be used: it becomes the name of a folder and stands in config.env; use letters, "
+                'digits, ".", "-" and "_", and neither default nor examples, which SimpleTuner uses itself'
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +81,19 @@ class ConfigOptions:
     Attributes
     ----------
     preset
-        A key of `PRESETS`.
+        A key of `datakit.trainers.simpletuner.presets.PRESETS`.
     backend_config, output_dir
         Where the trainer finds ``multidatabackend.json`` and writes checkpoints.
     validation_prompt
         What is drawn at each validation.
-    learning_rate
-        Instead of the preset's.
+    learning_rate, rank, alpha, keep_checkpoints
+        Instead of the preset's; alpha is the rank where only that is given.
+    checkpoint_every, validation_every
+        In steps or epochs, such as "400" or "0.5 epochs", instead of the preset's.
+    tracking
+        Where the training is watched.
+    settings
+        ``key=value`` for any other option.
     """
 
     preset: str = "sd3-lora"
@@ -160,60 +101,147 @@ class ConfigOptions:
     output_dir: str = "output"
     validation_prompt: str = "a photo"
     learning_rate: float | None = None
+    rank: int | None = None
+    alpha: int | None = None
+    keep_checkpoints: int | None = None
+    checkpoint_every: str | None = None
+    validation_every: str | None = None
+    tracking: Tracking = Tracking()
+    settings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        chosen = preset(self.preset)
+        if (self.rank is not None or self.alpha is not None) and not chosen.is_lora:
+            raise UsageError(f"preset {self.preset} trains the whole model, which has no rank: leave out --rank and --alpha")
+        rate = self.learning_rate
+        if rate is not None and not 0 < rate <= 1:
+            raise UsageError(f"learning rate {rate}: use more than 0 and at most 1, such as 1e-4")
+        for what, text in (
+            ("backend config", self.backend_config),
+            ("output folder", self.output_dir),
+            ("validation prompt", self.validation_prompt),
+            ("name", self.tracking.name or ""),
+            *(("setting", setting) for setting in self.settings),
+        ):
+            if any(unicodedata.category(sign) == "Cs" for sign in text):
+                raise UsageError(f"{what} {text!r} is not in UTF-8")
 
 
-def trainer_config(options: ConfigOptions, training: Training, batching: Batching) -> TrainerConfig:
-    """Fill in a preset with the steps of a training.
+def pace(asked: ConfigOptions, training: Training) -> Training:
+    """Return a training with the checkpoints and validations that are asked for, else those of the preset.
 
     Raises
     ------
     UsageError
-        The preset is unknown, the learning rate is not above 0 and at most 1, or a text is no valid Unicode.
+        Either is neither steps nor epochs.
     """
-    if options.preset not in PRESETS:
-        raise UsageError(f"preset {options.preset!r} is not known: use one of {' '.join(PRESETS)}")
-    rate = options.learning_rate
-    if rate is not None and not 0 < rate <= 1:
-        raise UsageError(f"learning rate {rate}: use more than 0 and at most 1, such as 1e-4")
-    for what, text in (
-        ("backend config", options.backend_config),
-        ("output folder", options.output_dir),
-        ("validation prompt", options.validation_prompt),
-    ):
-        if any(unicodedata.category(sign) == "Cs" for sign in text):
-            raise UsageError(f"{what} {text!r} is not in UTF-8")
-    chosen = PRESETS[options.preset]
-    lora = chosen.model_type == "lora"
-    return TrainerConfig(
-        model_type=chosen.model_type,
-        model_family=chosen.family,
-        pretrained_model_name_or_path=chosen.model,
-        data_backend_config=options.backend_config,
-        output_dir=options.output_dir,
-        lora_type="standard" if lora else UNSET,
-        lora_rank=chosen.rank or UNSET,
-        lora_alpha=chosen.rank or UNSET,
-        flux_lora_target="all" if chosen.family == "flux" and lora else UNSET,
-        max_train_steps=training.max_train_steps,
-        train_batch_size=batching.size,
-        gradient_accumulation_steps=batching.accumulate,
-        learning_rate=chosen.learning_rate if rate is None else rate,
-        lr_warmup_steps=training.lr_warmup_steps,
-        use_ema=UNSET if lora else True,
-        checkpointing_steps=training.checkpointing_steps,
-        validation_steps=training.validation_steps,
-        validation_prompt=options.validation_prompt,
-        validation_guidance=chosen.guidance,
-    )
+    chosen = preset(asked.preset)
+    return paced(training, asked.checkpoint_every or chosen.checkpoint_every, asked.validation_every or chosen.validation_every)
 
 
-def config_to_json(config: TrainerConfig) -> bytes:
-    """Return ``config.json``: indented, keys in a fixed order."""
-    return msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
+def trainer_config(asked: ConfigOptions, training: Training, batching: Batching) -> dict[str, Value]:
+    """Fill in a preset with the steps of a training; options by their names without dashes, in the recipe's order.
+
+    Raises
+    ------
+    UsageError
+        One of the settings cannot be used, or checkpoints or validations are neither in steps nor in epochs.
+    """
+    chosen, training = preset(asked.preset), pace(asked, training)
+    config: dict[str, Value | None] = {
+        **{name: chosen.options.get(name) for name in ("model_type", "model_family", "pretrained_model_name_or_path")},
+        "data_backend_config": asked.backend_config,
+        "output_dir": asked.output_dir,
+        "resume_from_checkpoint": "latest",
+        "seed": 42,
+        **{name: chosen.options.get(name) for name in ("lora_type", "lora_rank", "lora_alpha", "flux_lora_target")},
+        "max_train_steps": training.max_train_steps,
+        # Of the two only one may be above 0.
+        "num_train_epochs": 0,
+        "train_batch_size": batching.size,
+        "gradient_accumulation_steps": batching.accumulate,
+        "gradient_checkpointing": True,
+        "mixed_precision": "bf16",
+        "optimizer": "adamw_bf16",
+        "learning_rate": None,
+        "lr_scheduler": "cosine",
+        "lr_warmup_steps": training.lr_warmup_steps,
+        "use_ema": None,
+        "caption_dropout_probability": 0.1,
+        "aspect_bucket_rounding": 2,
+        "minimum_image_size": 0,
+        "checkpointing_steps": training.checkpointing_steps,
+        "checkpoints_total_limit": 5,
+        "validation_steps": training.validation_steps,
+        "validation_prompt": asked.validation_prompt,
+        "validation_resolution": "1024x1024",
+        "validation_guidance": None,
+        "validation_num_inference_steps": 30,
+        "validation_seed": 42,
+        "report_to": "tensorboard",
+    }
+    config |= {**chosen.options, **_asked(asked), **parse_options(asked.settings)}
+    return {name: value for name, value in config.items() if value is not None}
 
 
-def launcher_env(batching: Batching, accelerate_config: str | None = None) -> bytes:
+def parse_options(settings: Sequence[str]) -> dict[str, Value]:
+    """Read ``key=value`` pairs for ``config.json``, each of a kind that a current release takes.
+
+    Raises
+    ------
+    UsageError
+        An option is unknown to all current releases or computed by datakit, or a value is of another kind.
+    """
+    found: dict[str, Value] = {}
+    for setting in settings:
+        name, separator, text = setting.removeprefix("--").partition("=")
+        if not separator:
+            raise UsageError(f"--set {setting!r}: write key=value, such as --set snr_gamma=5")
+        found[name] = _parse_option(name, text)
+    return found
+
+
+def _parse_option(name: str, text: str) -> Value:
+    if name in _COMPUTED:
+        raise UsageError(f"--set {name}: not for --set: {_COMPUTED[name]}")
+    if name in REMOVED:
+        raise UsageError(f"--set {name}: it ends SimpleTuner {' and '.join(CURRENT)}: {REMOVED[name]}")
+    if name not in options():
+        raise UsageError(f"--set {name}: no option of SimpleTuner: {nearest(name) or 'see its OPTIONS.md for all of them'}")
+    option = options()[name]
+    if option.unknown_to(CURRENT) == list(CURRENT):
+        raise UsageError(f"--set {name}: no option of SimpleTuner {' or '.join(CURRENT)}, only of {' and '.join(option.kinds)}")
+    return typed(option, text)
+
+
+def needs(config: Mapping[str, Value]) -> list[str]:
+    """Say which of the options one of the current releases would not take, one sentence each."""
+    return [f"{name}: {clause}" for name, value in config.items() for clause in refusals(name, value, CURRENT)]
+
+
+def config_to_json(config: Mapping[str, Value]) -> bytes:
+    """Return ``config.json``: indented, in the order given, every key with its dashes."""
+    content = msgspec.json.encode({f"--{name}": value for name, value in config.items()})
+    return msgspec.json.format(content, indent=2) + b"\n"
+
+
+def _asked(asked: ConfigOptions) -> dict[str, Value]:
+    """Return what is asked for instead of the preset's values."""
+    given: dict[str, Value | None] = {
+        "learning_rate": asked.learning_rate,
+        "lora_rank": asked.rank,
+        "lora_alpha": asked.rank if asked.alpha is None else asked.alpha,
+        "checkpoints_total_limit": asked.keep_checkpoints,
+        "report_to": asked.tracking.tracker,
+        "tracker_run_name": asked.tracking.name,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def launcher_env(batching: Batching, accelerate_config: str | None = None, name: str | None = None) -> bytes:
     """Return the high-level ``config.env``: where the options are, how many processes; nothing of the training.
+
+    With a ``name`` the launcher takes its options from ``config/NAME/``, so that several trainings lie side by side.
 
     The launcher of the recipe's commit sources the file in bash while later ones read it literally: values are
     written so that both read the same.
@@ -230,6 +258,8 @@ def launcher_env(batching: Batching, accelerate_config: str | None = None) -> by
         "TRAINING_NUM_MACHINES": "1",
         "TRAINING_DYNAMO_BACKEND": "no",
     }
+    if name is not None:
+        values["ENV"] = name
     if accelerate_config is not None:
         values["ACCELERATE_CONFIG_PATH"] = accelerate_config
     lines = {name: write_assignment(name, value) for name, value in values.items()}

@@ -21,6 +21,12 @@ from datakit.dataset.manifest import NOT_JSON
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.replay import Resizing
 
+# What ``disable_multiline_split`` does, release by release.
+MULTILINE = (
+    "disable_multiline_split makes all lines of a caption file one caption from SimpleTuner 4.0.1 on; earlier ones ignore it without "
+    "a word and draw one of the lines each time"
+)
+
 Positive = Annotated[int, Meta(ge=1)]
 # An aspect, width / height, or 0 for no limit.
 Aspect = Annotated[float, Meta(ge=0, le=100)]
@@ -81,6 +87,7 @@ class ImageEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_workers: Positive | UnsetType = UNSET
     instance_prompt: Text | UnsetType = UNSET
     only_instance_prompt: bool | UnsetType = UNSET
+    disable_multiline_split: bool | UnsetType = UNSET
     is_regularisation_data: bool | UnsetType = UNSET
     is_regularization_data: bool | UnsetType = UNSET
     minimum_aspect_ratio: Aspect | UnsetType = UNSET
@@ -125,6 +132,9 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     instance_prompt: str | None = None
     skip_file_discovery: str = ""
     disable_vae_cache: bool = False
+    disable_multiline_split: bool = False
+    repeats: int | None = None
+    probability: float | None = None
     # A global option of the trainer fills in what is absent; it stays unknown here.
     resolution: float | None = None
     resolution_type: str | None = None
@@ -160,6 +170,19 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
         )
         return [key for key in keys if getattr(self, key) is None]
 
+    def notes(self) -> list[str]:
+        """Return what the entry leaves to others or does to the number of passes and captions, one clause each."""
+        found = []
+        if self.unset:
+            found.append(f"{', '.join(self.unset)} not set: the trainer's global options decide, taken as off here")
+        if self.repeats:
+            found.append(
+                f"repeats {self.repeats} are passes after the first: each picture is shown {self.repeats + 1} times an epoch"
+            )
+        if self.disable_multiline_split:
+            found.append(MULTILINE)
+        return found
+
     def resizing(self) -> Resizing | str:
         """Return what decides over sizes, or why it cannot be told from the file."""
         if self.resolution is None or self.resolution_type is None:
@@ -183,23 +206,20 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def refusals(self) -> list[str]:
-        """Return why SimpleTuner 3.1.6 stops at this entry or trains none of its pictures, one clause each."""
-        found = []
-        if self.minimum_image_size and self.resolution_type == "area" and self.minimum_image_size > 5:
-            found.append(f"minimum_image_size {self.minimum_image_size:g}: 0 to 5 (megapixels) where resolution_type is area")
-        if self.maximum_image_size and not self.target_downsample_size:
-            found.append("maximum_image_size needs target_downsample_size beside it")
-        for key in ("maximum_image_size", "target_downsample_size"):
-            value = getattr(self, key)
-            if value and self.resolution_type == "area" and value >= 20:
-                found.append(f"{key} {value:g}: less than 20 (megapixels) where resolution_type is area")
-            if value and self.resolution_type == "pixel" and value < 512:
-                found.append(f"{key} {value:g}: 512 (pixels) or more where resolution_type is pixel")
+        """Return why a SimpleTuner stops at this entry or trains none of its pictures, one clause each."""
+        found = self._size_refusals()
         prompted = self.prepend_instance_prompt or self.only_instance_prompt or self.caption_strategy == "instanceprompt"
         if prompted and not self.instance_prompt:
             found.append(
                 "prepend_instance_prompt, only_instance_prompt and caption_strategy instanceprompt need an instance_prompt"
             )
+        if self.probability is not None and self.probability <= 0:
+            found.append(
+                f"probability {self.probability:g}: SimpleTuner 4.8 draws nothing from it, and earlier releases take 0 for 1 and stop "
+                "below: give more than 0, or leave it out"
+            )
+        if self.repeats is not None and self.repeats < 0:
+            found.append(f"repeats {self.repeats}: it counts passes after the first one: use 0 or more")
         if self.disable_vae_cache:
             found.append("disable_vae_cache leaves 3.1.6 without latents: it stops at the first batch")
         if self.crop and self.crop_style == "face":
@@ -212,6 +232,20 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
                 f"skip_file_discovery {' '.join(skipped)}: on a dataset that it has not seen the trainer stops without that step; "
                 "leave it empty, and use its own --skip_file_discovery when it starts again"
             )
+        return found
+
+    def _size_refusals(self) -> list[str]:
+        found = []
+        if self.minimum_image_size and self.resolution_type == "area" and self.minimum_image_size > 5:
+            found.append(f"minimum_image_size {self.minimum_image_size:g}: 0 to 5 (megapixels) where resolution_type is area")
+        if self.maximum_image_size and not self.target_downsample_size:
+            found.append("maximum_image_size needs target_downsample_size beside it")
+        for key in ("maximum_image_size", "target_downsample_size"):
+            value = getattr(self, key)
+            if value and self.resolution_type == "area" and value >= 20:
+                found.append(f"{key} {value:g}: less than 20 (megapixels) where resolution_type is area")
+            if value and self.resolution_type == "pixel" and value < 512:
+                found.append(f"{key} {value:g}: 512 (pixels) or more where resolution_type is pixel")
         return found
 
 

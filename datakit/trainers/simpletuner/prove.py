@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datakit.audit.checks import check_dataset, check_folder, list_files
-from datakit.audit.concept import content_hash, read_concept
+from datakit.audit.concept import content_hash, hash_in, read_concept
 from datakit.audit.looks import Look, look_at_all
 from datakit.dataset.manifest import MANIFEST
 from datakit.dataset.samples import caption_of
 from datakit.errors import UsageError
+from datakit.report import counted, few
 from datakit.run.stage import Execution
-from datakit.trainers.simpletuner import reading
 from datakit.trainers.simpletuner.entry import EntryOnFile, read_entries, refused_together
-from datakit.trainers.simpletuner.replay import bucket_name, unkept
+from datakit.trainers.simpletuner.reading import Reading
+from datakit.trainers.simpletuner.replay import RELEASES, bucket_name, unkept
+from datakit.trainers.simpletuner.scan import latents, older, read_scan, scan_faults
 from datakit.trainers.verdict import Fault, Verdict
+
+# Where neither the id nor times can tell what the trainer saw.
+_BEYOND = (
+    "its id holds no hash of what is there, so it is beyond proof whether a picture was exchanged, after the trainer saw it, for one "
+    "of the same size and an earlier date; captions are read anew when it starts"
+)
 
 
 def prove(path: Path, releases: Sequence[str], execution: Execution) -> Verdict:
@@ -65,31 +71,41 @@ def _prove_entry(entry: EntryOnFile, releases: Sequence[str], execution: Executi
     if isinstance(rule, str):
         verdict.faults.append(Fault(entry.id, "", f"cannot be proved: {rule}"))
         return
-    if entry.unset:
-        keys = ", ".join(entry.unset)
-        verdict.notes.append(f"{entry.id}: {keys} not set: the trainer's global options decide, taken as off here")
-    files = list_files(folder)
-    pictures = [name for name in files if reading.reads(name)]
+    verdict.notes += [f"{entry.id}: {said}" for said in entry.notes()]
+    files, reading = list_files(folder), Reading(releases)
+    pictures = [name for name in files if reading.takes(name) == "picture"]
     if not pictures:
         verdict.faults.append(Fault(entry.id, "", f"{folder} holds no picture that the trainer takes"))
     looks = look_at_all(folder, files, execution)
-    _check(entry, folder, files, looks, verdict)
+    hashed = _check(entry, files, looks, reading, verdict)
     verdict.pictures[entry.id] = len(pictures)
     sizes = {name: looks[name].size for name in pictures if name in looks and not looks[name].error}
     verdict.buckets[entry.id] = dict(Counter(map(bucket_name, sizes.values())))
     verdict.faults += [
         Fault(entry.id, name, f"{size} is {words}") for name, size in sizes.items() for words in unkept(size, rule, releases)
     ]
-    _compare(entry, folder, pictures, verdict)
+    fates = {size: [RELEASES[release](size, rule) for release in releases] for size in set(sizes.values())}
+    scan = read_scan(folder, entry.id)
+    named = {fault.path for fault in verdict.faults if fault.entry == entry.id} - sizes.keys()
+    # What the manifest misses is named already.
+    verdict.faults += [fault for fault in scan_faults(entry, scan, pictures, sizes, fates) if fault.path not in named]
+    if scan.buckets is None:
+        verdict.notes.append(f"{entry.id}: the trainer has not scanned the dataset yet; verify again once it has started")
+    cached = latents(entry, pictures)
+    _compare_latents(entry, older(folder, cached), hashed, verdict)
+    if not hashed and (cached or scan.buckets is not None):
+        verdict.notes.append(f"{entry.id}: {_BEYOND}")
 
 
-def _check(entry: EntryOnFile, folder: Path, files: Sequence[str], looks: Mapping[str, Look], verdict: Verdict) -> None:
-    """Check the files as `datakit backend` does, against the manifest where there is one."""
+def _check(entry: EntryOnFile, files: Sequence[str], looks: Mapping[str, Look], reading: Reading, verdict: Verdict) -> bool:
+    """Check the files as `datakit backend` does, and tell whether the entry's id holds the hash of what is there."""
+    folder, hashed = Path(entry.instance_data_dir), False
     if (folder / MANIFEST).exists():
         concept = read_concept(folder)
-        # The hash in the entry's id is of the content: under an old id the trainer reads old latents.
-        named = re.search(r"-([0-9a-f]{8})$", entry.id)
-        if named and content_hash(concept.records) != named[1]:
+        named = hash_in(entry.id)
+        hashed = named == content_hash(concept.records)
+        # Under an old id the trainer reads old latents.
+        if named and not hashed:
             problem = "the dataset has changed since this file was written: run datakit backend again"
             verdict.faults.append(Fault(entry.id, "", problem))
         # Sizes are judged by the replay.
@@ -98,32 +114,33 @@ def _check(entry: EntryOnFile, folder: Path, files: Sequence[str], looks: Mappin
             findings = [finding for finding in findings if not finding.kind.startswith("caption")]
     else:
         findings = check_folder(folder, files, looks, reading, captions=entry.reads_text_files)
-        empty = sum(reading.reads(name) and _is_empty(folder / caption_of(name)) for name in files)
+        empty = sum(reading.takes(name) == "picture" and _is_empty(folder / caption_of(name)) for name in files)
         if empty and entry.reads_text_files:
             verdict.notes.append(f"{entry.id}: {empty} pictures have an empty caption file and are trained without a caption")
     verdict.faults += [
         Fault(entry.id, finding.path, finding.problem, finding.remedy_for(folder), finding.detail) for finding in findings
     ]
+    return hashed
 
 
 def _is_empty(path: Path) -> bool:
     return path.is_file() and path.stat().st_size == 0
 
 
-def _compare(entry: EntryOnFile, folder: Path, pictures: Sequence[str], verdict: Verdict) -> None:
-    """Compare what the trainer wrote at start-up with the folder; its scan can lose pictures in a race."""
-    bucketed, known = reading.bucketed_pictures(folder, entry.id)
-    for words, paths in (("put into no bucket", bucketed), ("read no size of", known)):
-        if paths is None:
-            continue
-        seen = {os.path.normpath(folder / path) for path in paths}
-        for name in pictures:
-            if os.path.normpath(folder / name) not in seen:
-                remedy = "stop it, delete its aspect_ratio_bucket files, start again"
-                verdict.faults.append(Fault(entry.id, name, f"the trainer {words} it", remedy))
-        for path in sorted(seen - {os.path.normpath(folder / name) for name in pictures}):
-            verdict.faults.append(
-                Fault(entry.id, os.path.relpath(path, folder), "the trainer holds it, but it is gone from the dataset")
+def _compare_latents(entry: EntryOnFile, names: Sequence[str], hashed: bool, verdict: Verdict) -> None:
+    """Name pictures that were written after their latents, which the trainer goes on using.
+
+    Where the cache is named by the hash of what is there, a picture can only have been written again as it was.
+    """
+    if hashed and hash_in(Path(entry.cache_dir_vae).name) == hash_in(entry.id):
+        if names:
+            verdict.notes.append(
+                f"{entry.id}: {counted(len(names), 'picture')} written after the latents, of the content that their name holds: "
+                f"{few(names)}"
             )
-    if bucketed is None:
-        verdict.notes.append(f"{entry.id}: the trainer has not scanned the dataset yet; verify again once it has started")
+        return
+    remedy = f"stop it, delete {entry.cache_dir_vae}, start again; datakit backend writes ids and caches that follow the content"
+    verdict.faults += [
+        Fault(entry.id, name, "its latents are older than the picture, and the trainer goes on using them", remedy)
+        for name in names
+    ]

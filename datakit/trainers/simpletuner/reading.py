@@ -1,46 +1,111 @@
-"""What SimpleTuner 3.1.6 takes from a dataset folder, and what it leaves there at start-up."""
+"""What SimpleTuner takes from a dataset folder, release by release, and what it names its caches by."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import msgspec
-
-from datakit.dataset.manifest import NOT_JSON
-from datakit.errors import UsageError
-
-# Listed beside the pictures and then opened as videos.
-_VIDEOS = frozenset({".mp4", ".avi", ".gif", ".mov", ".webm"})
+# Only these are pictures to the commit of October 2024; it knows no videos.
+_RECIPE_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tiff", ".tif"})
 # Listed only where the trainer's environment has the plug-in for it.
 _WITH_PLUGIN = frozenset({".jxl"})
-# Written into the dataset folder; the entry's id is part of the name.
-_INDEX = "aspect_ratio_bucket_indices"
-_METADATA = "aspect_ratio_bucket_metadata"
+_AUDIO = frozenset(
+    {
+        ".wav",
+        ".wave",
+        ".flac",
+        ".mp3",
+        ".mp4a",
+        ".m4a",
+        ".aac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".wma",
+        ".aiff",
+        ".aif",
+        ".aifc",
+        ".alac",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which files of a dataset folder one version lists: in every folder, hidden ones too.
+
+    Attributes
+    ----------
+    pictures
+        Extensions that it opens as pictures; None for whatever Pillow can open by name.
+    videos, audio
+        Those that it lists beside the pictures, and then opens as something else.
+    any_case
+        Whether it lists extensions in upper case too.
+    """
+
+    pictures: frozenset[str] | None = None
+    videos: frozenset[str] = frozenset()
+    audio: frozenset[str] = frozenset()
+    any_case: bool = False
+
+    def takes(self, name: str) -> Literal["", "picture", "video", "audio"]:
+        """Return what it takes a file of this name for; nothing where it does not list it."""
+        extension = name[name.rfind(".") :] if "." in name else ""
+        extension = extension.lower() if self.any_case else extension
+        if extension in self.videos:
+            return "video"
+        if extension in self.audio:
+            return "audio"
+        return "picture" if extension in (_opened_by_pillow() if self.pictures is None else self.pictures) else ""
+
+
+LISTINGS: Mapping[str, Listing] = {
+    "2024-10": Listing(pictures=_RECIPE_PICTURES),
+    "3.1.6": Listing(videos=frozenset({".mp4", ".avi", ".gif", ".mov", ".webm"})),
+    "4.8": Listing(
+        videos=frozenset(
+            {".mp4", ".avi", ".mov", ".mkv", ".webm", ".flv", ".wmv", ".m4v", ".mpeg", ".mpg", ".3gp", ".ogv"},
+        ),
+        audio=_AUDIO,
+        any_case=True,
+    ),
+}
+# Which versions stand behind the name of a release.
+_VERSIONS: Mapping[str, tuple[str, ...]] = {"current": ("3.1.6", "4.8"), "2024-10": ("2024-10",)}
 
 
 @lru_cache(maxsize=1)
-def listed_extensions() -> frozenset[str]:
-    """Return the extensions of all files that the trainer takes: what Pillow can open by name, and videos.
-
-    It looks for them in lower case, in every folder, hidden ones too.
-    """
+def _opened_by_pillow() -> frozenset[str]:
     from PIL import Image
 
     known = Image.registered_extensions()
-    return frozenset(extension.lower() for extension, name in known.items() if name in Image.OPEN) | _VIDEOS | _WITH_PLUGIN
+    return frozenset(extension.lower() for extension, name in known.items() if name in Image.OPEN) | _WITH_PLUGIN
 
 
-def reads(name: str) -> bool:
-    """Tell whether the trainer takes a file of this name."""
-    return _extension(name) in listed_extensions()
+class Reading:
+    """What some releases take between them; see `datakit.audit.reader.Reader`."""
 
+    def __init__(self, releases: Sequence[str] = tuple(_VERSIONS)) -> None:
+        versions = {version for release in releases for version in _VERSIONS[release]}
+        self._listings = {version: listing for version, listing in LISTINGS.items() if version in versions}
 
-def reads_as_video(name: str) -> bool:
-    """Tell whether the trainer opens a file of this name as a video."""
-    return _extension(name) in _VIDEOS
+    def takes(self, name: str) -> Literal["", "picture", "video", "audio"]:
+        """Return what a file of this name is taken for; a picture only where no release takes it for anything else."""
+        taken = {listing.takes(name) for listing in self._listings.values()}
+        return next((kind for kind in ("video", "audio", "picture") if kind in taken), "")
+
+    def unseen_by(self, name: str) -> str:
+        """Name the releases that do not list a file of this name; nothing where all do."""
+        versions = [version for version, listing in self._listings.items() if not listing.takes(name)]
+        return f"SimpleTuner {' and '.join(versions)}" if versions else ""
+
+    def cache_name(self, folder: str, name: str) -> str:
+        """Return what it names its cache of a picture by."""
+        return cache_name(folder, name)
 
 
 def cache_name(folder: str, name: str) -> str:
@@ -50,44 +115,3 @@ def cache_name(folder: str, name: str) -> str:
     occurs (helpers/caching/vae.py): in a folder /a, /a/b.jpg and /a/a/b.jpg share one.
     """
     return f"{folder}/{os.path.splitext(name)[0]}".replace(folder, "")
-
-
-def trainer_files(folder: Path) -> list[Path]:
-    """Return the files that the trainer left in a dataset folder, sorted."""
-    return sorted(path for name in (_INDEX, _METADATA) for path in folder.glob(f"{name}_*.json"))
-
-
-def stale_files(folder: Path, name: str) -> list[Path]:
-    """Return what the trainer left in a dataset folder for any entry but the one with this id."""
-    return [path for path in trainer_files(folder) if not path.name.endswith(f"_{name}.json")]
-
-
-class _BucketIndex(msgspec.Struct):
-    aspect_ratio_bucket_indices: dict[str, list[str]] = {}
-
-
-def bucketed_pictures(folder: Path, name: str) -> tuple[set[str] | None, set[str] | None]:
-    """Return the paths that the trainer put into buckets for the entry of this id, and those it holds metadata of.
-
-    Either is None before the trainer ran.
-
-    Raises
-    ------
-    UsageError
-        A file is there and cannot be read.
-    """
-    index, metadata = folder / f"{_INDEX}_{name}.json", folder / f"{_METADATA}_{name}.json"
-    bucketed = known = None
-    try:
-        if index.exists():
-            buckets = msgspec.json.decode(index.read_bytes(), type=_BucketIndex).aspect_ratio_bucket_indices
-            bucketed = {path for paths in buckets.values() for path in paths}
-        if metadata.exists():
-            known = set(msgspec.json.decode(metadata.read_bytes(), type=dict[str, Any]))
-    except (OSError, *NOT_JSON) as error:
-        raise UsageError(f"the trainer's files in {folder} cannot be read ({error}): wait until it has written them") from error
-    return bucketed, known
-
-
-def _extension(name: str) -> str:
-    return name[name.rfind(".") :] if "." in name else ""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from datakit.audit.concept import Concept
 from datakit.run.stage import Execution
+from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer
-from datakit.trainers.simpletuner import reading
 from datakit.trainers.simpletuner.backend import CAPTION_SHUFFLE_SINCE, FAMILIES, changed_sizes, emit, to_json
-from datakit.trainers.simpletuner.entry import CaptionShuffle, looks_like_entries
+from datakit.trainers.simpletuner.captions import told
+from datakit.trainers.simpletuner.entry import MULTILINE, CaptionShuffle, ImageEntry, looks_like_entries
+from datakit.trainers.simpletuner.leftovers import old_caches, old_scans
 from datakit.trainers.simpletuner.prove import prove
+from datakit.trainers.simpletuner.reading import Reading
 from datakit.trainers.simpletuner.replay import RELEASES
 from datakit.trainers.simpletuner.steps import steps
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
 
 
-class SimpleTuner:
+class SimpleTuner(Reading):
     """What SimpleTuner answers; see `datakit.trainers.protocol.Trainer`."""
 
     title = "SimpleTuner"
@@ -27,21 +30,13 @@ class SimpleTuner:
     releases = tuple(RELEASES)
     too_small = "SimpleTuner stops, or drops them where a minimum size is set"
 
-    def reads(self, name: str) -> bool:
-        """Tell whether it takes a file of this name, be it for a picture or for a video."""
-        return reading.reads(name)
+    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
+        """Return what it left in the folder of a dataset for entries of other ids than these."""
+        return old_scans(concept, ids)
 
-    def reads_as_video(self, name: str) -> bool:
-        """Tell whether it opens a file of this name as a video."""
-        return reading.reads_as_video(name)
-
-    def cache_name(self, folder: str, name: str) -> str:
-        """Return what it names its cache of a picture by."""
-        return reading.cache_name(folder, name)
-
-    def left_behind(self, concept: Concept) -> list[Path]:
-        """Return what it left in the folder of a dataset for any other content than that of now."""
-        return reading.stale_files(concept.folder, concept.id)
+    def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
+        """Return its caches of some datasets as they were or were called before."""
+        return old_caches(concepts, cache_root)
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make ``multidatabackend.json``: one image entry a concept and one entry for the text embeddings."""
@@ -49,11 +44,13 @@ class SimpleTuner:
         shuffle = None if count is None else CaptionShuffle(count=count, position_start=options.keep)
         entries = emit(concepts, cache_root, options.family, options.settings, shuffle)
         since = f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word"
+        unsplit = any(isinstance(entry, ImageEntry) and entry.disable_multiline_split is True for entry in entries)
         return DatasetFile(
             content=to_json(entries),
             entries=tuple(entry.id for entry, _ in zip(entries, concepts, strict=False)),
             changed=tuple(changed_sizes(entries, concepts)),
-            needs=() if shuffle is None else (since,),
+            needs=((MULTILINE,) if unsplit else ()) + (() if shuffle is None else (since,)),
+            notes=() if shuffle is None else tuple(told(concepts, shuffle)),
         )
 
     def recognises(self, content: bytes) -> bool:

@@ -20,7 +20,8 @@ from datakit.trainers.simpletuner.oldenv.bash import Word, logical_lines, read_w
 BYTE_ORDER_MARK = "\ufeff"
 
 Kind = Literal[
-    "comment", "reference", "arithmetic", "command", "differs", "duplicate", "malformed", "dropped", "removed", "launcher", "unwritable",
+    "comment", "reference", "arithmetic", "command", "differs", "duplicate", "malformed", "dropped", "carried", "release", "removed",
+    "launcher", "unwritable",
 ]  # fmt: skip
 
 
