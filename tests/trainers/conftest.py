@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from datakit.audit.checks import Finding, check_dataset, list_files
 from datakit.audit.concept import read_concept
 from datakit.audit.looks import look_at_all
-from datakit.dataset.manifest import MANIFEST, METADATA, Record, to_line
+from datakit.dataset.manifest import MANIFEST, Record, to_line
+from datakit.dataset.metadata import METADATA
 from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.store import Store
 from datakit.geometry import Size
