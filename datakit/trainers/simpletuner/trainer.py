@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from datakit.audit.concept import Concept
+from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer
@@ -30,6 +31,10 @@ class SimpleTuner(Reading):
     releases = tuple(RELEASES)
     too_small = "SimpleTuner stops, or drops them where a minimum size is set"
 
+    def trained(self, concept: Concept, family: str) -> Concept:
+        """Return a dataset as it is."""
+        return concept
+
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         """Return what it left in the folder of a dataset for entries of other ids than these."""
         return old_scans(concept, ids)
@@ -40,9 +45,11 @@ class SimpleTuner(Reading):
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make ``multidatabackend.json``: one image entry a concept and one entry for the text embeddings."""
+        if options.batch_size is not None:
+            raise UsageError("SimpleTuner reads the batch size from its config: give --batch-size to `datakit config`")
         count = options.caption_shuffle
         shuffle = None if count is None else CaptionShuffle(count=count, position_start=options.keep)
-        entries = emit(concepts, cache_root, options.family, options.settings, shuffle)
+        entries = emit(concepts, cache_root, options.model_family, options.settings, shuffle)
         since = f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word"
         unsplit = any(isinstance(entry, ImageEntry) and entry.disable_multiline_split is True for entry in entries)
         return DatasetFile(
