@@ -75,8 +75,6 @@ def about_card(folder: Path) -> list[str]:
     """Say of the user's own card what is missing; nothing where there is none, or where it names files itself."""
     with suppress(OSError):
         if _CONFIGS not in (folder / CARD).read_bytes():
-            return [
-                f"{CARD} is yours and stays as it is, but names no files (`configs`): `datasets.load_dataset` may take the captions "
-                "alone for the dataset; move it away to have one written"
-            ]
+            cost = "`datasets.load_dataset` may take the captions alone for the dataset"
+            return [f"{CARD} is yours and stays, but names no files (`configs`): {cost}; move it away to have one written"]
     return []
