@@ -7,6 +7,8 @@ from pathlib import Path
 
 from datakit.audit.concept import Concept
 from datakit.dataset.manifest import Record
+from datakit.trainers import DEFAULT, TRAINERS, trainer
+from datakit.trainers.protocol import BackendOptions
 from datakit.trainers.simpletuner.accelerate import accelerate_yaml
 from datakit.trainers.simpletuner.backend import emit, to_json
 from datakit.trainers.simpletuner.config import ConfigOptions, config_to_json, launcher_env, trainer_config
@@ -20,13 +22,13 @@ GOLDEN = Path(__file__).parent / "golden"
 CACHE = Path("/cache")
 
 
-def concept(name: str, pictures: int = 16, passes: int = 1, copies: int = 1) -> Concept:
+def concept(name: str, pictures: int = 16, passes: int = 1, copies: int = 1, captions: int = 1) -> Concept:
     """Return a dataset that lies nowhere."""
     records = tuple(
         Record(
             output=f"{number:02}_{copy}.png", bucket=BUCKETS[number % 8], source=f"{number:02}.jpg", source_sha256="0" * 64, output_sha256=f"{number:064x}",
             key="k", version="0", caption=f"{number:02}_{copy}.txt", caption_sha256=f"{copy:064x}",
-            copy=copy if copies > 1 else None,
+            copy=copy if copies > 1 else None, captions=captions,
         )
         for number in range(pictures)
         for copy in range(1, copies + 1)
@@ -40,6 +42,21 @@ def _preset(name: str) -> bytes:
     training = plan_training([(48, 5)], batching, epochs=10, epoch=steps([person], batching))
     options = ConfigOptions(name, "config/multidatabackend.json", "output", "a photo of ohwx")
     return config_to_json(trainer_config(options, training, batching))
+
+
+def _emitted(name: str, *concepts: Concept) -> bytes:
+    return trainer(name).emit(concepts, CACHE, BackendOptions(name)).content
+
+
+def _of_trainer(name: str) -> dict[str, Callable[[], bytes]]:
+    """Return the four files of a trainer: one dataset, five copies of each picture, five captions, two datasets."""
+    suffix = Path(trainer(name).file_name).suffix
+    return {
+        f"{name}-cropped{suffix}": lambda: _emitted(name, concept("out")),
+        f"{name}-copies{suffix}": lambda: _emitted(name, concept("out", copies=5)),
+        f"{name}-captions-only{suffix}": lambda: _emitted(name, concept("out", passes=5, captions=5)),
+        f"{name}-two-concepts{suffix}": lambda: _emitted(name, concept("person", passes=3), concept("style", 8, passes=2)),
+    }
 
 
 CASES: dict[str, Callable[[], bytes]] = {
@@ -58,5 +75,6 @@ CASES: dict[str, Callable[[], bytes]] = {
     "accelerate-two-gpus.yaml": lambda: accelerate_yaml(Batching(6, 2)),
     "config-named.env": lambda: launcher_env(Batching(6), "/w/config/fantasy/accelerate.yaml", "fantasy"),
     "accelerate-offload.yaml": lambda: accelerate_yaml(Batching(6, 1, 8), "deepspeed2-offload"),
+    **{case: write for name in TRAINERS if name != DEFAULT for case, write in _of_trainer(name).items()},
     "accelerate-deepspeed2.yaml": lambda: accelerate_yaml(Batching(6, 2, 4), "deepspeed2"),
 }
