@@ -18,17 +18,17 @@ CARD = "README.md"
 # of pictures with a .txt each may be text, and a file or folder called test, train or dev becomes a split of its own.
 _CONFIGS = b"configs:"
 _PATTERNS = "".join(f'    - "{pattern}"\n' for pattern in (METADATA, *(f"**/*{suffix}" for suffix in PICTURE_SUFFIXES)))
-CARD_CONTENT = f"""\
----
+_BLOCK = f"""\
 configs:
 - config_name: default
   data_files:
   - split: train
     path:
-{_PATTERNS}---
-
-Pictures with captions, for `datasets.load_dataset`; `{METADATA}` holds a row for each caption.
-""".encode()
+{_PATTERNS}""".encode()
+CARD_CONTENT = b"---\n%b---\n\nPictures with captions, for `datasets.load_dataset`; `%b` holds a row for each caption.\n" % (
+    _BLOCK,
+    METADATA.encode(),
+)
 
 
 class _Row(msgspec.Struct):
@@ -71,10 +71,15 @@ def write_card(folder: Path) -> None:
         write_atomically(folder / CARD, CARD_CONTENT)
 
 
+def card_names(content: bytes) -> bool | None:
+    """Tell whether a card names the files as datakit does; None where it names none at all, and `datasets` guesses."""
+    return _BLOCK in content.replace(b"\r\n", b"\n") if _CONFIGS in content else None
+
+
 def about_card(folder: Path) -> list[str]:
     """Say of the user's own card what is missing; nothing where there is none, or where it names files itself."""
     with suppress(OSError):
-        if _CONFIGS not in (folder / CARD).read_bytes():
+        if card_names((folder / CARD).read_bytes()) is None:
             cost = "`datasets.load_dataset` may take the captions alone for the dataset"
             return [f"{CARD} is yours and stays, but names no files (`configs`): {cost}; move it away to have one written"]
     return []

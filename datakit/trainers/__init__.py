@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 TRAINERS: Mapping[str, str] = {
     "simpletuner": "datakit.trainers.simpletuner.trainer:TRAINER",
     "kohya": "datakit.trainers.kohya.trainer:TRAINER",
+    "diffusion-pipe": "datakit.trainers.diffusionpipe.trainer:TRAINER",
+    "diffusers": "datakit.trainers.diffusers.trainer:TRAINER",
 }
 # Who trains where nobody is named.
 DEFAULT = "simpletuner"
