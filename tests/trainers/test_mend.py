@@ -50,7 +50,7 @@ def test_captions_come_out_clean_and_known(make_dataset):
         ("p02", "café"),
         ("p03", "by hand"),
         ("p03", "and more"),
-        ("p04", "x"),
+        ("p04", "ohwx, token 4, line 0, copy 1"),
     ]
     assert pictures == {path: path.read_bytes() for path in folder.glob("*.jpg")}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datakit.audit.concept import Concept, untitled
@@ -22,6 +23,7 @@ from datakit.trainers.verdict import Verdict
 from datakit.trainers.view import Layout, Link, ThroughView, View, old_views, plan_view, written_out
 
 NAME = "diffusers"
+_EACH = f"each of several captions of a picture is a row of its own, trained in every epoch ({METADATA})"
 _NEEDS = "datasets 3.4 or later: earlier ones keep only the last of several captions of a picture"
 
 
@@ -36,7 +38,8 @@ class Diffusers(ThroughView):
 
     def trained(self, concept: Concept, family: str) -> Concept:
         """Return a dataset with each caption counted as a file: each is a row."""
-        return written_out(concept)
+        spread = written_out(concept)
+        return spread if spread is concept else replace(spread, notes=(_EACH,))
 
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         """Return nothing: it writes nothing beside the pictures."""
@@ -65,7 +68,7 @@ class Diffusers(ThroughView):
             changed=changed,
             needs=(_NEEDS,) if any(record.captions > 1 for concept in concepts for record in concept.records) else (),
             views=(view,),
-            command="sh FILE",
+            command=f"sh FILE  # in examples/{family.script.partition('/')[0]} of diffusers 0.40 or later",
         )
 
     def recognises(self, content: bytes) -> bool:

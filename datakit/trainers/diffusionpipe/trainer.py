@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datakit.audit.concept import Concept
@@ -20,6 +21,7 @@ from datakit.trainers.verdict import Verdict
 from datakit.trainers.view import Layout, Link, ThroughView, View, old_views, plan_view, written_out
 
 NAME = "diffusion-pipe"
+_EACH = f"each of several captions of a picture is a sample of its own in every epoch ({CAPTIONS})"
 
 
 def _listed(links: Sequence[tuple[Link, tuple[str, ...]]]) -> Mapping[str, bytes]:
@@ -54,7 +56,8 @@ class DiffusionPipe(ThroughView):
 
     def trained(self, concept: Concept, family: str) -> Concept:
         """Return a dataset with each caption counted as a file: each is a sample of its own."""
-        return written_out(concept)
+        spread = written_out(concept)
+        return spread if spread is concept else replace(spread, notes=(_EACH,))
 
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         """Return nothing: it writes into views only."""
