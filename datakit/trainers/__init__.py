@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 TRAINERS: Mapping[str, str] = {
     "simpletuner": "datakit.trainers.simpletuner.trainer:TRAINER",
     "kohya": "datakit.trainers.kohya.trainer:TRAINER",
+    "musubi": "datakit.trainers.musubi.trainer:TRAINER",
 }
 # Who trains where nobody is named.
 DEFAULT = "simpletuner"
