@@ -88,7 +88,7 @@ def test_any_path_is_read_back_as_written(tmp_path_factory, name):
         with pytest.raises(DatakitError, match="use another name"):
             write([(name, 1)], 1, wildcard=False)
         return
-    file = tmp_path_factory.mktemp("toml") / "dataset.toml"
+    file = tmp_path_factory.mktemp("toml") / "kohya.toml"
     file.write_bytes(write([(name, 3), ("/b", 1)], 4, wildcard=False))
     first, second = read(file)
     assert (first.image_dir, first.options["num_repeats"], first.options["batch_size"]) == (name, 3, 4)
@@ -200,12 +200,12 @@ def test_lines_after_the_first_are_not_trained(make_dataset, tmp_path):
 def test_several_captions_are_drawn_or_written_out_as_the_family_allows(run, make_dataset, tmp_path, family, expanded):
     make_dataset("lines", buckets=BUCKETS[:2], lines=3)
     said = run(backend, "lines", "--trainer=kohya", "--cache-root=cache", f"--model-family={family}").output
-    (subset,) = read(tmp_path / "dataset.toml")
+    (subset,) = read(tmp_path / "kohya.toml")
     assert subset.options["enable_wildcard"] is not expanded
     assert subset.options["num_repeats"] == (1 if expanded else 3)
     assert ("do not cache text encoder outputs" in said) is not expanded
     assert f"lines-{subset.image_dir[-8:]}: {6 if expanded else 2} pictures" in said
-    run(verify, "dataset.toml")
+    run(verify, "kohya.toml")
 
 
 def test_braces_are_a_choice_of_words_where_lines_are_drawn(run, make_dataset, tmp_path):

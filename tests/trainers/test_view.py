@@ -177,14 +177,17 @@ def test_old_views_are_named_and_pruned_with_their_caches(run, make_dataset, tmp
     (old / "p00_1024x1024_sdxl.npz").write_bytes(bytes(1_500_000))
     (folder / "p00.txt").write_text("other words")
     said = run(*ask, "--fix").stderr
-    assert f"cache/{old.name}: a view, with the trainer's caches in it, of an earlier content or name, 1.5 MB: --prune deletes it" in said
+    assert (
+        f"cache/{old.name}: a view, with the trainer's caches in it, of an earlier content or name, 1.5 MB: --prune deletes it"
+        in said
+    )
     assert old.exists()
     (tmp_path / "cache" / "mine-00c0ffee").mkdir()
     run(*ask, "--prune")
     assert not old.exists()
     assert (tmp_path / "cache" / "mine-00c0ffee").exists()
     assert (folder / "p00.jpg").exists()
-    run(verify, "dataset.toml")
+    run(verify, "kohya.toml")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +212,7 @@ def test_what_happens_to_a_view_is_found(run, make_dataset, tmp_path, harm, word
     run(backend, folder, "--trainer=kohya", "--cache-root=cache")
     (view,) = [path for path in (tmp_path / "cache").iterdir() if read_made(path)]
     harm(folder, view)
-    said = run(verify, "dataset.toml", exit_code=1 if words else 0).stdout
+    said = run(verify, "kohya.toml", exit_code=1 if words else 0).stdout
     assert (words or "proved") in said
 
 
