@@ -32,7 +32,7 @@ class Musubi(ThroughView):
     """What musubi-tuner answers; see `datakit.trainers.protocol.Trainer`."""
 
     title = "musubi-tuner"
-    file_name = "dataset.toml"
+    file_name = "musubi.toml"
     families: Mapping[str, Mapping[str, int]] = {name: family.encoders for name, family in FAMILIES.items()}
     releases: tuple[str, ...] = ("0.3.4",)
     too_small = "musubi-tuner trains it as a short batch"
