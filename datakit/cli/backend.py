@@ -44,10 +44,9 @@ if TYPE_CHECKING:
 family_option = click.option(
     "--model-family",
     "family",
-    default="sd3",
-    show_default=True,
+    show_default="the trainer's first",
     metavar="NAME",
-    help="sd3, sdxl or flux, or what else the trainer knows.",
+    help="Which model is trained, by the trainer's name for it, such as sd3, sdxl or flux.",
 )
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Name every file of a finding.")
 fix_option = click.option(
@@ -106,21 +105,28 @@ def backend_options(command: Command) -> Command:
         metavar="KEY=VALUE",
         help="Set a key of SimpleTuner's image entry, in every one; values are JSON, text as it is; repeatable.",
     )
+    @click.option(
+        "--batch-size",
+        type=click.IntRange(1, 10_000),
+        metavar="B",
+        help="Pictures in one micro-batch on one GPU, for trainers whose dataset file says it. [default: 1]",
+    )
     @functools.wraps(command)
     def wrapped(
         *,
         trainer: str,
         names: tuple[str, ...],
         repeats: tuple[int, ...],
-        family: str,
+        family: str | None,
         caption_shuffle: int | None,
         keep: int,
         settings: tuple[str, ...],
+        batch_size: int | None,
         **options: Any,
     ) -> Any:
         from datakit.trainers.protocol import BackendOptions
 
-        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep)
+        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep, batch_size)
         return command(options=asked, **options)
 
     return wrapped
@@ -146,7 +152,7 @@ def audit_options(command: Command) -> Command:
         repeats: tuple[int, ...],
         batching: Batching,
         trainer: str,
-        family: str,
+        family: str | None,
         trigger: str | None,
         tokenizer: Path | None,
         **options: Any,
@@ -218,8 +224,10 @@ def backend(
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
     """
     from datakit.dataset.origin import refuse_in_source
+    from datakit.report import counted
     from datakit.trainers import trainer
     from datakit.trainers.backend import emit_backend
+    from datakit.trainers.view import make_view
 
     output = output or trainer(options.trainer).file_name
     folders = _folders(datasets)
@@ -233,6 +241,9 @@ def backend(
     if emission.content is None:
         print_refusal(emission.findings, emission.changed, as_json, verbose)
         ctx.exit(1)
+    for view in emission.views:
+        make_view(view)
+        click.echo(f"made {view.folder}/, a view of {counted(len(view.links), 'picture')}", err=True)
     if output == "-":
         click.echo(emission.content, nl=False)
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datakit.audit.checks import Finding, check_dataset, list_files
-from datakit.audit.concept import Concept, read_concepts
+from datakit.audit.concept import Concept, check_apart, read_concepts
 from datakit.audit.freshness import behind
 from datakit.audit.likeness import compared_names, find_likeness
 from datakit.audit.looks import Look, look_at_all
@@ -19,9 +19,10 @@ from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
 from datakit.trainers import DEFAULT, TRAINERS, trainer
 from datakit.trainers.leftovers import Leftover, delete
-from datakit.trainers.protocol import BackendOptions, Trainer, check_family
+from datakit.trainers.protocol import BackendOptions, Trainer, family_of
 from datakit.trainers.training import Batching, BucketLoad, Training, plan_training, ways_out
 from datakit.trainers.verdict import Verdict
+from datakit.trainers.view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class Emission:
     notes
         A sentence for each way in which a dataset is older than what it was made from, for each old cache of it, and for each
         thing that the trainer will do and that may surprise.
-    needs
-        As in `datakit.trainers.protocol.DatasetFile`.
+    needs, views, command
+        As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.view.make_view`.
     """
 
     content: bytes | None
@@ -49,6 +50,8 @@ class Emission:
     changed: tuple[str, ...]
     notes: tuple[str, ...]
     needs: tuple[str, ...]
+    views: tuple[View, ...] = ()
+    command: str = ""
 
 
 def emit_backend(
@@ -71,6 +74,7 @@ def emit_backend(
     folders = [Path(dataset) for dataset in datasets]
     refuse_in_source(Path(cache_root), folders)
     concepts = read_concepts(folders, options.names, options.repeats)
+    check_apart(concepts, Path(cache_root))
     file = target.emit(concepts, Path(cache_root), options)
     findings = [(concept, finding) for concept in concepts for finding in _look(concept, concepts, target, execution)[0]]
     old = [leftover.describe() for leftover in target.old_caches(concepts, Path(cache_root))]
@@ -81,6 +85,8 @@ def emit_backend(
         changed=file.changed,
         notes=(*_behind(folders, concepts), *old, *file.notes),
         needs=file.needs,
+        views=file.views,
+        command=file.command,
     )
 
 
@@ -103,6 +109,7 @@ def prune_leftovers(
     folders = [Path(dataset) for dataset in datasets]
     refuse_in_source(Path(cache_root), folders)
     concepts = read_concepts(folders, options.names, options.repeats)
+    check_apart(concepts, Path(cache_root))
     ids = {concept.id for concept in concepts}
     left = [leftover for concept in concepts for leftover in target.left_behind(concept, ids)]
     return delete([*left, *target.old_caches(concepts, Path(cache_root))])
@@ -119,7 +126,7 @@ class AuditOptions:
     batching
         Batch size, GPUs, accumulation.
     family
-        Whose text encoders cut captions.
+        Whose text encoders cut captions; the trainer's first where none is named.
     trigger
         A word that every caption must hold.
     counter
@@ -130,13 +137,13 @@ class AuditOptions:
 
     repeats: tuple[int, ...] = ()
     batching: Batching = field(default_factory=Batching)
-    family: str = "sd3"
+    family: str | None = None
     trigger: str | None = None
     counter: Callable[[str], int] | None = None
     trainer: str = DEFAULT
 
     def __post_init__(self) -> None:
-        check_family(self.trainer, self.family)
+        family_of(self.trainer, self.family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +194,7 @@ def audit_datasets(
     folders = [Path(dataset) for dataset in datasets]
     concepts = read_concepts(folders, repeats=options.repeats)
     target = trainer(options.trainer)
-    encoders = target.families[options.family]
+    encoders = target.families[family_of(options.trainer, options.family)]
     looked = [_look(concept, concepts, target, execution, compared=True) for concept in concepts]
     alike = find_likeness(concepts, [looks for _, looks in looked])
     findings = [

@@ -15,10 +15,11 @@ from datakit.trainers import DEFAULT, trainer
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
+from datakit.trainers.view import View
 
 
-def check_family(name: str, family: str) -> None:
-    """Make sure that a trainer knows a model family.
+def family_of(name: str, family: str | None) -> str:
+    """Return a model family of a trainer, the first where none is named.
 
     Raises
     ------
@@ -26,8 +27,11 @@ def check_family(name: str, family: str) -> None:
         The trainer is unknown, or does not know the family.
     """
     families = trainer(name).families
+    if family is None:
+        return next(iter(families))
     if family not in families:
         raise UsageError(f"model family {family!r} is not known: use one of {' '.join(families)}")
+    return family
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +43,33 @@ class BackendOptions:
     trainer
         A name of `datakit.trainers.TRAINERS`.
     family
-        One of the trainer's model families, whose latents are kept apart.
+        One of the trainer's model families; its first where none is named.
     names, repeats
         Of the datasets, one each, or repeats once for all; see `datakit.audit.concept.read_concepts`.
     settings
         ``key=value`` for every image entry.
     caption_shuffle, keep
         Let the trainer shuffle each caption into so many orders, behind so many leading tokens.
+    batch_size
+        Pictures in one micro-batch on one GPU, where the dataset file says it.
     """
 
     trainer: str = DEFAULT
-    family: str = "sd3"
+    family: str | None = None
     names: tuple[str, ...] = ()
     repeats: tuple[int, ...] = ()
     settings: tuple[str, ...] = ()
     caption_shuffle: int | None = None
     keep: int = 0
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        check_family(self.trainer, self.family)
+        family_of(self.trainer, self.family)
+
+    @property
+    def model_family(self) -> str:
+        """The family named, or the trainer's first."""
+        return family_of(self.trainer, self.family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,10 @@ class DatasetFile:
         A sentence for each thing that the trainer must be or have for the file to mean what it says.
     notes
         A sentence for each thing that the trainer will do with it and that may surprise.
+    views
+        Folders of links that the file names, to be made before it is used.
+    command
+        The command line that starts the trainer with it, as far as the dataset decides it; nothing where it does not.
     """
 
     content: bytes
@@ -83,6 +99,8 @@ class DatasetFile:
     changed: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    views: tuple[View, ...] = ()
+    command: str = ""
 
 
 class Trainer(Reader, Protocol):
@@ -95,7 +113,7 @@ class Trainer(Reader, Protocol):
     file_name
         What its dataset file is called where nobody names it.
     families
-        Model families that it trains at the eight sizes, and how many tokenizer tokens each of their text encoders sees.
+        Model families that it trains, the usual one first, and how many tokenizer tokens each of their text encoders sees.
     releases
         Its releases whose arithmetic is replayed.
     too_small
@@ -137,3 +155,19 @@ class Trainer(Reader, Protocol):
 
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
         """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
+
+
+def refuse_settings(options: BackendOptions, title: str) -> None:
+    """Make sure that nothing is asked for that only SimpleTuner's file can say.
+
+    Raises
+    ------
+    UsageError
+        Settings or a shuffle of captions are asked for.
+    """
+    if options.settings:
+        raise UsageError(
+            f"{title} takes no --set {options.settings[0]}: edit the file, then `datakit verify` says what that does"
+        )
+    if options.caption_shuffle is not None:
+        raise UsageError(f"{title} cannot shuffle captions behind kept tokens: write copies with `datakit shuffle` instead")

@@ -65,6 +65,10 @@ class BucketLoad:
         Samples shown once more to fill the last micro-batch of each pass.
     too_small
         True where the bucket cannot fill one optimizer step, and the trainer does not train it as it is.
+    dropped
+        Samples left out of the epoch, as they fill no micro-batch.
+    never
+        Whether those are the same in every epoch, so that they are never trained.
     """
 
     concept: str
@@ -75,6 +79,8 @@ class BucketLoad:
     real: int
     padded: int
     too_small: bool
+    dropped: int = 0
+    never: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +93,14 @@ class Epoch:
         Bucket by bucket.
     planned_steps, real_steps
         Optimizer steps that the trainer counts on, and those that it really takes.
+    notes
+        A sentence for each thing about its epochs that may surprise.
     """
 
     loads: tuple[BucketLoad, ...] = ()
     planned_steps: int = 0
     real_steps: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +119,8 @@ class Training:
         As the trainer counts, and what an epoch over its buckets really takes.
     lr_warmup_steps, checkpointing_steps, validation_steps
         A tenth of ``max_train_steps`` each, at least 1, where nothing else is asked for.
-    loads
-        Bucket by bucket.
+    loads, notes
+        As in `Epoch`.
     """
 
     max_train_steps: int
@@ -123,6 +132,7 @@ class Training:
     checkpointing_steps: int
     validation_steps: int
     loads: tuple[BucketLoad, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def real_epochs(self) -> float | None:
@@ -142,12 +152,13 @@ class Training:
             "checkpointing_steps": self.checkpointing_steps,
             "validation_steps": self.validation_steps,
             "buckets": [load_to_json(load) for load in self.loads],
+            "notes": list(self.notes),
         }
 
 
 def load_to_json(load: BucketLoad) -> dict[str, Any]:
     """Return what one bucket gives as plain data for ``--json``."""
-    names = ("concept", "pictures", "passes", "planned", "real", "padded", "too_small")
+    names = ("concept", "pictures", "passes", "planned", "real", "padded", "too_small", "dropped", "never")
     return {"bucket": str(load.bucket)} | {name: getattr(load, name) for name in names}
 
 
@@ -197,6 +208,7 @@ def plan_training(
         checkpointing_steps=_share(total, INTERVAL_SHARE),
         validation_steps=_share(total, INTERVAL_SHARE),
         loads=epoch.loads,
+        notes=epoch.notes,
     )
 
 

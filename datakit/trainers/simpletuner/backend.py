@@ -17,7 +17,6 @@ from datakit.trainers.simpletuner.entry import (
     EntryOnFile,
     ImageEntry,
     TextEmbedsEntry,
-    is_inside,
     read_entries,
 )
 from datakit.trainers.simpletuner.replay import unkept
@@ -61,8 +60,7 @@ def emit(
     Raises
     ------
     UsageError
-        A key is unknown, a value has the wrong type, two concepts are the same, the caches would lie
-        inside a dataset, or a dataset that is shuffled already would be shuffled again.
+        A key is unknown, a value has the wrong type, or a dataset that is shuffled already would be shuffled again.
     """
     if shuffle is not None:
         for concept in concepts:
@@ -72,7 +70,6 @@ def emit(
                 )
     changes = parse_settings(settings)
     cache = Path(os.path.abspath(cache_root))
-    _check_apart(concepts, cache_root)
     text_id = text_embeds_id(concepts, family)
     entries: list[Entry] = []
     for concept in concepts:
@@ -93,25 +90,6 @@ def emit(
 def text_embeds_id(concepts: Sequence[Concept], family: str) -> str:
     """Return the id of the text embeddings of some datasets, which their cache is named by too."""
     return f"text-{family}-{captions_hash(concepts)}"
-
-
-def _check_apart(concepts: Sequence[Concept], cache_root: Path) -> None:
-    """Make sure that no dataset is there twice, and that the trainer's caches lie outside of all."""
-    known: dict[str, Concept] = {}
-    for concept in concepts:
-        same = known.setdefault(concept.id, concept)
-        if same is not concept and same.folder == concept.folder:
-            raise UsageError(f"{concept.folder} is given twice: give each dataset once, and more weight by its --repeats")
-        if same is not concept:
-            raise UsageError(
-                f"{same.folder} and {concept.folder} have the same name and the same content: give one of them, with more "
-                "--repeats, or name them apart with --id"
-            )
-        if is_inside(cache_root, concept.folder):
-            raise UsageError(
-                f"--cache-root {cache_root} lies inside the dataset {concept.folder}, which the trainer searches for pictures: "
-                "name a folder outside it"
-            )
 
 
 def to_json(entries: Sequence[Entry]) -> bytes:

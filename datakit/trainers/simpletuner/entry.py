@@ -8,7 +8,6 @@ resizing anything; relative paths are taken from wherever the trainer is started
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from datakit.dataset.manifest import NOT_JSON
+from datakit.dataset.origin import is_inside
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.replay import Resizing
 
@@ -274,11 +274,6 @@ def refused_together(entries: Sequence[EntryOnFile]) -> list[tuple[str, str]]:
             if is_inside(Path(cache), Path(entry.instance_data_dir))
         ]
     return found
-
-
-def is_inside(path: Path, folder: Path) -> bool:
-    """Tell whether a path is a folder or lies in it, links resolved; neither need exist."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def looks_like_entries(content: bytes) -> bool:

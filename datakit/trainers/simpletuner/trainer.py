@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from datakit.audit.concept import Concept
+from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer
@@ -40,9 +41,11 @@ class SimpleTuner(Reading):
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make ``multidatabackend.json``: one image entry a concept and one entry for the text embeddings."""
+        if options.batch_size is not None:
+            raise UsageError("SimpleTuner reads the batch size from its config: give --batch-size to `datakit config`")
         count = options.caption_shuffle
         shuffle = None if count is None else CaptionShuffle(count=count, position_start=options.keep)
-        entries = emit(concepts, cache_root, options.family, options.settings, shuffle)
+        entries = emit(concepts, cache_root, options.model_family, options.settings, shuffle)
         since = f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word"
         unsplit = any(isinstance(entry, ImageEntry) and entry.disable_multiline_split is True for entry in entries)
         return DatasetFile(

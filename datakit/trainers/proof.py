@@ -1,0 +1,186 @@
+"""The proof of one folder that a trainer reads: its listing, captions and sizes replayed for every picture."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from datakit.audit.checks import Finding, caption_fault, check_dataset, check_folder, list_files
+from datakit.audit.concept import content_hash, read_concept
+from datakit.audit.looks import Look, look_at_all
+from datakit.audit.reader import Reader
+from datakit.caption.captions import decode_caption
+from datakit.dataset.manifest import MANIFEST, read_manifest
+from datakit.errors import CaptionError, DatakitError
+from datakit.geometry import Size
+from datakit.report import counted
+from datakit.run.stage import Execution
+from datakit.trainers.fate import Fate
+from datakit.trainers.verdict import Fault, Verdict
+from datakit.trainers.view import read_made
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """How a trainer reads the caption file beside a picture.
+
+    Attributes
+    ----------
+    suffix
+        Of the file's name, such as ``.txt``.
+    missing
+        What happens to a picture without one, as a clause; and what to do.
+    several
+        What becomes of a file of several lines, as a clause; nothing where each line is a caption of its own.
+    cure
+        What to do about either.
+    """
+
+    suffix: str = ".txt"
+    missing: str = "trained without a caption"
+    several: str = ""
+    cure: str = "write one into a .txt of its name"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One folder as a trainer's dataset file has it read.
+
+    Attributes
+    ----------
+    name
+        What the verdict calls it.
+    folder
+        Absolute path.
+    reader
+        The trainer's listing.
+    fate
+        What becomes of a size.
+    cause, cure
+        Why sizes are changed where they are, as a clause, and what to do.
+    captions
+        None where captions do not lie beside the pictures.
+    bucket
+        What the trainer calls the bucket of a size.
+    """
+
+    name: str
+    folder: Path
+    reader: Reader
+    fate: Callable[[Size], Fate]
+    cause: str
+    cure: str
+    captions: Captions | None = Captions()
+    bucket: Callable[[Size], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What lies in a folder: all files, those that the trainer takes for pictures, and what was seen of each."""
+
+    files: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
+    looks: Mapping[str, Look] = MappingProxyType({})
+
+
+def prove_folder(trained: Trained, execution: Execution, verdict: Verdict) -> Seen:
+    """Look at every file of a folder, and add to a verdict what would not be trained as written."""
+    name, folder, reader = trained.name, trained.folder, trained.reader
+    if not folder.is_dir():
+        verdict.faults.append(Fault(name, "", f"{folder} is not there"))
+        return Seen()
+    files = list_files(folder)
+    pictures = [file for file in files if reader.takes(file) == "picture"]
+    looks = look_at_all(folder, files, execution)
+    if not pictures:
+        verdict.faults.append(Fault(name, "", f"{folder} holds no picture that the trainer takes"))
+    findings = _findings(trained, files, looks, verdict)
+    verdict.faults += [
+        Fault(name, finding.path, finding.problem, finding.remedy_for(folder), finding.detail) for finding in findings
+    ]
+    verdict.pictures[name] = verdict.pictures.get(name, 0) + len(pictures)
+    sizes = {picture: looks[picture].size for picture in pictures if picture in looks and not looks[picture].error}
+    counted_buckets = Counter(map(trained.bucket, sizes.values())) + Counter(verdict.buckets.get(name, {}))
+    verdict.buckets[name] = dict(counted_buckets)
+    verdict.faults += _changed(trained, sizes)
+    return Seen(tuple(files), tuple(pictures), looks)
+
+
+def _findings(trained: Trained, files: Sequence[str], looks: Mapping[str, Look], verdict: Verdict) -> list[Finding]:
+    """Return what is wrong with the files, apart from their sizes, which are replayed."""
+    folder, reader = trained.folder, trained.reader
+    if not (folder / MANIFEST).is_file():
+        return [*check_folder(folder, files, looks, reader, captions=False), *_captions(trained, files)]
+    concept = read_concept(folder)
+    _compare_datasets(trained, verdict)
+    findings = check_dataset(concept, files, looks, reader)
+    if trained.captions is None:
+        findings = [finding for finding in findings if not finding.kind.startswith("caption")]
+    found = {finding.path for finding in findings}
+    more = [finding for finding in _captions(trained, files) if finding.path not in found]
+    return [finding for finding in findings if finding.kind != "size"] + more
+
+
+def _compare_datasets(trained: Trained, verdict: Verdict) -> None:
+    """Name the datasets of a view that are no longer as it shows them."""
+    made = read_made(trained.folder)
+    for dataset, content in (made.datasets if made else {}).items():
+        try:
+            now = content_hash(read_manifest(Path(dataset)))
+        except DatakitError:
+            verdict.notes.append(f"{trained.name}: the dataset {dataset} is gone; what it held is trained as it was")
+            continue
+        if now != content:
+            problem = f"the dataset {dataset} has changed since this was written, and is trained as it was"
+            verdict.faults.append(Fault(trained.name, "", problem, "run datakit backend again"))
+
+
+def _captions(trained: Trained, files: Sequence[str]) -> list[Finding]:
+    """Return what becomes of captions that are not trained as written."""
+    rule = trained.captions
+    if rule is None:
+        return []
+    findings = []
+    for picture in (file for file in files if trained.reader.takes(file) == "picture"):
+        name = os.path.splitext(picture)[0] + rule.suffix
+        try:
+            data = (trained.folder / name).read_bytes()
+        except FileNotFoundError:
+            findings.append(Finding("caption-missing", picture, f"no {rule.suffix} beside it: {rule.missing}", rule.cure))
+            continue
+        except OSError as error:
+            remedy = "make it a file that you may read"
+            findings.append(Finding("caption-unreadable", name, f"cannot be read: {error.strerror}", remedy))
+            continue
+        fault = caption_fault(data, name) if data.strip() else None
+        if fault is not None:
+            findings.append(fault)
+        elif rule.several and len(_lines(data, name)) > 1:
+            findings.append(Finding("caption-dirty", name, f"several lines: {rule.several}", rule.cure))
+    return findings
+
+
+def _lines(data: bytes, name: str) -> Sequence[str]:
+    try:
+        return decode_caption(data, name).lines
+    except CaptionError:
+        return ()
+
+
+def _changed(trained: Trained, sizes: Mapping[str, Size]) -> list[Fault]:
+    """Return a fault for each picture whose size the trainer changes."""
+    fates = {size: trained.fate(size) for size in set(sizes.values())}
+    changed = {picture: size for picture, size in sizes.items() if not fates[size].keeps(size)}
+    dropped = sum(bool(fates[size].dropped) for size in changed.values())
+    said = {
+        False: f"{len(changed) - dropped} of {counted(len(sizes), 'picture')} would be resized or cropped: {trained.cause}",
+        True: f"{dropped} of {counted(len(sizes), 'picture')} would be dropped: {trained.cause}",
+    }
+    return [
+        Fault(trained.name, picture, said[bool(fates[size].dropped)], trained.cure, f"{size} is {fates[size].describe(size)}")
+        for picture, size in changed.items()
+    ]
