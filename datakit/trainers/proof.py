@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from datakit.audit.checks import Finding, caption_fault, check_dataset, check_folder, list_files
 from datakit.audit.concept import content_hash, read_concept
@@ -84,7 +83,7 @@ class Seen:
 
     files: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
-    looks: Mapping[str, Look] = MappingProxyType({})
+    looks: Mapping[str, Look] = field(default_factory=dict)
 
 
 def prove_folder(trained: Trained, execution: Execution, verdict: Verdict) -> Seen:
