@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from datakit.audit.concept import Concept
 from datakit.dataset.manifest import Record
+from datakit.trainers import trainer
+from datakit.trainers.protocol import BackendOptions
 from datakit.trainers.simpletuner.accelerate import accelerate_yaml
 from datakit.trainers.simpletuner.backend import emit, to_json
 from datakit.trainers.simpletuner.config import ConfigOptions, config_to_json, launcher_env, trainer_config
@@ -20,13 +23,13 @@ GOLDEN = Path(__file__).parent / "golden"
 CACHE = Path("/cache")
 
 
-def concept(name: str, pictures: int = 16, passes: int = 1, copies: int = 1) -> Concept:
+def concept(name: str, pictures: int = 16, passes: int = 1, copies: int = 1, captions: int = 1) -> Concept:
     """Return a dataset that lies nowhere."""
     records = tuple(
         Record(
             output=f"{number:02}_{copy}.png", bucket=BUCKETS[number % 8], source=f"{number:02}.jpg", source_sha256="0" * 64, output_sha256=f"{number:064x}",
             key="k", version="0", caption=f"{number:02}_{copy}.txt", caption_sha256=f"{copy:064x}",
-            copy=copy if copies > 1 else None,
+            copy=copy if copies > 1 else None, captions=captions,
         )
         for number in range(pictures)
         for copy in range(1, copies + 1)
@@ -40,6 +43,20 @@ def _preset(name: str) -> bytes:
     training = plan_training([(48, 5)], batching, epochs=10, epoch=steps([person], batching))
     options = ConfigOptions(name, "config/multidatabackend.json", "output", "a photo of ohwx")
     return config_to_json(trainer_config(options, training, batching))
+
+
+# What each trainer's file is looked at for.
+FOUR: dict[str, list[Concept]] = {
+    "one": [concept("out")],
+    "copies": [concept("out", copies=5)],
+    "captions-only": [concept("out", passes=5, captions=5)],
+    "two-concepts": [concept("person", passes=3), concept("style", 8, passes=2)],
+}
+
+
+def emitted(name: str, concepts: list[Concept], **options: Any) -> bytes:
+    """Return the dataset file of a trainer for some datasets."""
+    return trainer(name).emit(concepts, CACHE, BackendOptions(trainer=name, **options)).content
 
 
 CASES: dict[str, Callable[[], bytes]] = {
@@ -59,4 +76,10 @@ CASES: dict[str, Callable[[], bytes]] = {
     "config-named.env": lambda: launcher_env(Batching(6), "/w/config/fantasy/accelerate.yaml", "fantasy"),
     "accelerate-offload.yaml": lambda: accelerate_yaml(Batching(6, 1, 8), "deepspeed2-offload"),
     "accelerate-deepspeed2.yaml": lambda: accelerate_yaml(Batching(6, 2, 4), "deepspeed2"),
+    **{
+        f"{name}-{case}{suffix}": lambda name=name, concepts=concepts: emitted(name, concepts)
+        for name, suffix in (("onetrainer", ".json"), ("ai-toolkit", ".yaml"))
+        for case, concepts in FOUR.items()
+    },
+    "ai-toolkit-sdxl.yaml": lambda: emitted("ai-toolkit", [concept("out")], family="sdxl", batch_size=4),
 }

@@ -38,12 +38,8 @@ def aitoolkit(size: Sides, resolution: int, step: int) -> Outcome:
     area = min(width * height, most)
     # floor(width x sqrt(area / (width x height)) / step), without a root of anything but a whole number.
     floors = [math.isqrt(Fraction(a * area, b * step**2).__floor__()) for a, b in ((width, height), (height, width))]
-    exact = [
-        floor**2 * b * step**2 == a * area for floor, (a, b) in zip(floors, ((width, height), (height, width)), strict=True)
-    ]
-    sides = [
-        [floor * step] if whole else [floor * step, (floor + 1) * step] for floor, whole in zip(floors, exact, strict=True)
-    ]
+    exact = [floor**2 * b * step**2 == a * area for floor, (a, b) in zip(floors, ((width, height), (height, width)), strict=True)]
+    sides = [[floor * step] if whole else [floor * step, (floor + 1) * step] for floor, whole in zip(floors, exact, strict=True)]
     fits = [(a, b) for a in sides[0] for b in sides[1] if a and b and a * b <= most]
     if fits:
         near = min(abs(a * b - area) for a, b in fits)
@@ -69,7 +65,11 @@ def _squares_of(number: int, step: int) -> set[Sides]:
 def _root(square: Fraction) -> int:
     """The whole number nearest to a root, by comparing squares."""
     floor = math.isqrt(square.__floor__())
-    return floor if square < (floor + Fraction(1, 2)) ** 2 or (square == (floor + Fraction(1, 2)) ** 2 and floor % 2 == 0) else floor + 1
+    return (
+        floor
+        if square < (floor + Fraction(1, 2)) ** 2 or (square == (floor + Fraction(1, 2)) ** 2 and floor % 2 == 0)
+        else floor + 1
+    )
 
 
 def _nearest(value: Fraction) -> int:

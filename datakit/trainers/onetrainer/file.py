@@ -138,7 +138,7 @@ def make_entries(views: Sequence[tuple[str, View]], variations: int) -> list[Ent
                 version=VERSION,
                 name=f"{name} {size}",
                 path=str(view.folder),
-                seed=seed_of(view),
+                seed=seed_of(view.folder),
                 text_variations=variations,
                 balancing=float(view.passes),
                 image=Image(enable_crop_jitter=False, enable_resolution_override=True, resolution_override=str(size)),
@@ -147,9 +147,9 @@ def make_entries(views: Sequence[tuple[str, View]], variations: int) -> list[Ent
     return entries
 
 
-def seed_of(view: View) -> int:
-    """Return a seed that changes with the content of a view."""
-    return int(hash_in(view.folder.name) or "0", 16) & _SEED
+def seed_of(view: Path) -> int:
+    """Return the seed of a view, which changes with the content that its name holds."""
+    return int(hash_in(view.name) or "0", 16) & _SEED
 
 
 def to_json(entries: Sequence[Entry]) -> bytes:
@@ -187,7 +187,9 @@ def read_file(path: Path) -> tuple[list[Entry], Training]:
     near = (parent / training.concept_file_name for parent in (path.absolute().parents))
     found = next((each for each in near if training.concept_file_name and each.is_file()), None)
     if found is None:
-        raise UsageError(f"{path}: concept_file_name {training.concept_file_name!r} is not there: give the list of concepts itself")
+        raise UsageError(
+            f"{path}: concept_file_name {training.concept_file_name!r} is not there: give the list of concepts itself"
+        )
     return _decode(_read(found), list[Entry], found), training
 
 

@@ -67,7 +67,7 @@ def replay(size: Size, rule: Resizing) -> Fate:
 @lru_cache(maxsize=64)
 def buckets(target: int, quantization: int) -> tuple[Size, ...]:
     """Return the buckets of a number, each once."""
-    found = {}
+    found: dict[Size, None] = {}
     for aspect in _ASPECTS:
         short, long = (_rounded(side, quantization) for side in (target / math.sqrt(aspect), target * math.sqrt(aspect)))
         found |= dict.fromkeys((Size(long, short), Size(short, long)))
