@@ -250,9 +250,9 @@ def backend(
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
-        print_json({"written": output, "entries": summary, "findings": [], "changed": []})
+        print_json({"written": output, "entries": summary, "findings": [], "changed": [], "command": emission.command})
     else:
-        print_written(emission, err=output == "-")
+        print_written(emission, output, err=output == "-")
 
 
 @click.command()

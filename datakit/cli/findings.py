@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from datakit.audit.checks import Finding
     from datakit.audit.concept import Concept
     from datakit.trainers.backend import Audit, Emission
-    from datakit.trainers.training import Training
+    from datakit.trainers.training import BucketLoad, Training
     from datakit.trainers.verdict import Fault, Verdict
 
 _PROVED = "proved: every picture is trained pixel by pixel as written"
@@ -47,8 +49,8 @@ def print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence
     click.echo(f"nothing written: {counted(len(findings) + len(changed), 'finding')}", err=True)
 
 
-def print_written(emission: Emission, err: bool) -> None:
-    """Print what was written, and what it needs of the trainer."""
+def print_written(emission: Emission, file: str, err: bool) -> None:
+    """Print what was written into a file, what it needs of the trainer, and how to start that."""
     for name, concept in emission.entries:
         often = "once" if concept.passes == 1 else f"{concept.passes} times"
         size = f"{counted(len(concept.records), 'picture')} in {counted(len(concept.buckets), 'bucket')}"
@@ -57,6 +59,8 @@ def print_written(emission: Emission, err: bool) -> None:
             click.echo(f"  {note}", err=err)
     for sentence in emission.needs:
         click.echo(sentence, err=True)
+    if emission.command:
+        click.echo(f"start it with: {emission.command.replace('FILE', shlex.quote(os.path.abspath(file)))}", err=err)
     click.echo(_PROVED, err=err)
 
 
@@ -100,16 +104,23 @@ def print_epoch(audit: Audit, too_small: str) -> None:
     for load in audit.training.loads:
         shown = f"{'picture' if load.pictures == 1 else 'pictures'} x {load.passes}"
         batches = counted(load.real, "micro-batch", "micro-batches")
+        left = f", {_left_out(load)}" if load.dropped else ""
         mark = "  too small" if load.too_small else ""
         click.echo(
-            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} {shown}: {batches}, {counted(load.padded, 'padded sample')}{mark}"
+            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} {shown}: {batches}, {counted(load.padded, 'padded sample')}{left}{mark}"
         )
+    for note in audit.training.notes:
+        click.echo(note)
     click.echo(f"one real epoch takes {audit.training.real_steps_per_epoch} optimizer steps")
     print_miscount(audit.training)
     if audit.ways_out:
         click.echo(f"too small for one optimizer step; {too_small}. Ways out:")
         for way in audit.ways_out:
             click.echo(f"  {way}")
+
+
+def _left_out(load: BucketLoad) -> str:
+    return f"{counted(load.dropped, 'sample')} {'never trained' if load.never else 'left out'}"
 
 
 def print_miscount(training: Training) -> None:

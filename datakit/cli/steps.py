@@ -71,7 +71,7 @@ def training_options(command: Command) -> Command:
 
         plain, target = _parse_counts(counts), trainer_of(trainer)
         folders = chosen(datasets) if datasets or not plain else []
-        concepts = _read(folders, repeats)
+        concepts = _read(folders, repeats, target)
         known = [(len(concept.records), concept.passes) for concept in concepts]
         epoch = target.steps(concepts, batching)
         if epochs is None and steps is None:
@@ -126,6 +126,7 @@ def print_training(training: Training, title: str) -> None:
     click.echo(f"  {'':{width}}  {'bucket':>9} {'pictures':>8} {'passes':>6} {'planned':>7} {'real':>6} {'padded':>6}")
     for load in training.loads:
         mark = "  too few for one optimizer step" if load.too_small else ""
+        mark += f"  {load.dropped} {'never trained' if load.never else 'left out'}" if load.dropped else ""
         click.echo(
             f"  {load.concept:{width}}  {load.bucket!s:>9} {load.pictures:>8} {load.passes:>6} {load.planned:>7} {load.real:>6} {load.padded:>6}{mark}"
         )
@@ -133,14 +134,17 @@ def print_training(training: Training, title: str) -> None:
     click.echo(
         f"optimizer steps an epoch: {planned} planned, {real} real; {training.max_train_steps} steps go {training.real_epochs:.4g} times through every bucket"
     )
+    for note in training.notes:
+        click.echo(note)
     print_miscount(training)
 
 
-def _read(folders: Sequence[Path], repeats: Sequence[int]) -> list[Concept]:
-    """Read datasets, saying on stderr what was decided about them."""
+def _read(folders: Sequence[Path], repeats: Sequence[int], target: Trainer) -> list[Concept]:
+    """Read datasets as the trainer's usual family is trained on them, saying on stderr what was decided about them."""
     from datakit.audit.concept import read_concepts
 
-    concepts = read_concepts(folders, repeats=repeats) if folders else []
+    usual = next(iter(target.families))
+    concepts = [target.trained(concept, usual) for concept in (read_concepts(folders, repeats=repeats) if folders else [])]
     for concept in concepts:
         for note in concept.notes:
             click.echo(f"{concept.name}: {note}", err=True)

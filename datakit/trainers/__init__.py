@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # Import paths of what satisfies `datakit.trainers.protocol.Trainer`, so that only the trainer asked for is imported.
 TRAINERS: Mapping[str, str] = {
     "simpletuner": "datakit.trainers.simpletuner.trainer:TRAINER",
+    "kohya": "datakit.trainers.kohya.trainer:TRAINER",
     "onetrainer": "datakit.trainers.onetrainer.trainer:TRAINER",
     "ai-toolkit": "datakit.trainers.aitoolkit.trainer:TRAINER",
 }

@@ -76,11 +76,12 @@ def emit_backend(
     concepts = read_concepts(folders, options.names, options.repeats)
     check_apart(concepts, Path(cache_root))
     file = target.emit(concepts, Path(cache_root), options)
+    trained = [target.trained(concept, options.model_family) for concept in concepts]
     findings = [(concept, finding) for concept in concepts for finding in _look(concept, concepts, target, execution)[0]]
     old = [leftover.describe() for leftover in target.old_caches(concepts, Path(cache_root))]
     return Emission(
         content=None if findings or file.changed else file.content,
-        entries=tuple(zip(file.entries, concepts, strict=True)),
+        entries=tuple(zip(file.entries, trained, strict=True)),
         findings=tuple(findings),
         changed=file.changed,
         notes=(*_behind(folders, concepts), *old, *file.notes),
@@ -194,7 +195,8 @@ def audit_datasets(
     folders = [Path(dataset) for dataset in datasets]
     concepts = read_concepts(folders, repeats=options.repeats)
     target = trainer(options.trainer)
-    encoders = target.families[family_of(options.trainer, options.family)]
+    family = family_of(options.trainer, options.family)
+    encoders, trained = target.families[family], [target.trained(concept, family) for concept in concepts]
     looked = [_look(concept, concepts, target, execution, compared=True) for concept in concepts]
     alike = find_likeness(concepts, [looks for _, looks in looked])
     findings = [
@@ -207,10 +209,10 @@ def audit_datasets(
             *_enlarged(concept),
         )
     ]
-    epoch = target.steps(concepts, options.batching)
-    counts = [(len(concept.records), concept.passes) for concept in concepts]
+    epoch = target.steps(trained, options.batching)
+    counts = [(len(concept.records), concept.passes) for concept in trained]
     return Audit(
-        concepts=tuple(concepts),
+        concepts=tuple(trained),
         findings=tuple(findings),
         training=plan_training(counts, options.batching, epochs=1.0, epoch=epoch),
         ways_out=tuple(ways_out(epoch.loads, options.batching)),

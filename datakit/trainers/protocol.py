@@ -126,6 +126,15 @@ class Trainer(Reader, Protocol):
     releases: tuple[str, ...]
     too_small: str
 
+    def trained(self, concept: Concept, family: str) -> Concept:
+        """Return a dataset as it is trained: itself, or with each caption counted as a file where it becomes one.
+
+        Raises
+        ------
+        UsageError
+            The repeats asked for do not go with that.
+        """
+
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         """Return what it left in the folder of a dataset for entries of other ids than these."""
 
@@ -154,7 +163,7 @@ class Trainer(Reader, Protocol):
         """
 
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
-        """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
+        """Say what each bucket gives in one epoch of some datasets as they are `trained`, and how many optimizer steps that makes."""
 
 
 def refuse_settings(options: BackendOptions, title: str) -> None:

@@ -165,14 +165,14 @@ def plan_view(concepts: Sequence[Concept], cache_root: Path, layout: Layout, siz
         trainer=layout.trainer,
         datasets={os.fspath(concept.folder): content_hash(concept.records) for concept in concepts},
         links=tuple(links),
-        passes=max(shown(concept) if layout.expand else concept.passes for concept in concepts),
+        passes=max((written_out(concept) if layout.expand else concept).passes for concept in concepts),
         empty=layout.empty,
         listing=layout.listing,
     )
 
 
-def shown(concept: Concept) -> int:
-    """Return how often each file is shown once every caption has a file of its own.
+def written_out(concept: Concept) -> Concept:
+    """Return a dataset as it is trained where every caption has a file of its own.
 
     Raises
     ------
@@ -186,15 +186,15 @@ def shown(concept: Concept) -> int:
             f"{concept.folder} has {usual} captions a picture, each of which becomes a file here: repeats {concept.passes} would show "
             f"some more often (use {usual} or a multiple of it)"
         )
-    return concept.passes // usual
-
-
-def spread(concept: Concept) -> dict[Size, int]:
-    """Return the files of each size once every caption of a dataset has a file of its own."""
-    counted: Counter[Size] = Counter()
-    for record in concept.records:
-        counted[record.bucket] += max(1, record.captions)
-    return {size: counted[size] for size in concept.buckets}
+    if max(lines, default=1) == 1:
+        return concept
+    files = (
+        msgspec.structs.replace(record, captions=min(1, record.captions))
+        for record in concept.records
+        for _ in range(max(1, record.captions))
+    )
+    note = "each of several captions of a picture is written out with a link to the picture, so that none is left to chance"
+    return replace(concept, records=tuple(files), passes=concept.passes // usual, notes=(note,))
 
 
 def make_view(view: View) -> None:

@@ -31,6 +31,9 @@ class Toy:
     def cache_name(self, folder: str, name: str) -> str:
         return name
 
+    def trained(self, concept: Concept, family: str) -> Concept:
+        return concept
+
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         return [Leftover(path, "a toy") for path in sorted(concept.folder.glob("*.toy"))]
 
