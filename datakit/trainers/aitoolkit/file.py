@@ -26,6 +26,8 @@ from datakit.trainers.view import View
 RESOLUTION = 1024
 # Times that the job shows all pictures, where nobody changes its ``steps``.
 EPOCHS = 10
+# What is replaced in captions by the trigger word, or by nothing (toolkit/prompt_utils.py, inject_trigger_into_prompt).
+REPLACED = ("[trigger]", "[name]")
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
-from datakit.trainers.aitoolkit.file import RESOLUTION, Dataset, Process, read_captions, read_job
+from datakit.trainers.aitoolkit.file import REPLACED, RESOLUTION, Dataset, Process, read_captions, read_job
 from datakit.trainers.aitoolkit.reading import Listed, Reading
 from datakit.trainers.aitoolkit.replay import replay
 from datakit.trainers.fate import Fate
@@ -25,10 +25,9 @@ from datakit.trainers.view import read_made
 # What a model whose divisibility is not known is taken to need; that of most.
 _USUAL = 32
 _CURE = f"set resolution to {RESOLUTION} and buckets to true, and crop to sizes that are no larger in area than its square"
-# What ai-toolkit puts a trigger word for, or takes out (toolkit/prompt_utils.py, inject_trigger_into_prompt).
-_REPLACED = ("[trigger]", "[name]")
 # Behind a picture's stem, in a folder beside it: a hash of its name and of the sizes that it is scaled and cut to.
-_LATENTS, _HASHED = "_latent_cache", re.compile(r"_[\w-]{22}\.safetensors")
+_LATENTS = "_latent_cache"
+_CACHED = re.compile(rf"(?P<folder>(?:.*/)?){_LATENTS}/(?P<stem>[^/]+)_[\w-]{{22}}\.safetensors")
 _NO_CAPTION = "ai-toolkit trains without a caption"
 
 
@@ -135,7 +134,7 @@ def _prove_dataset(read: _Read, execution: Execution, verdict: Verdict) -> None:
     ]
     captions = {name: f"{os.path.splitext(name)[0]}{dataset.suffix}" for name in seen.pictures}
     verdict.faults += _replaced(read, {caption: _text(path / caption) for caption in captions.values()})
-    verdict.faults += _stale(read, path, seen)
+    _compare_latents(read, path, seen, verdict)
 
 
 def _trained(read: _Read, folder: Path, reader: Reading | Listed) -> Trained:
@@ -203,7 +202,7 @@ def _prove_listed(read: _Read, path: Path, execution: Execution, verdict: Verdic
     for folder, names in sorted(folders.items()):
         if os.path.isdir(folder):
             seen = prove_folder(_trained(read, Path(folder), Listed(frozenset(names))), execution, verdict)
-            verdict.faults += _stale(read, Path(folder), seen)
+            _compare_latents(read, Path(folder), seen, verdict)
     bare = [picture for picture, caption in captions.items() if not (caption or "").strip()]
     if bare:
         verdict.notes.append(f"{read.name}: {counted(len(bare), 'empty caption')} ({few(bare)}): {_NO_CAPTION}")
@@ -222,28 +221,37 @@ def _replaced(read: _Read, captions: Mapping[str, str]) -> list[Fault]:
             "set trigger_word, or write the word itself",
         )
         for name, text in captions.items()
-        for mark in _REPLACED
+        for mark in REPLACED
         if mark in text
     ]
 
 
-def _stale(read: _Read, folder: Path, seen: Seen) -> Iterator[Fault]:
-    """Name pictures that were written after their latents; the name of a view holds its content, so that its latents are right."""
+def _compare_latents(read: _Read, folder: Path, seen: Seen, verdict: Verdict) -> None:
+    """Name pictures that were written after their latents; those of a view are right, as its name holds its content."""
     if not read.dataset.cache_latents_to_disk or read_made(folder) is not None:
         return
-    for name in seen.pictures:
-        place, file = os.path.split(folder / name)
-        if any(_older(latents, folder / name) for latents in _latents(Path(place) / _LATENTS, os.path.splitext(file)[0])):
-            problem = "its latents are older than the picture, and ai-toolkit goes on using them"
-            yield Fault(read.name, name, problem, f"delete {_LATENTS} beside it, or let `datakit backend` write the job")
+    cached = _latents(seen.files)
+    problem = "its latents are older than the picture, and ai-toolkit goes on using them"
+    remedy = f"delete {_LATENTS} beside it, or let `datakit backend` write the job"
+    stems = {name: os.path.splitext(name)[0] for name in seen.pictures}
+    verdict.faults += [
+        Fault(read.name, name, problem, remedy)
+        for name, stem in stems.items()
+        if any(_older(folder / latents, folder / name) for latents in cached.get(stem, ()))
+    ]
+    if any(stem in cached for stem in stems.values()):
+        verdict.notes.append(
+            f"{read.name}: latents beside the pictures are trusted by name and size, so that it is beyond proof whether a picture was "
+            "exchanged, after they were made, for one of an earlier date"
+        )
 
 
-def _latents(folder: Path, stem: str) -> list[Path]:
-    with suppress(OSError):
-        return [
-            path for path in sorted(folder.iterdir()) if path.name.startswith(stem) and _HASHED.fullmatch(path.name[len(stem) :])
-        ]
-    return []
+def _latents(files: Sequence[str]) -> dict[str, list[str]]:
+    """Return the files with latents by the name, without its extension, of the picture that they belong to."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for match in filter(None, map(_CACHED.fullmatch, files)):
+        found[match["folder"] + match["stem"]].append(match[0])
+    return found
 
 
 def _older(latents: Path, picture: Path) -> bool:

@@ -8,18 +8,17 @@ from collections.abc import Mapping, Sequence
 from datakit.audit.concept import Concept
 from datakit.geometry import Size
 from datakit.trainers.training import Batching, BucketLoad, Epoch
-from datakit.trainers.view import shown, spread
 
 
 def steps(concepts: Sequence[Concept], batching: Batching) -> Epoch:
-    """Say what each bucket of several datasets gives in one epoch; every caption has a picture file of its own.
+    """Say what each bucket of several datasets gives in one epoch.
 
     Datasets share no batch. The last batch of a bucket is filled up with pictures of its own.
     """
     loads = [
-        _load(concept.name, size, files, shown(concept), batching)
+        _load(concept.name, size, files, concept.passes, batching)
         for concept in concepts
-        for size, files in spread(concept).items()
+        for size, files in concept.buckets.items()
     ]
     taken = math.ceil(sum(load.real for load in loads) / batching.accumulate)
     each = ("ai-toolkit deals nothing out to several GPUs: each goes through all pictures",) if batching.gpus > 1 else ()

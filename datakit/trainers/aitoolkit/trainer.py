@@ -7,9 +7,10 @@ from pathlib import Path
 
 from datakit.audit.concept import Concept, digest
 from datakit.caption.captions import read_caption
-from datakit.errors import CaptionError
+from datakit.dataset.manifest import Record
+from datakit.errors import CaptionError, UsageError
 from datakit.run.stage import Execution
-from datakit.trainers.aitoolkit.file import as_read, looks_like_job, make_job, to_yaml
+from datakit.trainers.aitoolkit.file import REPLACED, as_read, looks_like_job, make_job, to_yaml
 from datakit.trainers.aitoolkit.models import FAMILIES, Family
 from datakit.trainers.aitoolkit.prove import prove
 from datakit.trainers.aitoolkit.replay import replay
@@ -18,7 +19,7 @@ from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, ThroughView, View, old_views, plan_view
+from datakit.trainers.view import Layout, ThroughView, View, old_views, plan_view, written_out
 
 _LAYOUT = Layout("ai-toolkit", expand=True)
 # As of which commit sizes are kept (c9264bd).
@@ -38,6 +39,10 @@ class AiToolkit(ThroughView):
     releases: tuple[str, ...] = ("current",)
     too_small = "ai-toolkit fills it up with pictures of its own"
 
+    def trained(self, concept: Concept, family: str) -> Concept:
+        """Return a dataset with each caption counted as a file."""
+        return written_out(concept)
+
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         """Return nothing: what it may have left beside the pictures is never read again through a view."""
         return []
@@ -54,20 +59,20 @@ class AiToolkit(ThroughView):
         job = make_job(name, views, family, options.batch_size or 1)
         (process,) = as_read(job).config.process
         changed = [
-            f"{concept.id}: {pictures} pictures of {size} would be {fate.describe(size)} by ai-toolkit"
-            for concept, dataset, view in zip(concepts, process.datasets or [], views, strict=True)
+            f"{view.folder.name}: {pictures} pictures of {size} would be {fate.describe(size)}"
+            for dataset, view in zip(process.datasets or [], views, strict=True)
             for size, pictures in view.buckets.items()
             for resolution in dataset.resolutions
             if not (fate := replay(size, dataset.resizing(resolution, family.divisibility))).keeps(size)
         ]
         return DatasetFile(
             content=to_yaml(job),
-            entries=tuple(concept.id for concept in concepts),
+            entries=tuple(view.folder.name for view in views),
             changed=tuple(changed),
             needs=(f"the sizes need ai-toolkit as of {SINCE} or later: earlier ones resize all but 1024x1024",),
-            notes=tuple(_told(concepts, views, family)),
+            notes=tuple(said for concept in concepts for said in _told(concept, family)),
             views=tuple(views),
-            command=f"python run.py {self.file_name}",
+            command="python run.py FILE",
         )
 
     def recognises(self, content: bytes) -> bool:
@@ -92,32 +97,33 @@ def _name(concepts: Sequence[Concept], views: Sequence[View]) -> str:
     return f"{'-'.join(concept.name for concept in concepts)}-{digest([(view.folder.name,) for view in views])}"
 
 
-def _told(concepts: Sequence[Concept], views: Sequence[View], family: Family) -> Iterator[str]:
-    """Say what ai-toolkit will do that may surprise."""
-    for concept, view in zip(concepts, views, strict=True):
-        more = len(view.links) - len(concept.records)
-        if more:
-            yield (
-                f"{concept.name}: {len(concept.records)} pictures become {len(view.links)} files, one for each caption, each with latents of "
-                "its own: ai-toolkit takes the lines of a file for one caption"
+def _told(concept: Concept, family: Family) -> Iterator[str]:
+    """Say what ai-toolkit does to captions where the model sees it.
+
+    Raises
+    ------
+    UsageError
+        A caption holds what ai-toolkit takes out.
+    """
+    lines = [(record, line) for record in concept.records for line in _lines(concept, record)]
+    for record, line in lines:
+        if any(mark in line for mark in REPLACED):
+            raise UsageError(
+                f"{concept.folder / str(record.caption)}: ai-toolkit takes {' and '.join(REPLACED)} out of captions: write the word itself"
             )
-        if family.minds_blanks and (doubled := _doubled(concept)):
-            yield (
-                f"{concept.name}: {doubled} captions are trained with two blanks behind each comma, which {', '.join(family.tokens)} takes "
-                "for other tokens: ai-toolkit splits at commas and joins with a comma and a blank"
-            )
+    doubled = sum(", " in line for _, line in lines)
+    if family.minds_blanks and doubled:
+        yield (
+            f"{concept.name}: {doubled} captions are trained with two blanks behind each comma, which {', '.join(family.tokens)} takes "
+            "for other tokens: ai-toolkit splits at commas and joins with a comma and a blank"
+        )
 
 
-def _doubled(concept: Concept) -> int:
-    """Count the captions that ai-toolkit writes otherwise, putting a blank behind a comma that has one."""
-    found = 0
-    for record in concept.records:
-        try:
-            lines = read_caption(concept.folder / record.caption).lines if record.caption else ()
-        except CaptionError:
-            continue  # the audit names it
-        found += sum(", " in line for line in lines)
-    return found
+def _lines(concept: Concept, record: Record) -> tuple[str, ...]:
+    try:
+        return read_caption(concept.folder / record.caption).lines if record.caption else ()
+    except CaptionError:
+        return ()  # the audit names it
 
 
 TRAINER: Trainer = AiToolkit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datakit.audit.concept import Concept
@@ -50,6 +51,11 @@ class OneTrainer(ThroughView):
     releases: tuple[str, ...] = ("current",)
     too_small = "OneTrainer never trains it"
 
+    def trained(self, concept: Concept, family: str) -> Concept:
+        """Return a dataset with what is said of its captions as OneTrainer draws from several."""
+        said = tuple(drawn([record.captions for record in concept.records], variations(concept)))
+        return replace(concept, notes=said) if said else concept
+
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         """Return nothing: it writes nothing into folders of pictures."""
         return []
@@ -75,10 +81,9 @@ class OneTrainer(ThroughView):
             entries=tuple(concept.id for concept in concepts),
             changed=tuple(_changed(entries, views)),
             needs=(_NEEDED,),
-            notes=tuple(said for concept in concepts for said in _told(concept)),
             views=tuple(views),
             command=(
-                f"python scripts/train.py --config-path CONFIG.json --config-value concept_file_name={self.file_name} "
+                "python scripts/train.py --config-path CONFIG.json --config-value concept_file_name=FILE "
                 "--config-value aspect_ratio_bucketing=true --config-value latent_caching=true"
             ),
         )
@@ -106,12 +111,7 @@ def _changed(entries: Sequence[Entry], views: Sequence[View]) -> Iterator[str]:
         for size, pictures in view.buckets.items():
             fate = replay(size, rule)
             if not fate.keeps(size):
-                yield f"{entry.name}: {pictures} pictures of {size} would be {fate.describe(size)} by OneTrainer"
-
-
-def _told(concept: Concept) -> Iterator[str]:
-    for said in drawn([record.captions for record in concept.records], variations(concept)):
-        yield f"{concept.name}: {said}"
+                yield f"{entry.name}: {pictures} pictures of {size} would be {fate.describe(size)}"
 
 
 TRAINER: Trainer = OneTrainer()
