@@ -174,7 +174,7 @@ def audit_options(command: Command) -> Command:
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder for the trainer's caches of latents and text embeddings.",
+    help="Folder for the trainer's caches of latents and text embeddings, or for the views that hold them.",
 )
 @click.option("--output", metavar="FILE", show_default="as the trainer calls it", help="Where to write; - for stdout.")
 @backend_options
@@ -183,7 +183,7 @@ def audit_options(command: Command) -> Command:
     "--prune",
     is_flag=True,
     help="First delete what the trainer left of these datasets under other ids: its scans in their folders, and below "
-    "--cache-root latents and text embeddings of other content.",
+    "--cache-root views, latents and text embeddings of other content.",
 )
 @overwrite_option
 @looking_options
@@ -203,23 +203,26 @@ def backend(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Write multidatabackend.json, so that SimpleTuner trains on exactly what was written.
+    """Write a trainer's dataset file, so that it trains on exactly what was written.
 
-    One image entry for each DATASET (a folder that crop or shuffle wrote; without one, what the last stage
-    run from here wrote) and one entry for the text embeddings. Ids and cache folders carry a hash of the
+    For each DATASET (a folder that crop or shuffle wrote; without one, what the last stage run from here wrote), in
+    the form of --trainer: multidatabackend.json for SimpleTuner by default. Ids, caches and views carry a hash of the
     content: after any change the trainer starts new caches and never reads old latents. Paths are absolute.
 
-    Copies that shuffle wrote are files of their own and get no repeats. A picture with N captions gets N - 1
-    (SimpleTuner counts extra passes), so that each is seen N times.
+    A trainer that keeps its caches beside the pictures, or reads one caption a picture, is given a view: a folder of
+    hard links below --cache-root. The dataset itself stays as it is, and what the trainer writes lies in the view.
 
-    Caches of these datasets as they were or were called before are named with their size, and deleted with --prune.
-    Those of other datasets, and whatever has no name as datakit gives it, stay.
+    Copies that shuffle wrote are files of their own and are not repeated. A picture with N captions is seen N times.
+
+    Caches and views of these datasets as they were or were called before are named with their size, and deleted with
+    --prune. Those of other datasets, and whatever has no name as datakit gives it, stay.
 
     Nothing is written, and the exit code is 1, unless every file is as the manifest says and every size is
-    proved to pass SimpleTuner's resizing untouched.
+    proved to pass the trainer's resizing untouched.
 
     \b
     datakit backend --cache-root cache/
+    datakit backend out/ --trainer kohya --cache-root cache/ --batch-size 4
     datakit backend person/ style/ --repeats 10 --repeats 1 --cache-root cache/ --model-family flux
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
     """
@@ -320,7 +323,7 @@ def check(
     "releases",
     multiple=True,
     metavar="RELEASE",
-    help="current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: both]",
+    help="Of SimpleTuner: current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: all that are known]",
 )
 @looking_options
 @json_option
@@ -335,16 +338,18 @@ def verify(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Prove that SimpleTuner trains every picture of a dataset config as written.
+    """Prove that a trainer trains every picture of its dataset file as written.
 
-    Decodes each picture of FILE (multidatabackend.json by default, whoever wrote it), checks it and its caption
-    as `datakit backend` does, replays the trainer's bucket, resize and crop arithmetic, and names what would be
-    resized, cropped, dropped, not seen or refused. Once training has started, the aspect_ratio_bucket files that
-    it wrote are compared with the folder: what it lost is named, what it scanned at another size or in another
+    Decodes each picture of FILE (multidatabackend.json by default, whoever wrote it; its form tells the trainer),
+    checks it and its caption as `datakit backend` does, replays the trainer's listing and its bucket, resize and crop
+    arithmetic, and names what would be resized, cropped, dropped, not seen or refused, and which key keeps it. What
+    the file leaves out counts as the trainer's default. Once SimpleTuner has started, the aspect_ratio_bucket files
+    that it wrote are compared with the folder: what it lost is named, what it scanned at another size or in another
     bucket, and latents that are older than their picture. Exit 0 proved, 1 not.
 
     \b
     datakit verify
+    datakit verify kohya.toml
     datakit verify multidatabackend.json --release current --json
     """
     from datakit.trainers import trainer

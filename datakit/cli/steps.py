@@ -95,8 +95,8 @@ def steps(planned: Planned, as_json: bool) -> None:
     """Tell training steps from epochs, or epochs from steps.
 
     The recipe's formula is the sum over all concepts of pictures x repeats / batch x epochs. Beside it stands
-    what SimpleTuner will do bucket by bucket: the micro-batches it plans, those it really runs, and the
-    samples it shows once more to fill the last batch of a bucket. Warm-up, checkpoints and validations are a
+    what the trainer will do bucket by bucket: the micro-batches it plans, those it really runs, the samples it
+    shows once more to fill the last batch of a bucket, and those it leaves out. Warm-up, checkpoints and validations are a
     tenth of the steps each. Exit 1 where there are too few pictures for one optimizer step, else 0.
 
     \b

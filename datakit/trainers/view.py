@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from datakit.audit.concept import Concept, content_hash, digest, hash_in
 from datakit.caption.captions import decode_caption
+from datakit.dataset.fingerprints import hash_file
 from datakit.dataset.layout import STATE_FOLDER, VIEW, VIEWS_LOCK, VIEWS_TEMPORARY
 from datakit.dataset.links import place
 from datakit.dataset.manifest import MANIFEST, NOT_JSON, Record, to_line, write_atomically
@@ -203,7 +204,8 @@ def make_view(view: View) -> None:
     Raises
     ------
     UsageError
-        The folder is somebody else's or holds pictures that are not the view's, or a file cannot be read or written.
+        The folder is somebody else's, holds pictures that are not the view's or files that were changed, or a file cannot be read
+        or written.
     """
     root = view.folder.parent
     try:
@@ -280,7 +282,7 @@ def _refuse_strange(view: View) -> None:
 
 
 def _fill(view: View, folder: Path) -> None:
-    """Make what is missing in a folder, and what is not as it is to be."""
+    """Make what is missing in a folder."""
     temporary = folder / STATE_FOLDER / "new"
     temporary.parent.mkdir(parents=True, exist_ok=True)
     captioned, records = [], []
@@ -289,8 +291,8 @@ def _fill(view: View, folder: Path) -> None:
         written, lines = _caption(link, view.empty)
         captioned.append((link, lines))
         name = caption_of(link.name)
-        if written is not None and _bytes(folder / name) != written:
-            write_atomically(folder / name, written)
+        if written is not None:
+            _write(folder / name, written)
         records.append(
             msgspec.structs.replace(
                 link.record,
@@ -309,13 +311,28 @@ def _fill(view: View, folder: Path) -> None:
 
 def _place(link: Link, folder: Path, temporary: Path) -> None:
     picture, target = os.path.realpath(link.dataset / link.record.output), folder / link.name
-    with suppress(OSError):
-        if os.path.samefile(picture, target):
-            return
+    if target.exists():
+        if not os.path.samefile(picture, target) and hash_file(target) != link.record.output_sha256:
+            raise _changed(target)
+        return
     try:
         place(picture, os.fspath(target), "auto", os.fspath(temporary))
     except SampleError as error:
         raise UsageError(f"{link.dataset / link.record.output}: {error}") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        if path.read_bytes() != content:
+            raise _changed(path)
+    except FileNotFoundError:
+        write_atomically(path, content)
+
+
+def _changed(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} is not as datakit made it: change the dataset instead, and move this file away to have it made anew"
+    )
 
 
 def _caption(link: Link, empty: bytes) -> tuple[bytes | None, tuple[str, ...]]:
@@ -331,10 +348,3 @@ def _caption(link: Link, empty: bytes) -> tuple[bytes | None, tuple[str, ...]]:
         lines = lines[link.line : link.line + 1]
         data = "".join(lines).encode()
     return (data if lines else empty), lines
-
-
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from datakit.audit.concept import Concept
 from datakit.dataset.manifest import Record
-from datakit.trainers import trainer
+from datakit.trainers import DEFAULT, TRAINERS, trainer
 from datakit.trainers.protocol import BackendOptions
 from datakit.trainers.simpletuner.accelerate import accelerate_yaml
 from datakit.trainers.simpletuner.backend import emit, to_json
@@ -45,18 +44,19 @@ def _preset(name: str) -> bytes:
     return config_to_json(trainer_config(options, training, batching))
 
 
-# What each trainer's file is looked at for.
-FOUR: dict[str, list[Concept]] = {
-    "one": [concept("out")],
-    "copies": [concept("out", copies=5)],
-    "captions-only": [concept("out", passes=5, captions=5)],
-    "two-concepts": [concept("person", passes=3), concept("style", 8, passes=2)],
-}
+def _emitted(name: str, *concepts: Concept) -> bytes:
+    return trainer(name).emit(concepts, CACHE, BackendOptions(name)).content
 
 
-def emitted(name: str, concepts: list[Concept], **options: Any) -> bytes:
-    """Return the dataset file of a trainer for some datasets."""
-    return trainer(name).emit(concepts, CACHE, BackendOptions(trainer=name, **options)).content
+def _of_trainer(name: str) -> dict[str, Callable[[], bytes]]:
+    """Return the four files of a trainer: one dataset, five copies of each picture, five captions, two datasets."""
+    suffix = Path(trainer(name).file_name).suffix
+    return {
+        f"{name}-cropped{suffix}": lambda: _emitted(name, concept("out")),
+        f"{name}-copies{suffix}": lambda: _emitted(name, concept("out", copies=5)),
+        f"{name}-captions-only{suffix}": lambda: _emitted(name, concept("out", passes=5, captions=5)),
+        f"{name}-two-concepts{suffix}": lambda: _emitted(name, concept("person", passes=3), concept("style", 8, passes=2)),
+    }
 
 
 CASES: dict[str, Callable[[], bytes]] = {
@@ -75,11 +75,6 @@ CASES: dict[str, Callable[[], bytes]] = {
     "accelerate-two-gpus.yaml": lambda: accelerate_yaml(Batching(6, 2)),
     "config-named.env": lambda: launcher_env(Batching(6), "/w/config/fantasy/accelerate.yaml", "fantasy"),
     "accelerate-offload.yaml": lambda: accelerate_yaml(Batching(6, 1, 8), "deepspeed2-offload"),
+    **{case: write for name in TRAINERS if name != DEFAULT for case, write in _of_trainer(name).items()},
     "accelerate-deepspeed2.yaml": lambda: accelerate_yaml(Batching(6, 2, 4), "deepspeed2"),
-    **{
-        f"{name}-{case}{suffix}": lambda name=name, concepts=concepts: emitted(name, concepts)
-        for name, suffix in (("onetrainer", ".json"), ("ai-toolkit", ".yaml"))
-        for case, concepts in FOUR.items()
-    },
-    "ai-toolkit-sdxl.yaml": lambda: emitted("ai-toolkit", [concept("out")], family="sdxl", batch_size=4),
 }

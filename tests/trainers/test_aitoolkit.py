@@ -18,7 +18,7 @@ from datakit.trainers.aitoolkit.models import FAMILIES
 from datakit.trainers.view import make_view
 from tests.conftest import BUCKETS
 from tests.trainers.conftest import draw
-from tests.trainers.golden_cases import FOUR, emitted
+from tests.trainers.golden_cases import GOLDEN
 
 AITOOLKIT = BackendOptions(trainer="ai-toolkit")
 
@@ -139,6 +139,9 @@ def test_each_of_several_captions_becomes_a_file(make_dataset, written, run, tmp
 def test_every_family_keeps_the_eight_sizes(make_dataset, written, family):
     file = written(make_dataset(), BackendOptions(trainer="ai-toolkit", family=family))
     assert verify_backend(file).faults == []
+    process = only(file.read_bytes())
+    assert process["model"] == FAMILIES[family].model
+    assert process["train"]["noise_scheduler"] == process["sample"]["sampler"] == FAMILIES[family].scheduler
 
 
 @pytest.mark.parametrize(
@@ -427,10 +430,10 @@ def test_datasets_share_no_batch_and_captions_are_files(make_dataset):
 
 @pytest.mark.parametrize(
     ("case", "repeats", "steps"),
-    [("one", [1], 160), ("copies", [1], 800), ("captions-only", [1], 800), ("two-concepts", [3, 2], 640)],
+    [("cropped", [1], 160), ("copies", [1], 800), ("captions-only", [1], 800), ("two-concepts", [3, 2], 640)],
 )
 def test_the_four_files_say_what_was_accepted(case, repeats, steps):
-    process = only(emitted("ai-toolkit", FOUR[case]))
+    process = only((GOLDEN / f"ai-toolkit-{case}.yaml").read_bytes())
     assert [dataset["num_repeats"] for dataset in process["datasets"]] == repeats
     assert all((dataset["resolution"], dataset["buckets"]) == ([1024], True) for dataset in process["datasets"])
     assert process["train"]["steps"] == steps

@@ -14,7 +14,7 @@ from datakit.trainers import trainer
 from datakit.trainers.view import make_view
 from tests.conftest import BUCKETS
 from tests.trainers.conftest import draw
-from tests.trainers.golden_cases import FOUR, emitted
+from tests.trainers.golden_cases import GOLDEN
 
 ONETRAINER = BackendOptions(trainer="onetrainer")
 
@@ -297,9 +297,9 @@ def test_sizes_are_batched_over_all_datasets(make_dataset):
     assert "3 micro-batches are 1.50 optimizer steps" in trainer("onetrainer").steps(both, Batching(2, 1, 2)).notes[0]
 
 
-@pytest.mark.parametrize(("case", "weights", "variations"), [("one", {1.0}, {1}), ("copies", {1.0}, {1}), ("captions-only", {5.0}, {5}), ("two-concepts", {2.0, 3.0}, {1})])  # fmt: skip
+@pytest.mark.parametrize(("case", "weights", "variations"), [("cropped", {1.0}, {1}), ("copies", {1.0}, {1}), ("captions-only", {5.0}, {5}), ("two-concepts", {2.0, 3.0}, {1})])  # fmt: skip
 def test_the_four_files_say_what_was_accepted(case, weights, variations):
-    entries = json.loads(emitted("onetrainer", FOUR[case]))
+    entries = json.loads((GOLDEN / f"onetrainer-{case}.json").read_bytes())
     assert {entry["balancing"] for entry in entries} == weights
     assert {entry["text_variations"] for entry in entries} == variations
     assert len({(entry["path"], entry["seed"]) for entry in entries}) == len(entries)

@@ -39,7 +39,7 @@ class Kohya(ThroughView):
     """What sd-scripts answers; see `datakit.trainers.protocol.Trainer`."""
 
     title = "sd-scripts"
-    file_name = "dataset.toml"
+    file_name = "kohya.toml"
     # Lengths that its scripts take where nothing is said (``--t5xxl_max_token_length``, ``--gemma2_max_token_length``).
     families: Mapping[str, Mapping[str, int]] = {
         "sdxl": {"CLIP": 77},
