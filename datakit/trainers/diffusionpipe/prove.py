@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from datakit.dataset.manifest import MANIFEST
-from datakit.dataset.samples import caption_of
 from datakit.geometry import Size
-from datakit.report import counted, few
+from datakit.report import few
 from datakit.run.stage import Execution
 from datakit.sizes import size_set
 from datakit.trainers.diffusionpipe.file import Directory, ordered, read, spelt
@@ -64,7 +63,7 @@ def _prove_directory(name: str, directory: Directory, rule: Rule, execution: Exe
     if listed:
         verdict.faults += caption_faults(name, folder, seen.pictures, (folder / MANIFEST).is_file())
     verdict.faults += _left_lying(trained, seen)
-    verdict.notes += [f"{name}: {note}" for note in _notes(rule, folder, seen, listed)]
+    verdict.notes += [f"{name}: {note}" for note in _notes(rule, seen, listed)]
 
 
 def _worst(size: Size, rule: Rule) -> Fate:
@@ -92,6 +91,7 @@ def _captions(directory: Directory) -> Captions:
     return Captions(
         missing="the trainer leaves the picture out" if directory.skips_empty else "trained without a caption",
         several="they are trained as one caption",
+        empty="trained with the empty caption",
         cure=f"write one into a .txt of its name, on one line; several go into {CAPTIONS}, which datakit backend writes",
     )
 
@@ -112,21 +112,13 @@ def _options(name: str, options: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(name, "", problem, "write online_captions = false")
 
 
-def _notes(rule: Rule, folder: Path, seen: Seen, listed: bool) -> Iterator[str]:
+def _notes(rule: Rule, seen: Seen, listed: bool) -> Iterator[str]:
     coarse = {look.size for look in seen.looks.values() if not look.error} if isinstance(rule, SizeBuckets) else set()
     moved = sorted(size for size in coarse if not all(fate.keeps(size) for fate in replay(size, rule, COARSE_STEP)))
     if moved and all(_worst(size, rule).keeps(size) for size in moved):
         yield f"{few([str(size) for size in moved])} would be resized for {', '.join(COARSE)}, which take multiples of {COARSE_STEP}"
     if listed:
         yield f"captions are read from {CAPTIONS}, each as a sample of its own; no .txt is read"
-    elif not (folder / MANIFEST).is_file():
-        empty = sum(_is_blank(folder / caption_of(picture)) for picture in seen.pictures)
-        if empty:
-            yield f"{counted(empty, 'picture')} with an empty caption file: trained with the empty caption"
-
-
-def _is_blank(path: Path) -> bool:
-    return path.is_file() and not path.read_bytes().strip()
 
 
 def _left_lying(trained: Trained, seen: Seen) -> list[Fault]:
