@@ -15,6 +15,8 @@ TRAINERS: Mapping[str, str] = {
     "simpletuner": "datakit.trainers.simpletuner.trainer:TRAINER",
     "kohya": "datakit.trainers.kohya.trainer:TRAINER",
     "musubi": "datakit.trainers.musubi.trainer:TRAINER",
+    "onetrainer": "datakit.trainers.onetrainer.trainer:TRAINER",
+    "ai-toolkit": "datakit.trainers.aitoolkit.trainer:TRAINER",
 }
 # Who trains where nobody is named.
 DEFAULT = "simpletuner"

@@ -16,7 +16,7 @@ from datakit.caption.captions import decode_caption
 from datakit.dataset.manifest import MANIFEST, read_manifest
 from datakit.errors import CaptionError, DatakitError
 from datakit.geometry import Size
-from datakit.report import counted
+from datakit.report import counted, few
 from datakit.run.stage import Execution
 from datakit.trainers.fate import Fate
 from datakit.trainers.verdict import Fault, Verdict
@@ -113,14 +113,14 @@ def _findings(trained: Trained, files: Sequence[str], looks: Mapping[str, Look],
     """Return what is wrong with the files, apart from their sizes, which are replayed."""
     folder, reader = trained.folder, trained.reader
     if not (folder / MANIFEST).is_file():
-        return [*check_folder(folder, files, looks, reader, captions=False), *_captions(trained, files)]
+        return [*check_folder(folder, files, looks, reader, captions=False), *_captions(trained, files, verdict)]
     concept = read_concept(folder)
     _compare_datasets(trained, verdict)
     findings = check_dataset(concept, files, looks, reader)
     if trained.captions is None:
         findings = [finding for finding in findings if not finding.kind.startswith("caption")]
     found = {finding.path for finding in findings}
-    more = [finding for finding in _captions(trained, files) if finding.path not in found]
+    more = [finding for finding in _captions(trained, files, verdict) if finding.path not in found]
     return [finding for finding in findings if finding.kind != "size"] + more
 
 
@@ -138,12 +138,12 @@ def _compare_datasets(trained: Trained, verdict: Verdict) -> None:
             verdict.faults.append(Fault(trained.name, "", problem, "run datakit backend again"))
 
 
-def _captions(trained: Trained, files: Sequence[str]) -> list[Finding]:
-    """Return what becomes of captions that are not trained as written."""
+def _captions(trained: Trained, files: Sequence[str], verdict: Verdict) -> list[Finding]:
+    """Return what becomes of captions that are not trained as written; how many are empty is a note."""
     rule = trained.captions
     if rule is None:
         return []
-    findings = []
+    findings, empty = [], []
     for picture in (file for file in files if trained.reader.takes(file) == "picture"):
         name = os.path.splitext(picture)[0] + rule.suffix
         try:
@@ -155,11 +155,14 @@ def _captions(trained: Trained, files: Sequence[str]) -> list[Finding]:
             remedy = "make it a file that you may read"
             findings.append(Finding("caption-unreadable", name, f"cannot be read: {error.strerror}", remedy))
             continue
-        fault = caption_fault(data, name) if data.strip() else None
-        if fault is not None:
+        if not data.strip():
+            empty.append(name)
+        elif (fault := caption_fault(data, name)) is not None:
             findings.append(fault)
         elif rule.several and len(_lines(data, name)) > 1:
             findings.append(Finding("caption-dirty", name, f"several lines: {rule.several}", rule.cure))
+    if empty:
+        verdict.notes.append(f"{trained.name}: {counted(len(empty), 'empty caption')} ({few(empty)}): {rule.missing}")
     return findings
 
 
