@@ -100,6 +100,18 @@ def backend_options(command: Command) -> Command:
         help="Leading tokens that --caption-shuffle leaves in place.",
     )
     @click.option(
+        "--at",
+        multiple=True,
+        metavar="s3://BUCKET/PREFIX",
+        help="Where each dataset was published as loose objects, in the same order: the trainer reads it there, and the folder "
+        "proves it; needs SimpleTuner 4.10.1 or later, and credentials in its environment.",
+    )
+    @click.option(
+        "--endpoint",
+        metavar="URL",
+        help="Of the object store of --at. [default: Amazon S3, in the region of AWS_DEFAULT_REGION]",
+    )
+    @click.option(
         "--set",
         "settings",
         multiple=True,
@@ -115,12 +127,14 @@ def backend_options(command: Command) -> Command:
         family: str,
         caption_shuffle: int | None,
         keep: int,
+        at: tuple[str, ...],
+        endpoint: str | None,
         settings: tuple[str, ...],
         **options: Any,
     ) -> Any:
         from datakit.trainers.protocol import BackendOptions
 
-        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep)
+        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep, at, endpoint)
         return command(options=asked, **options)
 
     return wrapped
@@ -216,6 +230,7 @@ def backend(
     datakit backend --cache-root cache/
     datakit backend person/ style/ --repeats 10 --repeats 1 --cache-root cache/ --model-family flux
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
+    datakit backend out/ --cache-root cache/ --at s3://bucket/out --endpoint https://store.example
     """
     from datakit.dataset.origin import refuse_in_source
     from datakit.trainers import trainer
@@ -239,7 +254,7 @@ def backend(
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
-        print_json({"written": output, "entries": summary, "findings": [], "changed": []})
+        print_json({"written": output, "entries": summary, "findings": [], "changed": [], "provided": emission.provided})
     else:
         print_written(emission, err=output == "-")
 
@@ -311,6 +326,14 @@ def check(
     metavar="RELEASE",
     help="current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: both]",
 )
+@click.option(
+    "--dataset",
+    "datasets",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder that was published where an entry for an object store says; it is proved in its stead; repeatable.",
+)
 @looking_options
 @json_option
 @verbose_option
@@ -320,6 +343,7 @@ def verify(
     file: Path | None,
     name: str | None,
     releases: tuple[str, ...],
+    datasets: tuple[Path, ...],
     execution: Execution,
     as_json: bool,
     verbose: bool,
@@ -332,6 +356,9 @@ def verify(
     it wrote are compared with the folder: what it lost is named, what it scanned at another size or in another
     bucket, and latents that are older than their picture. Exit 0 proved, 1 not.
 
+    What lies in an object store is not read: such an entry is proved by the folder that was published there, named with
+    --dataset and recognised by the hash in the entry's id, provided that both hold the same.
+
     \b
     datakit verify
     datakit verify multidatabackend.json --release current --json
@@ -340,7 +367,7 @@ def verify(
     from datakit.trainers.backend import verify_backend
 
     file = file or Path(trainer(name or DEFAULT).file_name)
-    verdict = verify_backend(file, releases, execution, trainer=name)
+    verdict = verify_backend(file, releases, execution, trainer=name, datasets=datasets)
     if as_json:
         print_json(verdict.to_json())
     else:

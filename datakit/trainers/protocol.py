@@ -46,6 +46,9 @@ class BackendOptions:
         ``key=value`` for every image entry.
     caption_shuffle, keep
         Let the trainer shuffle each caption into so many orders, behind so many leading tokens.
+    at, endpoint
+        Addresses in an object store that the datasets were published at, one each, and the store's URL; the trainer reads them
+        there instead of from their folders.
     """
 
     trainer: str = DEFAULT
@@ -55,6 +58,8 @@ class BackendOptions:
     settings: tuple[str, ...] = ()
     caption_shuffle: int | None = None
     keep: int = 0
+    at: tuple[str, ...] = ()
+    endpoint: str | None = None
 
     def __post_init__(self) -> None:
         check_family(self.trainer, self.family)
@@ -76,6 +81,8 @@ class DatasetFile:
         A sentence for each thing that the trainer must be or have for the file to mean what it says.
     notes
         A sentence for each thing that the trainer will do with it and that may surprise.
+    provided
+        A clause for each thing that the proof takes for granted, as it cannot be seen from here.
     """
 
     content: bytes
@@ -83,6 +90,7 @@ class DatasetFile:
     changed: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    provided: tuple[str, ...] = ()
 
 
 class Trainer(Reader, Protocol):
@@ -126,8 +134,10 @@ class Trainer(Reader, Protocol):
     def recognises(self, content: bytes) -> bool:
         """Tell whether a file of this content looks like a dataset file of this trainer, faulty or not."""
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path]) -> Verdict:
         """Check and replay every picture of a dataset file, whoever wrote it; each of ``releases`` must keep it.
+
+        What lies elsewhere is held against that one of ``datasets`` which it was published from.
 
         Raises
         ------

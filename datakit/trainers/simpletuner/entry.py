@@ -48,10 +48,19 @@ class ImageEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One dataset. Keys after ``skip_file_discovery`` are written only where they are set."""
 
     id: str
-    type: Literal["local"] = "local"
+    type: Literal["local", "aws"] = "local"
     dataset_type: Literal["image"] = "image"
-    instance_data_dir: str
+    # Either the folder, or what follows it.
+    instance_data_dir: str | UnsetType = UNSET
+    aws_bucket_name: str | UnsetType = UNSET
+    aws_data_prefix: str | UnsetType = UNSET
+    aws_endpoint_url: str | UnsetType = UNSET
+    aws_access_key_id: str | UnsetType = UNSET
+    aws_secret_access_key: str | UnsetType = UNSET
+    aws_session_token: str | UnsetType = UNSET
     cache_dir_vae: str
+    # Without it latents go where the pictures are.
+    image_embeds: str | UnsetType = UNSET
     text_embeds: str
     caption_strategy: Literal["textfile", "filename", "instanceprompt"] = "textfile"
     prepend_instance_prompt: bool = False
@@ -110,7 +119,17 @@ class TextEmbedsEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     write_batch_size: int = 128
 
 
-Entry = ImageEntry | TextEmbedsEntry
+class ImageEmbedsEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the latents of a dataset are kept that is not on disk itself."""
+
+    id: str
+    type: Literal["local"] = "local"
+    dataset_type: Literal["image_embeds"] = "image_embeds"
+    cache_dir: str
+    disabled: bool = False
+
+
+Entry = ImageEntry | ImageEmbedsEntry | TextEmbedsEntry
 
 
 class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +141,12 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool = False
     disable: bool = False
     instance_data_dir: str = ""
+    aws_bucket_name: str | None = None
+    aws_data_prefix: str | list[str] | None = None
+    aws_endpoint_url: str | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    image_embeds: str | None = None
     cache_dir: str = ""
     cache_dir_vae: str = ""
     text_embeds: str = ""
@@ -151,6 +176,12 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     def enabled(self) -> bool:
         """Whether the trainer reads the entry at all."""
         return not (self.disabled or self.disable)
+
+    @property
+    def address(self) -> str:
+        """Where in an object store its pictures lie."""
+        prefix = self.aws_data_prefix
+        return f"s3://{self.aws_bucket_name or ''}/{prefix if isinstance(prefix, str) else ''}"
 
     @property
     def reads_text_files(self) -> bool:
@@ -253,6 +284,7 @@ def refused_together(entries: Sequence[EntryOnFile]) -> list[tuple[str, str]]:
     """Return (id, why) of what SimpleTuner 3.1.6 refuses about the enabled entries of a file as a whole."""
     images = [entry for entry in entries if entry.dataset_type == "image"]
     texts = {entry.id: entry for entry in entries if entry.dataset_type == "text_embeds"}
+    latents = {entry.id for entry in entries if entry.dataset_type == "image_embeds"}
     found = [
         (name, f"{number} entries have this id: give each its own")
         for name, number in Counter(entry.id for entry in entries).items()
@@ -267,11 +299,13 @@ def refused_together(entries: Sequence[EntryOnFile]) -> list[tuple[str, str]]:
             found.append((entry.id, f"cache_dir_vae {entry.cache_dir_vae} is another entry's too: give each its own"))
         if entry.text_embeds not in texts and (entry.text_embeds or not default):
             found.append((entry.id, f"text_embeds {entry.text_embeds!r} is no text_embeds entry of this file"))
+        if entry.image_embeds is not None and entry.image_embeds not in latents:
+            found.append((entry.id, f"image_embeds {entry.image_embeds!r} is no image_embeds entry of this file"))
         text = texts.get(entry.text_embeds)
         found += [
             (entry.id, f"the cache {cache} lies inside the dataset: the trainer would take what it finds there for pictures")
             for cache in filter(None, (entry.cache_dir_vae, text.cache_dir if text else ""))
-            if is_inside(Path(cache), Path(entry.instance_data_dir))
+            if entry.type == "local" and is_inside(Path(cache), Path(entry.instance_data_dir))
         ]
     return found
 
