@@ -102,9 +102,9 @@ def backend_options(command: Command) -> Command:
     @click.option(
         "--at",
         multiple=True,
-        metavar="s3://BUCKET/PREFIX",
+        metavar="s3://BUCKET[/PREFIX]",
         help="Where each dataset was published as loose objects, in the same order: the trainer reads it there, and the folder "
-        "proves it; needs SimpleTuner 4.10.1 or later, and credentials in its environment.",
+        "proves it; needs SimpleTuner 4.10.1 or later, whose prefixes must begin with http, and credentials in its environment.",
     )
     @click.option(
         "--endpoint",
@@ -230,7 +230,7 @@ def backend(
     datakit backend --cache-root cache/
     datakit backend person/ style/ --repeats 10 --repeats 1 --cache-root cache/ --model-family flux
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
-    datakit backend out/ --cache-root cache/ --at s3://bucket/out --endpoint https://store.example
+    datakit backend out/ --cache-root cache/ --at s3://bucket --endpoint https://store.example
     """
     from datakit.dataset.origin import refuse_in_source
     from datakit.trainers import trainer

@@ -1,9 +1,10 @@
 """A dataset in an object store: its address, the keys of SimpleTuner's entry for it, and what these need.
 
-Read in SimpleTuner 4.10.1 (``data_backend/aws.py``, ``builders/aws.py``, ``factory.py``) and run against an S3 server: an entry
-without endpoint or keys ends it; ``{env:NAME}`` in any value stands for a variable of its environment, and the last part of an
-id, of a path or of a key is no exception; a prefix is what keys begin with, so that only a slash at its end keeps out
-``fantasy2/``; its scan is written below the prefix, and so are latents unless an entry of their own keeps them on disk.
+Read in SimpleTuner 4.10.1 (``data_backend/aws.py``, ``builders/aws.py``, ``factory.py``, ``multiaspect/sampler.py``) and run
+against an S3 server: an entry without endpoint or keys ends it; ``{env:NAME}`` in any value stands for a variable of its
+environment; a prefix is what keys begin with, so that only a slash at its end keeps out those of ``http/fantasy2``; its sampler
+puts the prefix before each key once more and ends at the first batch, but for keys that begin with http; its scan is written
+beside the pictures, and so are latents unless an entry of their own keeps them on disk.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from datakit.audit.concept import Concept
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.entry import EntryOnFile
 
-# Older ones list the whole bucket, whatever the prefix is.
 SINCE = "4.10.1"
 _RELEASE_NEEDED = (
-    f"an entry of type aws needs SimpleTuner {SINCE} or later: the commit of October 2024, 3.1.6 and 4.8.0 ignore the prefix and "
-    "take the whole bucket, and 3.1.6 wants the secrets in the file; for 4.8.0 publish into a bucket of its own, and for all of "
-    "them there is a local copy: leave out --at"
+    f"an entry of type aws needs SimpleTuner {SINCE} or later: 3.1.6 and 4.8.0 cannot start with it, they and the commit of October "
+    "2024 would take the whole bucket whatever the prefix is, and 3.1.6 wants the secrets in the file; for them leave out --at and "
+    "train from a local copy"
 )
 _KEYS_NEEDED = (
     "no secret is written: SimpleTuner takes AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN where it is set, "
@@ -38,6 +38,12 @@ CREDENTIALS = {
     "aws_session_token": "{env:AWS_SESSION_TOKEN}",
 }
 _AMAZON = "https://s3.{env:AWS_DEFAULT_REGION}.amazonaws.com"
+# What a key must begin with for the sampler to leave it alone.
+_UNTOUCHED = "http"
+_JOINED = (
+    f"SimpleTuner {SINCE} puts the prefix before each key once more and ends at its first batch, unless it begins with {_UNTOUCHED}: "
+    f"publish into a bucket of its own, or below such a prefix, as s3://BUCKET/{_UNTOUCHED}/NAME"
+)
 # docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -126,11 +132,14 @@ def address_faults(entry: EntryOnFile, releases: Iterable[str]) -> Iterator[str]
         if not getattr(entry, key):
             yield f"{key} is missing: SimpleTuner ends without it"
     if isinstance(prefix, list):
-        yield "aws_data_prefix is a list: give each prefix an entry of its own"
-    elif prefix and not prefix.endswith("/"):
-        yield f"aws_data_prefix {prefix!r} takes all keys that begin so, as those of {prefix}2/: let it end with /"
-    if prefix and "current" not in releases:
-        yield f"SimpleTuner {' and '.join(releases)} ignores aws_data_prefix and takes the whole bucket: use {SINCE} or later"
+        yield "aws_data_prefix is a list, which ends SimpleTuner at the first batch: give each prefix an entry of its own"
+    else:
+        if prefix and not prefix.endswith("/"):
+            yield f"aws_data_prefix {prefix!r} takes all keys that begin so, as those of {prefix}2/: let it end with /"
+        if prefix and not prefix.startswith(_UNTOUCHED):
+            yield f"aws_data_prefix {prefix!r}: {_JOINED}"
+    if "current" not in releases:
+        yield f"type aws needs SimpleTuner {SINCE} or later, which {' and '.join(releases)} is not: train from a local copy"
 
 
 def _place(address: str, endpoint: str) -> Place:
@@ -138,7 +147,7 @@ def _place(address: str, endpoint: str) -> Place:
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
     if scheme != "s3" or not _BUCKET.fullmatch(bucket):
-        raise UsageError(f"--at {address}: give the address of a bucket and a prefix in it, such as s3://bucket/fantasy")
+        raise UsageError(f"--at {address}: give the address of a bucket and a prefix in it, such as s3://bucket/http/fantasy")
     # A brace would be read as a variable, and a path as `.` and `..` say it is none in a key.
     if (
         any(part in ("", ".", "..") for part in prefix.split("/") if prefix)
@@ -148,6 +157,8 @@ def _place(address: str, endpoint: str) -> Place:
         raise UsageError(
             f"--at {address}: no part of a prefix can be empty, . or .., and {{ }} and \\ cannot be in it: publish under a plain one"
         )
+    if prefix and not prefix.startswith(_UNTOUCHED):
+        raise UsageError(f"--at {address}: {_JOINED}; or leave out --at and train from a local copy")
     return Place(bucket, f"{prefix}/" if prefix else "", endpoint)
 
 
