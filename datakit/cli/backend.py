@@ -1,4 +1,4 @@
-"""The commands `datakit backend`, `check` and `verify`: parse, call the audit and the trainer, print."""
+"""The commands `datakit backend` and `check`: parse, call the audit and the trainer, print."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from datakit.cli.findings import (
     print_findings,
     print_grouped,
     print_refusal,
-    print_verdict,
     print_written,
 )
 from datakit.cli.shared import (
@@ -33,7 +32,6 @@ from datakit.cli.shared import (
     trainer_option,
     write_files,
 )
-from datakit.trainers import DEFAULT, TRAINERS
 
 if TYPE_CHECKING:
     from datakit.run.stage import Execution
@@ -307,72 +305,6 @@ def check(
         print_epoch(audit, trainer(options.trainer).too_small)
         click.echo(f"{counted(len(findings), 'finding')}, {counted(small, 'bucket')} too small" if findings or small else "clean")
     ctx.exit(1 if findings or small else 0)
-
-
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.option(
-    "--trainer",
-    "name",
-    type=click.Choice(list(TRAINERS)),
-    metavar="NAME",
-    show_default="as the file tells",
-    help=f"Whose dataset config it is: {', '.join(TRAINERS)}.",
-)
-@click.option(
-    "--release",
-    "releases",
-    multiple=True,
-    metavar="RELEASE",
-    help="current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: both]",
-)
-@click.option(
-    "--dataset",
-    "datasets",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder that was published where an entry for an object store says; it is proved in its stead; repeatable.",
-)
-@looking_options
-@json_option
-@verbose_option
-@click.pass_context
-def verify(
-    ctx: click.Context,
-    file: Path | None,
-    name: str | None,
-    releases: tuple[str, ...],
-    datasets: tuple[Path, ...],
-    execution: Execution,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    """Prove that SimpleTuner trains every picture of a dataset config as written.
-
-    Decodes each picture of FILE (multidatabackend.json by default, whoever wrote it), checks it and its caption
-    as `datakit backend` does, replays the trainer's bucket, resize and crop arithmetic, and names what would be
-    resized, cropped, dropped, not seen or refused. Once training has started, the aspect_ratio_bucket files that
-    it wrote are compared with the folder: what it lost is named, what it scanned at another size or in another
-    bucket, and latents that are older than their picture. Exit 0 proved, 1 not.
-
-    What lies in an object store is not read: such an entry is proved by the folder that was published there, named with
-    --dataset and recognised by the hash in the entry's id, provided that both hold the same.
-
-    \b
-    datakit verify
-    datakit verify multidatabackend.json --release current --json
-    """
-    from datakit.trainers import trainer
-    from datakit.trainers.backend import verify_backend
-
-    file = file or Path(trainer(name or DEFAULT).file_name)
-    verdict = verify_backend(file, releases, execution, trainer=name, datasets=datasets)
-    if as_json:
-        print_json(verdict.to_json())
-    else:
-        print_verdict(verdict, verbose)
-    ctx.exit(1 if verdict.faults else 0)
 
 
 def _folders(datasets: Sequence[Path]) -> list[Path]:

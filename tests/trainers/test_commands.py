@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from datakit import crop_folder
 from datakit.audit.concept import read_concept
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
 from datakit.cli.config import config
 from datakit.cli.steps import steps
+from datakit.cli.verify import verify
 from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.remembered import remember
 from datakit.dataset.store import Store

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from datakit import BackendOptions, emit_backend
 from datakit.audit.concept import read_concept
-from datakit.cli.backend import backend, verify
+from datakit.cli.backend import backend
+from datakit.cli.verify import verify
 from datakit.errors import UsageError
 from datakit.trainers.backend import verify_backend
 from datakit.trainers.simpletuner.published import shared_latents
