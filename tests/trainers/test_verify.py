@@ -8,7 +8,7 @@ import pytest
 
 from datakit.audit.concept import read_concept
 from datakit.errors import UsageError
-from datakit.trainers.backend import verify_backend
+from datakit.trainers.backend import emit_backend, verify_backend
 from datakit.trainers.simpletuner.backend import emit, to_json
 from tests.conftest import BUCKETS
 
@@ -208,3 +208,23 @@ def test_files_of_another_shape_are_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UsageError):
         verify_backend(path)
+
+
+@pytest.mark.parametrize("name", ["{id}", "{model_family}-x", "a{env:HOME}"])
+def test_a_path_in_which_the_trainer_fills_something_in_is_not_proved(make_dataset, tmp_path, name):
+    (tmp_path / name).mkdir()
+    folder = make_dataset(f"{name}/out", BUCKETS[:4])
+    emission = emit_backend([folder], tmp_path / "cache")
+    assert emission.content is None
+    assert "puts something else in place of {" in emission.changed[0]
+    with pytest.raises(UsageError, match="puts something else in place of"):
+        emit_backend([make_dataset("plain", BUCKETS[:4])], tmp_path / name / "cache")
+    path = tmp_path / "multidatabackend.json"
+    path.write_bytes(to_json(emit([read_concept(folder)], tmp_path / "cache")))
+    assert any("puts something else in place of {" in problem for _, problem in faults(verify_backend(path)))
+
+
+def test_latents_below_a_path_that_the_trainer_fills_in_are_said_to_be_unseen(config):
+    verdict = change(config, cache_dir_vae="/cache/{model_family}")
+    assert verdict.faults == []
+    assert any("its latents were not looked at" in note for note in verdict.notes)

@@ -18,6 +18,7 @@ from datakit.trainers.simpletuner.entry import (
     ImageEmbedsEntry,
     ImageEntry,
     TextEmbedsEntry,
+    filled_in,
     is_inside,
     read_entries,
 )
@@ -129,6 +130,8 @@ def text_embeds_id(concepts: Sequence[Concept], family: str) -> str:
 
 def _check_apart(concepts: Sequence[Concept], cache_root: Path) -> None:
     """Make sure that no dataset is there twice, and that the trainer's caches lie outside of all."""
+    if filled := filled_in(os.path.abspath(cache_root)):
+        raise UsageError(f"--cache-root {cache_root}: SimpleTuner puts something else in place of {filled}: name another folder")
     known: dict[str, Concept] = {}
     for concept in concepts:
         same = known.setdefault(concept.id, concept)

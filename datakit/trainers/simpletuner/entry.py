@@ -9,6 +9,7 @@ resizing anything; relative paths are taken from wherever the trainer is started
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ MULTILINE = (
     "disable_multiline_split makes all lines of a caption file one caption from SimpleTuner 4.0.1 on; earlier ones ignore it without "
     "a word and draw one of the lines each time"
 )
+
+# What SimpleTuner puts something else in place of, wherever it stands in an entry: 3.1.6 the first, 4.8 all of them.
+_FILLED_IN = re.compile(r"\{(?:model_family|output_dir|id|env:[^{}]*)\}")
 
 Positive = Annotated[int, Meta(ge=1)]
 # An aspect, width / height, or 0 for no limit.
@@ -239,6 +243,10 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     def refusals(self) -> list[str]:
         """Return why a SimpleTuner stops at this entry or trains none of its pictures, one clause each."""
         found = self._size_refusals()
+        if filled := filled_in(self.instance_data_dir):
+            found.append(
+                f"instance_data_dir {self.instance_data_dir}: SimpleTuner puts something else in place of {filled}: rename the folder"
+            )
         prompted = self.prepend_instance_prompt or self.only_instance_prompt or self.caption_strategy == "instanceprompt"
         if prompted and not self.instance_prompt:
             found.append(
@@ -308,6 +316,12 @@ def refused_together(entries: Sequence[EntryOnFile]) -> list[tuple[str, str]]:
             if entry.type == "local" and is_inside(Path(cache), Path(entry.instance_data_dir))
         ]
     return found
+
+
+def filled_in(text: str) -> str:
+    """Return the first part of a value that SimpleTuner puts something else in place of; nothing where there is none."""
+    found = _FILLED_IN.search(text)
+    return found[0] if found else ""
 
 
 def is_inside(path: Path, folder: Path) -> bool:

@@ -18,7 +18,7 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
-from datakit.trainers.simpletuner.entry import EntryOnFile, read_entries, refused_together
+from datakit.trainers.simpletuner.entry import EntryOnFile, filled_in, read_entries, refused_together
 from datakit.trainers.simpletuner.published import address_faults, provided
 from datakit.trainers.simpletuner.reading import Reading
 from datakit.trainers.simpletuner.replay import RELEASES, Fate, bucket_name, unkept
@@ -155,6 +155,8 @@ def _compare_scan(entry: EntryOnFile, seen: _Seen, verdict: Verdict) -> None:
     verdict.faults += [fault for fault in found if fault.path not in named]
     if scan.buckets is None:
         verdict.notes.append(f"{entry.id}: the trainer has not scanned the dataset yet; verify again once it has started")
+    if filled := filled_in(entry.cache_dir_vae):
+        verdict.notes.append(f"{entry.id}: SimpleTuner puts something else in place of {filled}: its latents were not looked at")
     cached = latents(entry, seen.pictures)
     _compare_latents(entry, older(folder, cached), seen.hashed, verdict)
     if not seen.hashed and (cached or scan.buckets is not None):
