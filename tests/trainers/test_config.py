@@ -221,6 +221,11 @@ def test_check_takes_what_datakit_writes(run, tmp_path):
     assert "good for SimpleTuner 2024-10" in check(run, tmp_path, whole(), "--release", "2024-10", found=False)
 
 
+def test_check_takes_a_number_in_quotes_and_what_is_null(run, tmp_path):
+    quoted = whole(train_batch_size="6", learning_rate="1e-4", seed=None, ema_decay=" .5 ")
+    assert "good for" in check(run, tmp_path, quoted, found=False)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -231,6 +236,9 @@ def test_check_takes_what_datakit_writes(run, tmp_path):
         ({"snr_gamma": 5.0}, "it is a whole number, and 5.0 ends the run"),
         ({"lr_scheduler": "cosinus"}, "it is linear or sine or"),
         ({"use_dora": "yes, please"}, "it is true or false"),
+        ({"train_batch_size": "6.0"}, 'it is a whole number, and "6.0" ends the run'),
+        ({"learning_rate": "fast"}, 'it is a number, and "fast" ends the run'),
+        ({"webhook_config": {"a": 1}}, "a list or an object"),
         ({"repeats": 5}, "5 is dropped without a word"),
         ({"gradient_checkpointing": "false"}, '"false" is dropped without a word'),
         ({"hub_model_id": False}, "false becomes that word"),

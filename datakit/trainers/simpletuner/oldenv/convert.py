@@ -133,7 +133,7 @@ def read_config(text: str) -> tuple[dict[str, Value], dict[str, int], list[Notic
     Raises
     ------
     UsageError
-        It is no JSON object of plain values.
+        It is no JSON object, or holds a number beyond all bounds.
     """
     notices = []
     if text.startswith(BYTE_ORDER_MARK):
@@ -150,14 +150,20 @@ def read_config(text: str) -> tuple[dict[str, Value], dict[str, int], list[Notic
         )
     if text.lstrip()[:1] != "{":
         raise UsageError('it is no JSON object: write {"--option": value, ...}')
-    strings = re.finditer(r'"(?:[^"\\]|\\.)*"(?P<key>\s*:)?', text)
-    numbers = [text.count("\n", 0, match.start()) + 1 for match in strings if match["key"]]
+    numbers = list(_lines_of_keys(text))
     config: dict[str, Value] = {}
     lines: dict[str, int] = {}
     for (key, value), line in zip(pairs, numbers, strict=False):
-        if not isinstance(value, Value) or (isinstance(value, float) and not math.isfinite(value)):
-            raise UsageError(f"line {line}: {key} is no text, number, true or false: config.env holds nothing else")
         option = key.lstrip("-")
+        if value is None:  # the trainer passes over it
+            config.pop(option, None)
+            continue
+        if isinstance(value, list):
+            message = f"{option}: a list or an object, which config.env cannot hold and nothing is held against; left out"
+            notices.append(Notice(line, "unwritable", message))
+            continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"line {line}: {key} is no number that can be written")
         if config.get(option, value) != value:
             message = f"{option} was set to {config[option]!r} in line {lines[option]}; {value!r} counts"
             notices.append(Notice(line, "duplicate", message))
@@ -329,6 +335,16 @@ def _as_argument(option: str, value: Value) -> str | None:
         return None
     survives = whole and _as_text(value) and re.fullmatch(r"\w[\w.-]*", option) and write_assignment(EXTRA_ARGUMENTS, argument)
     return argument if survives else None
+
+
+def _lines_of_keys(text: str) -> Iterator[int]:
+    """Yield the line of each key of a JSON object, those of objects inside it left out."""
+    depth = 0
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"(?P<key>\s*:)?|(?P<open>[{\[])|[}\]]', text):
+        if match["key"] and depth == 1:
+            yield text.count("\n", 0, match.start()) + 1
+        elif not match[0].startswith('"'):
+            depth += 1 if match["open"] else -1
 
 
 def _refuse_constant(name: str) -> NoReturn:
