@@ -164,6 +164,14 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     disable_multiline_split: bool = False
     repeats: int | None = None
     probability: float | None = None
+    metadata_backend: str | None = None
+    # These four, and the number below, appeared in 4.x; earlier releases ignore them.
+    start_epoch: int | None = None
+    start_step: int | None = None
+    end_epoch: int | None = None
+    end_step: int | None = None
+    max_num_samples: int | None = None
+    caption_filter_list: str | list[str] | None = None
     # A global option of the trainer fills in what is absent; it stays unknown here.
     resolution: float | None = None
     resolution_type: str | None = None
@@ -216,6 +224,10 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.disable_multiline_split:
             found.append(MULTILINE)
+        limits = {key: getattr(self, key) for key in ("start_epoch", "start_step", "end_epoch", "end_step")}
+        bounded = [f"{key} {value}" for key, value in limits.items() if value and (key, value) != ("start_epoch", 1)]
+        if bounded:
+            found.append(f"{', '.join(bounded)}: current releases show its pictures in that part of the training only")
         return found
 
     def resizing(self) -> Resizing | str:
@@ -257,6 +269,8 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
                 f"probability {self.probability:g}: SimpleTuner 4.8 draws nothing from it, and earlier releases take 0 for 1 and stop "
                 "below: give more than 0, or leave it out"
             )
+        if self.metadata_backend not in (None, "discovery", "json"):
+            found.append(f"metadata_backend {self.metadata_backend} takes pictures and sizes from elsewhere: use discovery")
         if self.repeats is not None and self.repeats < 0:
             found.append(f"repeats {self.repeats}: it counts passes after the first one: use 0 or more")
         if self.disable_vae_cache:

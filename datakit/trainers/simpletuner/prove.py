@@ -25,6 +25,8 @@ from datakit.trainers.simpletuner.replay import RELEASES, Fate, bucket_name, unk
 from datakit.trainers.simpletuner.scan import latents, older, read_scan, scan_faults
 from datakit.trainers.verdict import Fault, Verdict
 
+# Of entries: pictures that are trained, and the caches made of them.
+_KINDS = ("image", "image_embeds", "text_embeds")
 # Where neither the id nor times can tell what the trainer saw.
 _BEYOND = (
     "its id holds no hash of what is there, so it is beyond proof whether a picture was exchanged, after the trainer saw it, for one "
@@ -76,6 +78,14 @@ def prove(path: Path, releases: Sequence[str], execution: Execution, datasets: S
     published = [read_concept(folder) for folder in datasets]
     verdict = Verdict()
     verdict.notes += [f"{entry.id} is disabled: the trainer leaves it out" for entry in everything if not entry.enabled]
+    verdict.notes += [
+        f"{entry.id}: a dataset of type {entry.dataset_type} is not looked at"
+        for entry in entries
+        if entry.dataset_type not in _KINDS
+    ]
+    verdict.notes += [
+        f"{entry.id}: caption_filter_list changes the captions of what uses it" for entry in entries if entry.caption_filter_list
+    ]
     verdict.faults += [Fault(name, "", reason) for name, reason in refused_together(entries)]
     for entry in images:
         if entry.type == "local":
@@ -133,6 +143,10 @@ def _look_over(entry: EntryOnFile, releases: Sequence[str], execution: Execution
     pictures = [name for name in files if reading.takes(name) == "picture"]
     if not pictures:
         verdict.faults.append(Fault(entry.id, "", f"{folder} holds no picture that the trainer takes"))
+    limit = entry.max_num_samples
+    if limit and limit < len(pictures):
+        problem = f"max_num_samples {limit}: current releases leave out {counted(len(pictures) - limit, 'picture')}: take it out"
+        verdict.faults.append(Fault(entry.id, "", problem))
     looks = look_at_all(folder, files, execution)
     hashed = _check(entry, files, looks, reading, verdict)
     verdict.pictures[entry.id] = len(pictures)
