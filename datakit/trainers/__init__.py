@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 TRAINERS: Mapping[str, str] = {
     "simpletuner": "datakit.trainers.simpletuner.trainer:TRAINER",
     "kohya": "datakit.trainers.kohya.trainer:TRAINER",
+    "musubi": "datakit.trainers.musubi.trainer:TRAINER",
     "onetrainer": "datakit.trainers.onetrainer.trainer:TRAINER",
     "ai-toolkit": "datakit.trainers.aitoolkit.trainer:TRAINER",
+    "diffusion-pipe": "datakit.trainers.diffusionpipe.trainer:TRAINER",
+    "diffusers": "datakit.trainers.diffusers.trainer:TRAINER",
 }
 # Who trains where nobody is named.
 DEFAULT = "simpletuner"
