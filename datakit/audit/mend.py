@@ -12,16 +12,8 @@ import msgspec
 from datakit.audit.checks import caption_fault
 from datakit.audit.concept import untitled
 from datakit.caption.captions import decode_caption
-from datakit.dataset.manifest import (
-    MANIFEST,
-    METADATA,
-    Record,
-    metadata_line,
-    read_manifest,
-    read_metadata,
-    to_line,
-    write_atomically,
-)
+from datakit.dataset.manifest import MANIFEST, Record, read_manifest, to_line, write_atomically
+from datakit.dataset.metadata import METADATA, metadata_rows, read_metadata, write_card
 from datakit.dataset.samples import caption_of
 from datakit.dataset.store import Store, is_interrupted
 from datakit.errors import CaptionError, UsageError
@@ -77,6 +69,7 @@ def mend_captions(folder: Path) -> Mended:
                 texts[changed.output] = text
         if any(record.output in texts for record in records):
             write_atomically(folder / METADATA, list(_metadata(folder, records, texts)))
+            write_card(folder)
             write_atomically(folder / MANIFEST, map(to_line, records))
     return mended
 
@@ -114,10 +107,10 @@ def _mend(folder: Path, record: Record, mended: Mended) -> tuple[Record, str | N
 
 
 def _metadata(folder: Path, records: Iterable[Record], texts: dict[str, str]) -> Iterable[bytes]:
-    """Yield the lines of the metadata with the new texts."""
+    """Yield the rows of the metadata with the new texts."""
     before = read_metadata(folder)
     for record in records:
         if record.output in texts:
-            yield metadata_line(record.output, texts[record.output])
+            yield metadata_rows(record.output, texts[record.output])
         elif record.output in before:
             yield before[record.output]

@@ -23,7 +23,7 @@ _COMMANDS = {
     "backend": ("datakit.cli.backend:backend", "Write a trainer's dataset file, checked and proved."),
     "check": ("datakit.cli.backend:check", "Report what is wrong with a dataset, and what training will do with it."),
     "steps": ("datakit.cli.steps:steps", "Tell training steps from epochs, or epochs from steps."),
-    "verify": ("datakit.cli.backend:verify", "Prove that every picture is trained as written."),
+    "verify": ("datakit.cli.verify:verify", "Prove that every picture is trained as written."),
     "config": ("datakit.cli.config:config", "Write or convert the trainer's own config files."),
 }
 

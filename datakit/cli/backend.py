@@ -1,4 +1,4 @@
-"""The commands `datakit backend`, `check` and `verify`: parse, call the audit and the trainer, print."""
+"""The commands `datakit backend` and `check`: parse, call the audit and the trainer, print."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from datakit.cli.findings import (
     print_findings,
     print_grouped,
     print_refusal,
-    print_verdict,
     print_written,
 )
 from datakit.cli.shared import (
@@ -33,7 +32,6 @@ from datakit.cli.shared import (
     trainer_option,
     write_files,
 )
-from datakit.trainers import DEFAULT, TRAINERS
 
 if TYPE_CHECKING:
     from datakit.run.stage import Execution
@@ -99,6 +97,18 @@ def backend_options(command: Command) -> Command:
         help="Leading tokens that --caption-shuffle leaves in place.",
     )
     @click.option(
+        "--at",
+        multiple=True,
+        metavar="s3://BUCKET[/PREFIX]",
+        help="Where each dataset was published as loose objects, in the same order: the trainer reads it there, and the folder "
+        "proves it; needs SimpleTuner 4.10.1 or later, whose prefixes must begin with http, and credentials in its environment.",
+    )
+    @click.option(
+        "--endpoint",
+        metavar="URL",
+        help="Of the object store of --at. [default: Amazon S3, in the region of AWS_DEFAULT_REGION]",
+    )
+    @click.option(
         "--set",
         "settings",
         multiple=True,
@@ -120,13 +130,15 @@ def backend_options(command: Command) -> Command:
         family: str | None,
         caption_shuffle: int | None,
         keep: int,
+        at: tuple[str, ...],
+        endpoint: str | None,
         settings: tuple[str, ...],
         batch_size: int | None,
         **options: Any,
     ) -> Any:
         from datakit.trainers.protocol import BackendOptions
 
-        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep, batch_size)
+        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep, batch_size, at, endpoint)
         return command(options=asked, **options)
 
     return wrapped
@@ -225,6 +237,7 @@ def backend(
     datakit backend out/ --trainer kohya --cache-root cache/ --batch-size 4
     datakit backend person/ style/ --repeats 10 --repeats 1 --cache-root cache/ --model-family flux
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
+    datakit backend out/ --cache-root cache/ --at s3://bucket --endpoint https://store.example
     """
     from datakit.dataset.origin import refuse_in_source
     from datakit.report import counted
@@ -253,7 +266,8 @@ def backend(
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
-        print_json({"written": output, "entries": summary, "findings": [], "changed": [], "command": emission.command})
+        written = {"written": output, "entries": summary, "findings": [], "changed": []}
+        print_json(written | {"provided": emission.provided, "command": emission.command})
     else:
         print_written(emission, output, err=output == "-")
 
@@ -306,62 +320,6 @@ def check(
         print_epoch(audit, trainer(options.trainer).too_small)
         click.echo(f"{counted(len(findings), 'finding')}, {counted(small, 'bucket')} too small" if findings or small else "clean")
     ctx.exit(1 if findings or small else 0)
-
-
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.option(
-    "--trainer",
-    "name",
-    type=click.Choice(list(TRAINERS)),
-    metavar="NAME",
-    show_default="as the file tells",
-    help=f"Whose dataset config it is: {', '.join(TRAINERS)}.",
-)
-@click.option(
-    "--release",
-    "releases",
-    multiple=True,
-    metavar="RELEASE",
-    help="Of SimpleTuner: current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: all that are known]",
-)
-@looking_options
-@json_option
-@verbose_option
-@click.pass_context
-def verify(
-    ctx: click.Context,
-    file: Path | None,
-    name: str | None,
-    releases: tuple[str, ...],
-    execution: Execution,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    """Prove that a trainer trains every picture of its dataset file as written.
-
-    Decodes each picture of FILE (multidatabackend.json by default, whoever wrote it; its form tells the trainer),
-    checks it and its caption as `datakit backend` does, replays the trainer's listing and its bucket, resize and crop
-    arithmetic, and names what would be resized, cropped, dropped, not seen or refused, and which key keeps it. What
-    the file leaves out counts as the trainer's default. Once SimpleTuner has started, the aspect_ratio_bucket files
-    that it wrote are compared with the folder: what it lost is named, what it scanned at another size or in another
-    bucket, and latents that are older than their picture. Exit 0 proved, 1 not.
-
-    \b
-    datakit verify
-    datakit verify kohya.toml
-    datakit verify multidatabackend.json --release current --json
-    """
-    from datakit.trainers import trainer
-    from datakit.trainers.backend import verify_backend
-
-    file = file or Path(trainer(name or DEFAULT).file_name)
-    verdict = verify_backend(file, releases, execution, trainer=name)
-    if as_json:
-        print_json(verdict.to_json())
-    else:
-        print_verdict(verdict, verbose)
-    ctx.exit(1 if verdict.faults else 0)
 
 
 def _folders(datasets: Sequence[Path]) -> list[Path]:

@@ -35,7 +35,7 @@ def print_verdict(verdict: Verdict, verbose: bool) -> None:
         click.echo(f"  {note}")
     rows = [(f"{fault.entry}: {fault.problem}", _subject(fault), fault.remedy) for fault in verdict.faults]
     print_grouped(rows, verbose, err=False)
-    click.echo(f"not proved: {counted(len(rows), 'fault')}" if rows else _PROVED)
+    click.echo(f"not proved: {counted(len(rows), 'fault')}" if rows else _proved(verdict.provided))
 
 
 def print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence[str], as_json: bool, verbose: bool) -> None:
@@ -61,7 +61,11 @@ def print_written(emission: Emission, file: str, err: bool) -> None:
         click.echo(sentence, err=True)
     if emission.command:
         click.echo(f"start it with: {emission.command.replace('FILE', shlex.quote(os.path.abspath(file)))}", err=err)
-    click.echo(_PROVED, err=err)
+    click.echo(_proved(emission.provided), err=err)
+
+
+def _proved(provided: Sequence[str]) -> str:
+    return f"{_PROVED}, provided that {'; '.join(provided)}" if provided else _PROVED
 
 
 def print_findings(findings: Sequence[tuple[Concept, Finding]], verbose: bool, err: bool = False) -> None:

@@ -152,12 +152,12 @@ def _read(folders: Sequence[Path], repeats: Sequence[int], target: Trainer) -> l
 
 
 def _too_few(planned: Planned, loads: Sequence[BucketLoad]) -> str:
-    """Return a sentence where the trainer would stop for want of pictures, else nothing."""
+    """Return a sentence where pictures are too few for a step, and what the trainer does then; else nothing."""
     where = ", ".join(f"{load.concept} {load.bucket}" for load in loads if load.too_small)
     if not where and planned.training.recipe_steps_per_epoch < 1:
         where = "all concepts together"
     return where and (
-        f"too few pictures for one optimizer step of {planned.batching.effective}: {where}. {planned.trainer.title} would stop: "
+        f"too few pictures for one optimizer step of {planned.batching.effective}: {where}. {planned.trainer.too_small}: "
         "use a smaller --batch-size or more --repeats; datakit check tells the cheapest ways out"
     )
 

@@ -17,6 +17,8 @@ TRAINERS: Mapping[str, str] = {
     "musubi": "datakit.trainers.musubi.trainer:TRAINER",
     "onetrainer": "datakit.trainers.onetrainer.trainer:TRAINER",
     "ai-toolkit": "datakit.trainers.aitoolkit.trainer:TRAINER",
+    "diffusion-pipe": "datakit.trainers.diffusionpipe.trainer:TRAINER",
+    "diffusers": "datakit.trainers.diffusers.trainer:TRAINER",
 }
 # Who trains where nobody is named.
 DEFAULT = "simpletuner"

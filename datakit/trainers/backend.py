@@ -40,7 +40,7 @@ class Emission:
     notes
         A sentence for each way in which a dataset is older than what it was made from, for each old cache of it, and for each
         thing that the trainer will do and that may surprise.
-    needs, views, command
+    needs, provided, views, command
         As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.view.make_view`.
     """
 
@@ -50,8 +50,9 @@ class Emission:
     changed: tuple[str, ...]
     notes: tuple[str, ...]
     needs: tuple[str, ...]
-    views: tuple[View, ...] = ()
-    command: str = ""
+    provided: tuple[str, ...]
+    views: tuple[View, ...]
+    command: str
 
 
 def emit_backend(
@@ -86,6 +87,7 @@ def emit_backend(
         changed=file.changed,
         notes=(*_behind(folders, concepts), *old, *file.notes),
         needs=file.needs,
+        provided=file.provided,
         views=file.views,
         command=file.command,
     )
@@ -226,6 +228,7 @@ def verify_backend(
     execution: Execution = Execution(),
     *,
     trainer: str | None = None,
+    datasets: Sequence[str | os.PathLike[str]] = (),
 ) -> Verdict:
     """Check and replay every picture of a trainer's dataset file, whoever wrote it.
 
@@ -239,18 +242,22 @@ def verify_backend(
         Workers, limit of time, progress.
     trainer
         A name of `datakit.trainers.TRAINERS`; without one the file tells whose it is.
+    datasets
+        Folders that were published where the file says: what lies there is not read, the folder is held to stand for it.
 
     Raises
     ------
     UsageError
-        The file cannot be used, is no trainer's, or trains no picture; the trainer or a release is unknown.
+        The file cannot be used, is no trainer's, or trains no picture; the trainer or a release is unknown; a folder is no dataset.
+    PlanError
+        A line of a manifest cannot be used.
     """
     path = Path(file)
     target = _trainer_of(path, trainer)
     for release in releases:
         if release not in target.releases:
             raise UsageError(f"release {release!r} is not known: use {' or '.join(target.releases)}")
-    return target.prove(path, releases or target.releases, execution)
+    return target.prove(path, releases or target.releases, execution, [Path(dataset) for dataset in datasets])
 
 
 def _trainer_of(path: Path, name: str | None) -> Trainer:

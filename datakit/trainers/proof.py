@@ -37,12 +37,15 @@ class Captions:
         What becomes of a file of several lines, as a clause; nothing where each line is a caption of its own.
     cure
         What to do about either.
+    empty
+        What happens to a picture whose file holds nothing, as a clause; as if there were none, where nothing is said.
     """
 
     suffix: str = ".txt"
     missing: str = "trained without a caption"
     several: str = ""
     cure: str = "write one into a .txt of its name"
+    empty: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,9 @@ def _captions(trained: Trained, files: Sequence[str], verdict: Verdict) -> list[
         elif rule.several and len(_lines(data, name)) > 1:
             findings.append(Finding("caption-dirty", name, f"several lines: {rule.several}", rule.cure))
     if empty:
-        verdict.notes.append(f"{trained.name}: {counted(len(empty), 'empty caption')} ({few(empty)}): {rule.missing}")
+        verdict.notes.append(
+            f"{trained.name}: {counted(len(empty), 'empty caption')} ({few(empty)}): {rule.empty or rule.missing}"
+        )
     return findings
 
 

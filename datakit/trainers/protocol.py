@@ -52,6 +52,9 @@ class BackendOptions:
         Let the trainer shuffle each caption into so many orders, behind so many leading tokens.
     batch_size
         Pictures in one micro-batch on one GPU, where the dataset file says it.
+    at, endpoint
+        Addresses in an object store that the datasets were published at, one each, and the store's URL; the trainer reads them
+        there instead of from their folders.
     """
 
     trainer: str = DEFAULT
@@ -62,6 +65,8 @@ class BackendOptions:
     caption_shuffle: int | None = None
     keep: int = 0
     batch_size: int | None = None
+    at: tuple[str, ...] = ()
+    endpoint: str | None = None
 
     def __post_init__(self) -> None:
         family_of(self.trainer, self.family)
@@ -92,6 +97,8 @@ class DatasetFile:
         Folders of links that the file names, to be made before it is used.
     command
         The command line that starts the trainer with it, as far as the dataset decides it; nothing where it does not.
+    provided
+        A clause for each thing that the proof takes for granted, as it cannot be seen from here.
     """
 
     content: bytes
@@ -101,6 +108,7 @@ class DatasetFile:
     notes: tuple[str, ...] = ()
     views: tuple[View, ...] = ()
     command: str = ""
+    provided: tuple[str, ...] = ()
 
 
 class Trainer(Reader, Protocol):
@@ -153,8 +161,10 @@ class Trainer(Reader, Protocol):
     def recognises(self, content: bytes) -> bool:
         """Tell whether a file of this content looks like a dataset file of this trainer, faulty or not."""
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path]) -> Verdict:
         """Check and replay every picture of a dataset file, whoever wrote it; each of ``releases`` must keep it.
+
+        What lies elsewhere is held against that one of ``datasets`` which it was published from.
 
         Raises
         ------

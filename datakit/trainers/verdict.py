@@ -41,12 +41,15 @@ class Verdict:
         Grounds to reject; none means every picture is trained pixel by pixel as written.
     notes
         What could not be seen from here, one sentence each.
+    provided
+        What the proof takes for granted, one clause each.
     """
 
     pictures: dict[str, int] = field(default_factory=dict)
     buckets: dict[str, dict[str, int]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    provided: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as plain data for ``--json``."""
@@ -56,4 +59,5 @@ class Verdict:
             "buckets": self.buckets,
             "faults": [asdict(fault) for fault in self.faults],
             "notes": self.notes,
+            "provided": self.provided,
         }

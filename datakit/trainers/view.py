@@ -118,12 +118,15 @@ class Layout:
         Whether each of several captions of a picture needs a picture file of its own.
     empty, listing
         As in `View`.
+    also
+        What else the listing follows, such as repeats that it writes out; the view's name then follows it too.
     """
 
     trainer: str
     expand: bool = False
     empty: bytes = b""
     listing: Listing | None = field(default=None, compare=False)
+    also: str = ""
 
 
 def plan_view(concepts: Sequence[Concept], cache_root: Path, layout: Layout, size: Size | None = None) -> View:
@@ -160,7 +163,7 @@ def plan_view(concepts: Sequence[Concept], cache_root: Path, layout: Layout, siz
         (link.name, link.record.output_sha256, link.record.caption_sha256 or "", "" if link.line is None else str(link.line))
         for link in links
     ]
-    content = digest([(layout.trainer, layout.empty.decode()), *rows])
+    content = digest([(layout.trainer, layout.empty.decode(), *filter(None, [layout.also])), *rows])
     return View(
         folder=Path(os.path.abspath(cache_root)) / f"{name}-{content}",
         trainer=layout.trainer,

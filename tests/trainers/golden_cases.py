@@ -14,6 +14,7 @@ from datakit.trainers.simpletuner.backend import emit, to_json
 from datakit.trainers.simpletuner.config import ConfigOptions, config_to_json, launcher_env, trainer_config
 from datakit.trainers.simpletuner.entry import CaptionShuffle
 from datakit.trainers.simpletuner.presets import PRESETS
+from datakit.trainers.simpletuner.published import read_places
 from datakit.trainers.simpletuner.steps import steps
 from datakit.trainers.training import Batching, plan_training
 from tests.conftest import BUCKETS
@@ -66,6 +67,13 @@ CASES: dict[str, Callable[[], bytes]] = {
     "two-concepts.json": lambda: to_json(emit([concept("person", passes=10), concept("style", 8)], CACHE)),
     "caption-shuffle.json": lambda: to_json(
         emit([concept("out", passes=5)], CACHE, shuffle=CaptionShuffle(count=5, position_start=2))
+    ),
+    "published.json": lambda: to_json(
+        emit(
+            [concept("person", passes=10), concept("style", 8)],
+            CACHE,
+            places=read_places(["s3://person", "s3://styles/http/ink"], "https://store.example", 2),
+        )
     ),
     "settings.json": lambda: to_json(emit([concept("out")], CACHE, settings=["probability=0.5", "hash_filenames=true"])),
     **{f"config-{name}.json": lambda name=name: _preset(name) for name in PRESETS},

@@ -16,8 +16,9 @@ from datakit import (
     emit_backend,
     verify_backend,
 )
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
 from datakit.cli.steps import steps
+from datakit.cli.verify import verify
 from datakit.trainers import TRAINERS, trainer
 from tests.conftest import BUCKETS
 

@@ -123,7 +123,20 @@ def test_what_onetrainer_cannot_read(rule, words):
         onetrainer.replay(Size(1024, 1024), rule)
 
 
-def test_a_cut_from_a_picture_that_is_too_small_for_it_is_none():
-    rule = aitoolkit.Resizing(1024, buckets=False, random_crop=True)
-    assert aitoolkit.replay(Size(1216, 832), rule).dropped
-    assert aitoolkit.replay(Size(1, 1), aitoolkit.Resizing(1024, scale=0.5)).dropped
+# As its code has it where it makes no bucket of a picture's own, or scales the picture first.
+@pytest.mark.parametrize(
+    ("size", "rule", "resized", "cropped", "dropped"),
+    [
+        ((2048, 2048), aitoolkit.Resizing(1024, scale=0.5), (1024, 1024), (1024, 1024), False),
+        ((1000, 700), aitoolkit.Resizing(1024, scale=2.0), (1248, 874), (1248, 832), False),
+        ((1000, 2000), aitoolkit.Resizing(1024, buckets=False), (1024, 2048), (1024, 1024), False),
+        ((1000, 2000), aitoolkit.Resizing(1024, buckets=False, random_crop=True), (1000, 2000), (1024, 1024), True),
+        ((1100, 2000), aitoolkit.Resizing(1024, buckets=False, random_crop=True), (1100, 2000), (1024, 1024), False),
+        ((1216, 832), aitoolkit.Resizing(1024, random_crop=True), (1216, 832), (1216, 832), False),
+        ((2, 2), aitoolkit.Resizing(1024, scale=0.5), (32, 32), (32, 32), False),
+        ((1, 100), aitoolkit.Resizing(1024, scale=0.5), (0, 50), (0, 50), True),
+    ],
+)
+def test_what_aitoolkit_does_without_a_bucket_of_its_own(size, rule, resized, cropped, dropped):
+    fate = aitoolkit.replay(Size(*size), rule)
+    assert (fate.resized, fate.cropped, bool(fate.dropped)) == (resized, cropped, dropped)

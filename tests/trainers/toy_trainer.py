@@ -43,13 +43,15 @@ class Toy:
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         if options.caption_shuffle:
             raise UsageError("Toy shuffles no captions")
+        if options.at:
+            raise UsageError("Toy reads no object store")
         lines = [f"toy {concept.folder}\n" for concept in concepts]
         return DatasetFile("".join(lines).encode(), tuple(concept.id for concept in concepts), needs=("Toy needs luck",))
 
     def recognises(self, content: bytes) -> bool:
         return content.startswith(b"toy ")
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path]) -> Verdict:
         verdict = Verdict(notes=[f"replayed {' '.join(releases)}"])
         for line in file.read_text().splitlines():
             folder = Path(line.removeprefix("toy "))
