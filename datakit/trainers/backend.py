@@ -257,6 +257,8 @@ def verify_backend(
     for release in releases:
         if release not in target.releases:
             raise UsageError(f"release {release!r} is not known: use {' or '.join(target.releases)}")
+    if datasets and not target.published:
+        raise UsageError(f"{target.title} reads nothing from an object store: leave out the dataset {datasets[0]}")
     return target.prove(path, releases or target.releases, execution, [Path(dataset) for dataset in datasets])
 
 

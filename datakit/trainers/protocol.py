@@ -126,6 +126,8 @@ class Trainer(Reader, Protocol):
         Its releases whose arithmetic is replayed.
     too_small
         What it does with a bucket that cannot fill one optimizer step, as a clause.
+    published
+        Whether its file can name a dataset in an object store.
     """
 
     title: str
@@ -133,6 +135,7 @@ class Trainer(Reader, Protocol):
     families: Mapping[str, Mapping[str, int]]
     releases: tuple[str, ...]
     too_small: str
+    published: bool
 
     def trained(self, concept: Concept, family: str) -> Concept:
         """Return a dataset as it is trained: itself, or with each caption counted as a file where it becomes one.

@@ -29,7 +29,8 @@ from datakit.dataset.manifest import MANIFEST, NOT_JSON, Record, to_line, write_
 from datakit.dataset.samples import PICTURE_EXTENSIONS, caption_of, fold, free_name
 from datakit.errors import SampleError, UsageError
 from datakit.geometry import Size
-from datakit.report import few
+from datakit.report import counted, few
+from datakit.trainers.fate import Fate
 from datakit.trainers.leftovers import Leftover
 
 
@@ -91,7 +92,9 @@ class Made(msgspec.Struct, frozen=True):
 
 
 class ThroughView:
-    """What a trainer reads of a dataset itself where it is given a view of it: nothing; see `datakit.audit.reader.Reader`."""
+    """What a trainer does with a dataset itself where it is given a view of it: nothing; see `datakit.trainers.protocol.Trainer`."""
+
+    published = False
 
     def takes(self, name: str) -> Literal["", "picture", "video", "audio"]:
         """Return nothing: it takes no file."""
@@ -104,6 +107,10 @@ class ThroughView:
     def cache_name(self, folder: str, name: str) -> str:
         """Return a name that no other picture has."""
         return name
+
+    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
+        """Return nothing: it writes into views only."""
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +206,15 @@ def written_out(concept: Concept) -> Concept:
     )
     note = "each of several captions of a picture is written out with a link to the picture, so that none is left to chance"
     return replace(concept, records=tuple(files), passes=concept.passes // usual, notes=(note,))
+
+
+def changed_sizes(view: View, fate: Callable[[Size], Fate], because: str = "") -> list[str]:
+    """Return a sentence for each size of a view that its trainer changes; ``because`` is the cause, as a clause."""
+    return [
+        f"{view.folder.name}: {counted(pictures, 'picture')} of {size} would be {fate(size).describe(size)}{because and f': {because}'}"
+        for size, pictures in view.buckets.items()
+        if not fate(size).keeps(size)
+    ]
 
 
 def make_view(view: View) -> None:

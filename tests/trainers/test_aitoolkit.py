@@ -11,7 +11,8 @@ import yaml
 
 from datakit import BackendOptions, Batching, DatakitError, emit_backend, verify_backend
 from datakit.audit.concept import read_concept
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
+from datakit.cli.verify import verify
 from datakit.geometry import Size
 from datakit.trainers import trainer
 from datakit.trainers.aitoolkit.models import FAMILIES
@@ -32,7 +33,7 @@ def written(make_dataset, tmp_path):
         assert emission.content is not None, emission.findings
         for view in emission.views:
             make_view(view)
-        file = tmp_path / "job.yaml"
+        file = tmp_path / "ai-toolkit.yaml"
         file.write_bytes(emission.content)
         return file
 
@@ -96,10 +97,10 @@ def test_each_dataset_has_a_view_and_an_entry(written, tmp_path):
 def test_the_command_says_how_to_start_and_verify_finds_whose_file_it_is(make_dataset, run, tmp_path):
     folder = make_dataset()
     said = run(backend, folder, "--trainer", "ai-toolkit", "--cache-root", tmp_path / "cache", "--batch-size", 3)
-    assert f"python run.py {tmp_path}/job.yaml" in said.stdout
+    assert f"python run.py {tmp_path}/ai-toolkit.yaml" in said.stdout
     assert "as of 2026-05-28 or later" in said.stderr
-    assert "proved" in run(verify, tmp_path / "job.yaml").stdout
-    train = only((tmp_path / "job.yaml").read_bytes())["train"]
+    assert "proved" in run(verify, tmp_path / "ai-toolkit.yaml").stdout
+    train = only((tmp_path / "ai-toolkit.yaml").read_bytes())["train"]
     assert (train["batch_size"], train["steps"]) == (3, 80)
 
 
@@ -124,10 +125,10 @@ def test_each_of_several_captions_becomes_a_file(make_dataset, written, run, tmp
     folder = make_dataset(lines=[3, 3, 3, 3, 3, 3, 3, 1])
     said = run(backend, folder, "--trainer", "ai-toolkit", "--cache-root", tmp_path / "cache")
     assert "each of several captions of a picture is written out" in said.stdout
-    verdict = verify_backend(tmp_path / "job.yaml")
+    verdict = verify_backend(tmp_path / "ai-toolkit.yaml")
     assert verdict.faults == []
     assert list(verdict.pictures.values()) == [22]
-    (dataset,) = only((tmp_path / "job.yaml").read_bytes())["datasets"]
+    (dataset,) = only((tmp_path / "ai-toolkit.yaml").read_bytes())["datasets"]
     captions = {path.name: path.read_text() for path in Path(dataset["folder_path"]).glob("*.txt")}
     assert captions["p00_1.txt"] == "ohwx, token 0, line 0, copy 1"
     assert len(set(captions.values())) == 22

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from datakit import Batching, DatakitError, Execution, ShuffleOptions, emit_backend, shuffle_folder, verify_backend
 from datakit.audit.concept import read_concept
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
 from datakit.cli.steps import steps
+from datakit.cli.verify import verify
 from datakit.dataset.metadata import CARD, CARD_CONTENT, METADATA
 from datakit.trainers import trainer
 from datakit.trainers.diffusers.file import parse, recognises, rule_for, rule_of, write
@@ -99,8 +100,8 @@ def test_what_is_written_is_loaded_row_by_row(run, make_dataset, tmp_path, famil
     options = ("--trainer=diffusers", "--cache-root=cache", f"--model-family={family}", "--batch-size=2")
     said = run(backend, "a", "b", *repeats, *options).output
     assert "datasets 3.4 or later" in said
-    assert f"start it with: sh {tmp_path / 'train.sh'}  # in examples/" in said
-    (command,) = parse((tmp_path / "train.sh").read_text())
+    assert f"start it with: sh {tmp_path / 'diffusers.sh'}  # in examples/" in said
+    (command,) = parse((tmp_path / "diffusers.sh").read_text())
     assert (command.script.name, command.options["--train_batch_size"]) == (script, "2")
     folder = (
         tmp_path / "cache" / command.options["--dataset_name" if family == "flux2" else "--train_data_dir"].rpartition("/")[2]
@@ -111,7 +112,7 @@ def test_what_is_written_is_loaded_row_by_row(run, make_dataset, tmp_path, famil
         **{(f"a_p0{number}.jpg", f"ohwx, token {number}, line {line}, copy 1"): 1 for number in (0, 1) for line in (0, 1)},
         ("b_p00.jpg", "ohwx, token 0, line 0, copy 1"): 3,
     }
-    run(verify, "train.sh")
+    run(verify, "diffusers.sh")
 
 
 def test_other_weights_are_another_view(make_dataset, tmp_path):
@@ -127,9 +128,9 @@ def test_captions_left_out_on_purpose_are_the_empty_prompt(make_dataset, run, tm
     folder = make_dataset(buckets=[SQUARE] * 3)
     shuffle_folder(folder, tmp_path / "copies", ShuffleOptions(repeats=4, drop_caption=0.5))
     run(backend, "copies", "--trainer=diffusers", "--cache-root=cache")
-    (command,) = parse((tmp_path / "train.sh").read_text())
+    (command,) = parse((tmp_path / "diffusers.sh").read_text())
     assert command.options["--instance_prompt"] == ""
-    assert "with an empty caption, trained as the empty caption" in run(verify, "train.sh").output
+    assert "with an empty caption, trained as the empty caption" in run(verify, "diffusers.sh").output
 
 
 def test_defaults_are_rejected_with_counts_and_the_option_to_set(theirs):

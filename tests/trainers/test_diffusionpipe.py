@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from datakit import Batching, DatakitError, Execution, emit_backend
 from datakit.audit.concept import read_concept
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
 from datakit.cli.steps import steps
+from datakit.cli.verify import verify
 from datakit.geometry import Size
 from datakit.trainers import trainer
 from datakit.trainers.diffusionpipe.file import ordered, read, write
@@ -50,7 +51,7 @@ def theirs(make_dataset, tmp_path):
 def test_what_is_written_is_read_back(tmp_path_factory, name, sizes):
     if name.startswith('""') and "'" in name:
         return
-    file = tmp_path_factory.mktemp("toml") / "dataset.toml"
+    file = tmp_path_factory.mktemp("toml") / "diffusion-pipe.toml"
     file.write_bytes(write([(name, 3), ("/b", 1)], ordered(sizes)))
     first, second = read(file)
     assert (first.path, first.repeats, second.path, second.repeats) == (name, 3, "/b", 1)
@@ -138,7 +139,7 @@ def test_each_of_several_captions_is_a_sample_of_its_own(run, make_dataset, tmp_
     (folder / "p00.txt").write_text("größer, \u2028 eins\nzwei\ndrei", "utf-8")
     run(check, "lines", "--fix")
     said = run(backend, "lines", "--trainer=diffusion-pipe", "--cache-root=cache").output
-    (directory,) = read(tmp_path / "dataset.toml")
+    (directory,) = read(tmp_path / "diffusion-pipe.toml")
     view = tmp_path / "cache" / directory.path.rpartition("/")[2]
     assert f"{view.name}: 5 pictures in 2 buckets, each file seen once an epoch" in said
     text = (view / "captions.json").read_text("ascii")
@@ -147,10 +148,10 @@ def test_each_of_several_captions_is_a_sample_of_its_own(run, make_dataset, tmp_
         "p01.jpg": [f"ohwx, token 1, line {line}, copy 1" for line in range(2)],
     }
     assert directory.repeats == 1
-    verdict = run(verify, "dataset.toml").output
+    verdict = run(verify, "diffusion-pipe.toml").output
     assert "captions are read from captions.json, each as a sample of its own" in verdict
     run(backend, "lines", "--trainer=diffusion-pipe", "--cache-root=cache", "--repeats=6", "--overwrite")
-    assert read(tmp_path / "dataset.toml")[0].repeats == 3  # most pictures have two captions
+    assert read(tmp_path / "diffusion-pipe.toml")[0].repeats == 3  # most pictures have two captions
 
 
 @pytest.mark.parametrize(
@@ -182,14 +183,14 @@ def test_two_datasets_share_their_buckets_and_keep_their_repeats(run, make_datas
     make_dataset("a", buckets=[SQUARE, WIDE])
     make_dataset("b", buckets=[BUCKETS[2]])
     said = run(backend, "a", "b", "--repeats=3", "--repeats=2", "--trainer=diffusion-pipe", "--cache-root=cache").output
-    first, second = read(tmp_path / "dataset.toml")
+    first, second = read(tmp_path / "diffusion-pipe.toml")
     assert (first.repeats, second.repeats) == (3, 2)
     assert first.rule == second.rule == SizeBuckets(((896, 1152, 1), (1024, 1024, 1), (1344, 768, 1)))
     assert (
         f"start it with: deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # in which stands: dataset = {tmp_path}"
         in said
     )
-    run(verify, "dataset.toml")
+    run(verify, "diffusion-pipe.toml")
 
 
 def test_what_fills_no_step_is_never_trained(run, make_dataset):

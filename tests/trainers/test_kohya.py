@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from datakit import Batching, DatakitError, Execution, emit_backend
 from datakit.audit.concept import read_concept
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
 from datakit.cli.steps import steps
+from datakit.cli.verify import verify
 from datakit.geometry import Size
 from datakit.trainers import trainer
 from datakit.trainers.kohya.file import read, write

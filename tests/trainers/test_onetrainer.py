@@ -8,7 +8,8 @@ import pytest
 
 from datakit import BackendOptions, Batching, DatakitError, emit_backend, verify_backend
 from datakit.audit.concept import hash_in, read_concept
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
+from datakit.cli.verify import verify
 from datakit.geometry import Size
 from datakit.trainers import trainer
 from datakit.trainers.view import make_view

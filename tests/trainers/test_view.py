@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit.audit.concept import Concept, read_concept
-from datakit.cli.backend import backend, verify
+from datakit.cli.backend import backend
+from datakit.cli.verify import verify
 from datakit.dataset.layout import VIEW, VIEWS_TEMPORARY
 from datakit.dataset.manifest import MANIFEST, read_manifest
 from datakit.dataset.samples import fold

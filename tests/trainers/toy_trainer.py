@@ -20,6 +20,7 @@ class Toy:
     file_name = "toy.txt"
     families: Mapping[str, Mapping[str, int]] = {"sd3": {"toy": 4}}
     releases: tuple[str, ...] = ("1.0",)
+    published = False
     too_small = "Toy leaves them out"
 
     def takes(self, name: str) -> Literal["", "picture", "video", "audio"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from datakit.audit.concept import Concept, digest
@@ -19,7 +20,7 @@ from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, ThroughView, View, old_views, plan_view, written_out
+from datakit.trainers.view import Layout, ThroughView, View, changed_sizes, old_views, plan_view, written_out
 
 _LAYOUT = Layout("ai-toolkit", expand=True)
 # As of which commit sizes are kept (c9264bd).
@@ -34,7 +35,7 @@ class AiToolkit(ThroughView):
     """
 
     title = "ai-toolkit"
-    file_name = "job.yaml"
+    file_name = "ai-toolkit.yaml"
     families: Mapping[str, Mapping[str, int]] = {name: family.tokens for name, family in FAMILIES.items()}
     releases: tuple[str, ...] = ("current",)
     too_small = "ai-toolkit fills it up with pictures of its own"
@@ -42,10 +43,6 @@ class AiToolkit(ThroughView):
     def trained(self, concept: Concept, family: str) -> Concept:
         """Return a dataset with each caption counted as a file."""
         return written_out(concept)
-
-    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
-        """Return nothing: what it may have left beside the pictures is never read again through a view."""
-        return []
 
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return its views of some datasets as they were or were called before, with the latents in them."""
@@ -59,11 +56,10 @@ class AiToolkit(ThroughView):
         job = make_job(name, views, family, options.batch_size or 1)
         (process,) = as_read(job).config.process
         changed = [
-            f"{view.folder.name}: {pictures} pictures of {size} would be {fate.describe(size)}"
+            said
             for dataset, view in zip(process.datasets or [], views, strict=True)
-            for size, pictures in view.buckets.items()
             for resolution in dataset.resolutions
-            if not (fate := replay(size, dataset.resizing(resolution, family.divisibility))).keeps(size)
+            for said in changed_sizes(view, partial(replay, rule=dataset.resizing(resolution, family.divisibility)))
         ]
         return DatasetFile(
             content=to_yaml(job),
@@ -79,7 +75,7 @@ class AiToolkit(ThroughView):
         """Tell whether a file of this content looks like a job, faulty or not."""
         return looks_like_job(content)
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
         """Check and replay every picture of a job, whoever wrote it."""
         return prove(file, execution)
 

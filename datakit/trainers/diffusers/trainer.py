@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from datakit.audit.concept import Concept, untitled
@@ -20,7 +21,7 @@ from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, Link, ThroughView, View, old_views, plan_view, written_out
+from datakit.trainers.view import Layout, Link, ThroughView, View, changed_sizes, old_views, plan_view, written_out
 
 NAME = "diffusers"
 _EACH = f"each of several captions of a picture is a row of its own, trained in every epoch ({METADATA})"
@@ -31,7 +32,7 @@ class Diffusers(ThroughView):
     """What diffusers' scripts answer; see `datakit.trainers.protocol.Trainer`."""
 
     title = "diffusers"
-    file_name = "train.sh"
+    file_name = "diffusers.sh"
     families: Mapping[str, Mapping[str, int]] = {name: family.encoders for name, family in FAMILIES.items()}
     releases: tuple[str, ...] = ("0.40",)
     too_small = "diffusers' scripts with buckets never train it"
@@ -40,10 +41,6 @@ class Diffusers(ThroughView):
         """Return a dataset with each caption counted as a file: each is a row."""
         spread = written_out(concept)
         return spread if spread is concept else replace(spread, notes=(_EACH,))
-
-    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
-        """Return nothing: it writes nothing beside the pictures."""
-        return []
 
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return the views of some datasets as they were or were called before."""
@@ -57,15 +54,11 @@ class Diffusers(ThroughView):
         # A caption that was left out on purpose is empty, and DreamBooth scripts would put the instance prompt in its place.
         prompt = "" if any(untitled(record) for concept in concepts for record in concept.records) else "photo"
         rule = rule_for(family.of, in_order(view.buckets))
-        changed = tuple(
-            f"{view.folder.name}: {pictures} pictures of {size} would be {replay(size, rule).describe(size)}: {family.of.name} has no buckets"
-            for size, pictures in view.buckets.items()
-            if not replay(size, rule).keeps(size)
-        )
+        changed = changed_sizes(view, partial(replay, rule=rule), f"{family.of.name} has no buckets")
         return DatasetFile(
             content=write(family, os.fspath(view.folder), rule, options.batch_size or 1, prompt),
             entries=tuple(view.folder.name for _ in concepts),
-            changed=changed,
+            changed=tuple(changed),
             needs=(_NEEDS,) if any(record.captions > 1 for concept in concepts for record in concept.records) else (),
             views=(view,),
             command=f"sh FILE  # in examples/{family.script.partition('/')[0]} of diffusers 0.40 or later",
@@ -75,7 +68,7 @@ class Diffusers(ThroughView):
         """Tell whether a file of this content looks like a shell script that starts one of its scripts."""
         return recognises(content)
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
         """Check and replay every picture of every training that a shell script starts, whoever wrote it."""
         return prove(file, execution)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, Link, ThroughView, View, old_views, plan_view, written_out
+from datakit.trainers.view import Layout, Link, ThroughView, View, changed_sizes, old_views, plan_view, written_out
 
 NAME = "diffusion-pipe"
 _EACH = f"each of several captions of a picture is a sample of its own in every epoch ({CAPTIONS})"
@@ -32,7 +32,7 @@ class DiffusionPipe(ThroughView):
     """What diffusion-pipe answers; see `datakit.trainers.protocol.Trainer`."""
 
     title = "diffusion-pipe"
-    file_name = "dataset.toml"
+    file_name = "diffusion-pipe.toml"
     # By ``type`` of its config. Where nothing is said it sets no limit, or takes a text in pieces.
     families: Mapping[str, Mapping[str, int]] = {
         "flux": {"CLIP": 77, "T5": 512},
@@ -59,10 +59,6 @@ class DiffusionPipe(ThroughView):
         spread = written_out(concept)
         return spread if spread is concept else replace(spread, notes=(_EACH,))
 
-    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
-        """Return nothing: it writes into views only."""
-        return []
-
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return the views of some datasets as they were or were called before."""
         return old_views(NAME, [_view(concept, cache_root).folder for concept in concepts], concepts, cache_root)
@@ -74,16 +70,10 @@ class DiffusionPipe(ThroughView):
         passes = [written_out(concept).passes for concept in concepts]
         rule = ordered(size for view in views for size in view.buckets)
         step = COARSE_STEP if options.model_family in COARSE else STEP
-        fates = {size: replay(size, rule, step)[0] for view in views for size in view.buckets}
         return DatasetFile(
             content=write([(os.fspath(view.folder), times) for view, times in zip(views, passes, strict=True)], rule),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(
-                f"{view.folder.name}: {pictures} pictures of {size} would be {fates[size].describe(size)}"
-                for view in views
-                for size, pictures in view.buckets.items()
-                if not fates[size].keeps(size)
-            ),
+            changed=tuple(said for view in views for said in changed_sizes(view, lambda size: replay(size, rule, step)[0])),
             views=tuple(views),
             command="deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # in which stands: dataset = FILE",
         )
@@ -92,7 +82,7 @@ class DiffusionPipe(ThroughView):
         """Tell whether a file of this content looks like a dataset file of diffusion-pipe, faulty or not."""
         return recognises(content)
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
         """Check and replay every picture of a dataset file, whoever wrote it."""
         return prove(file, execution)
 

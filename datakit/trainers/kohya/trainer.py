@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from datakit.audit.concept import Concept
@@ -18,7 +19,7 @@ from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, ThroughView, old_views, plan_view, written_out
+from datakit.trainers.view import Layout, ThroughView, changed_sizes, old_views, plan_view, written_out
 
 NAME = "kohya"
 # Its script for LoRAs by family, and what has to stand behind it: text encoders that are as big are run once, beforehand.
@@ -55,10 +56,6 @@ class Kohya(ThroughView):
         """Return a dataset with each caption counted as a file, but for families whose lines are drawn while training."""
         return concept if family in _DRAWS else written_out(concept)
 
-    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
-        """Return nothing: it writes into views only."""
-        return []
-
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return the views of some datasets as they were or were called before."""
         current = [plan_view([concept], cache_root, layout).folder for concept in concepts for layout in _LAYOUT.values()]
@@ -77,12 +74,6 @@ class Kohya(ThroughView):
         folders = [(os.fspath(view.folder), view.passes) for view in views]
         side = area_side(size for concept in concepts for size in concept.buckets)
         rule = rule_of(side)
-        changed = [
-            f"{view.folder.name}: {pictures} pictures of {size} would be {replay(size, rule).describe(size)}"
-            for view in views
-            for size, pictures in view.buckets.items()
-            if not replay(size, rule).keeps(size)
-        ]
         notes = []
         if draws:
             notes.append(
@@ -92,7 +83,7 @@ class Kohya(ThroughView):
         return DatasetFile(
             content=write(folders, options.batch_size or 1, draws, side),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(changed),
+            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule))),
             notes=tuple(notes),
             views=views,
             command=f"accelerate launch {_SCRIPTS[family]} --dataset_config FILE",
@@ -102,7 +93,7 @@ class Kohya(ThroughView):
         """Tell whether a file of this content looks like a ``--dataset_config``, faulty or not."""
         return recognises(content)
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
         """Check and replay every picture of a ``--dataset_config``, whoever wrote it."""
         return prove(file, execution)
 

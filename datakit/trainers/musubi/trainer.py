@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from datakit.audit.concept import Concept
@@ -19,7 +20,7 @@ from datakit.trainers.musubi.steps import steps
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, ThroughView, old_views, plan_view, written_out
+from datakit.trainers.view import Layout, ThroughView, changed_sizes, old_views, plan_view, written_out
 
 NAME = "musubi"
 # The whole of a caption file is one prompt, so that each caption needs a picture of its own.
@@ -41,10 +42,6 @@ class Musubi(ThroughView):
         """Return a dataset with each caption counted as a file."""
         return written_out(concept)
 
-    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
-        """Return nothing: it writes into views only."""
-        return []
-
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return the views of some datasets as they were or were called before."""
         return old_views(NAME, [plan_view([concept], cache_root, _LAYOUT).folder for concept in concepts], concepts, cache_root)
@@ -55,18 +52,12 @@ class Musubi(ThroughView):
         family = FAMILIES[options.model_family]
         views = tuple(plan_view([concept], cache_root, _LAYOUT) for concept in concepts)
         rule = Bucketing(_resolution(size for view in views for size in view.buckets), True, True, family.step)
-        changed = [
-            f"{view.folder.name}: {pictures} pictures of {size} would be {replay(size, rule).describe(size)}"
-            for view in views
-            for size, pictures in view.buckets.items()
-            if not replay(size, rule).keeps(size)
-        ]
         folders = [(os.fspath(view.folder), os.fspath(view.folder / _CACHES), view.passes) for view in views]
         latents, texts, training = (f"{script} --dataset_config FILE" for script in family.scripts)
         return DatasetFile(
             content=write(folders, options.batch_size or 1, rule),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(changed),
+            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule))),
             notes=(
                 "after every change run both caching scripts again, without --skip_existing: training reads their files alone",
             ),
@@ -78,7 +69,7 @@ class Musubi(ThroughView):
         """Tell whether a file of this content looks like a ``--dataset_config``, faulty or not."""
         return recognises(content)
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
         """Check and replay every picture of a ``--dataset_config``, whoever wrote it."""
         return prove(file, execution)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from datakit.audit.concept import Concept
@@ -18,7 +19,7 @@ from datakit.trainers.onetrainer.steps import steps
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, ThroughView, View, old_views, plan_view
+from datakit.trainers.view import Layout, ThroughView, View, changed_sizes, old_views, plan_view
 
 _LAYOUT = Layout("onetrainer")
 _NEEDED = (
@@ -56,10 +57,6 @@ class OneTrainer(ThroughView):
         said = tuple(drawn([record.captions for record in concept.records], variations(concept)))
         return replace(concept, notes=said) if said else concept
 
-    def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
-        """Return nothing: it writes nothing into folders of pictures."""
-        return []
-
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return its views of some datasets as they were or were called before."""
         current = [view.folder for concept in concepts for view in _views(concept, cache_root)]
@@ -79,7 +76,11 @@ class OneTrainer(ThroughView):
         return DatasetFile(
             content=to_json(entries),
             entries=tuple(concept.id for concept in concepts),
-            changed=tuple(_changed(entries, views)),
+            changed=tuple(
+                said
+                for entry, view in zip(entries, views, strict=True)
+                for said in changed_sizes(view, partial(replay, rule=resizing(entry, Training(), QUANTIZATION)))
+            ),
             needs=(_NEEDED,),
             views=tuple(views),
             command=(
@@ -92,7 +93,7 @@ class OneTrainer(ThroughView):
         """Tell whether a file of this content looks like a ``concepts.json`` or a train config, faulty or not."""
         return looks_like_concepts(content)
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
         """Check and replay every picture of a ``concepts.json`` or of a train config, whoever wrote it."""
         return prove(file, execution)
 
@@ -103,15 +104,6 @@ class OneTrainer(ThroughView):
 
 def _views(concept: Concept, cache_root: Path) -> list[View]:
     return [plan_view([concept], cache_root, _LAYOUT, size) for size in concept.buckets]
-
-
-def _changed(entries: Sequence[Entry], views: Sequence[View]) -> Iterator[str]:
-    for entry, view in zip(entries, views, strict=True):
-        rule = resizing(entry, Training(), QUANTIZATION)
-        for size, pictures in view.buckets.items():
-            fate = replay(size, rule)
-            if not fate.keeps(size):
-                yield f"{entry.name}: {pictures} pictures of {size} would be {fate.describe(size)}"
 
 
 TRAINER: Trainer = OneTrainer()

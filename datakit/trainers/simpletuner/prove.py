@@ -18,10 +18,11 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
+from datakit.trainers.fate import Fate
 from datakit.trainers.simpletuner.entry import EntryOnFile, filled_in, read_entries, refused_together
 from datakit.trainers.simpletuner.published import address_faults, provided
 from datakit.trainers.simpletuner.reading import Reading
-from datakit.trainers.simpletuner.replay import RELEASES, Fate, bucket_name, unkept
+from datakit.trainers.simpletuner.replay import RELEASES, bucket_name, unkept
 from datakit.trainers.simpletuner.scan import latents, older, read_scan, scan_faults
 from datakit.trainers.verdict import Fault, Verdict
 

@@ -30,6 +30,7 @@ class SimpleTuner(Reading):
     file_name = "multidatabackend.json"
     families: Mapping[str, Mapping[str, int]] = FAMILIES
     releases = tuple(RELEASES)
+    published = True
     too_small = "SimpleTuner stops, or drops them where a minimum size is set"
 
     def trained(self, concept: Concept, family: str) -> Concept:
