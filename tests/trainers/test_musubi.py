@@ -204,7 +204,7 @@ FAULTS = {
     "two stems alike": (lambda folder: draw(folder / "p00.png", BUCKETS[0], 1), "shares its stem with others"),
     "upper-case extension": (lambda folder: (folder / "p00.jpg").rename(folder / "p00.JPG"), ""),
     "mixed-case extension": (lambda folder: (folder / "p00.jpg").rename(folder / "p00.Jpg"), "an extension that the trainer does not see"),
-    "in a folder of its own": (lambda folder: [(folder / "in").mkdir(), (folder / "p00.jpg").rename(folder / "in" / "p00.jpg")], "an extension that the trainer does not see"),
+    "in a folder of its own": (lambda folder: [(folder / "in").mkdir(), (folder / "p00.jpg").rename(folder / "in" / "p00.jpg")], "in a folder that the trainer does not enter"),
     "hidden file": (lambda folder: draw(folder / ".p99.png", BUCKETS[0], 1), ""),
     "no caption": (lambda folder: (folder / "p00.txt").unlink(), "no .txt beside it: left out of the training without a word"),
     "empty caption": (lambda folder: (folder / "p00.txt").write_bytes(b""), ""),
@@ -227,6 +227,12 @@ def test_what_is_wrong_in_a_folder_is_found_or_does_no_harm(theirs, fault, manif
     assert manifest or any(words in each.problem for each in found) == bool(words)
     assert not words or found
     assert manifest or words or not found
+
+
+def test_an_empty_caption_is_an_empty_prompt(theirs):
+    (theirs.folder / "manifest.jsonl").unlink()
+    (theirs.folder / "p00.txt").write_bytes(b"")
+    assert theirs(*GOOD).notes == ["out: 1 empty caption (p00.txt): the prompt is empty"]
 
 
 def age(path, seconds):
