@@ -274,7 +274,7 @@ def _trainer_of(path: Path, name: str | None) -> Trainer:
         if known.recognises(content):
             return known
     raise UsageError(
-        f"{path} is no dataset file of {' or '.join(TRAINERS)}: write one with `datakit backend`, or name its trainer to learn "
+        f"{path} is no dataset file of any trainer ({', '.join(TRAINERS)}): write one with `datakit backend`, or name its trainer to learn "
         "what is wrong with it"
     )
 

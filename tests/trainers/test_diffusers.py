@@ -85,7 +85,7 @@ def test_scripts_without_buckets_take_one_square_alone(make_dataset, tmp_path, f
     if not script.bucketed:
         assert len(emission.changed) == 7
         assert (
-            f"1 pictures of 1152x896 would be resized to 1316x1024 and cropped to 1024x1024: {script.name} has no buckets"
+            f"1 picture of 1152x896 would be resized to 1316x1024 and cropped to 1024x1024: {script.name} has no buckets"
             in emission.changed[0]
         )
     assert emit_backend([squares], tmp_path / "cache", BackendOptions("diffusers", family)).content

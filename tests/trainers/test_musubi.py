@@ -35,7 +35,7 @@ def test_any_path_is_read_back_as_written(tmp_path_factory, name):
             write([(path, path, 1)], 1, Bucketing())
         return
     file = tmp_path_factory.mktemp("toml") / "musubi.toml"
-    file.write_bytes(write([(path, path, 3), ("/b", "/c", 1)], 4, Bucketing(AREA, True, True)))
+    file.write_bytes(write([(path, path, 3), ("/b", f"{path}2", 1)], 4, Bucketing(AREA, True, True)))
     first, second = read(file)
     assert (first.source, first.cache_directory, first.options["num_repeats"]) == (path, path, 3)
     assert (first.faults, second.faults, second.source, first.bucketing) == ((), (), "/b", Bucketing(AREA, True, True))

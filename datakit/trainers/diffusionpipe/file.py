@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.trainers.diffusionpipe.replay import AspectBuckets, Rule, SizeBuckets, spaced_aspects
-from datakit.trainers.toml import table
+from datakit.trainers.toml import lists_tables, read_toml, table
 
 _ORDER = "# width, height, frames; from narrow to wide: diffusion-pipe mixes them up in any other order\n"
 # More of them end the run (``validate``).
@@ -85,12 +84,7 @@ def write(folders: Sequence[tuple[str, int]], rule: SizeBuckets) -> bytes:
 
 def recognises(content: bytes) -> bool:
     """Tell whether a file of this content looks like a dataset file of diffusion-pipe, faulty or not."""
-    try:
-        found = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return False
-    directories = found.get("directory")
-    return isinstance(directories, list) and any(isinstance(each, dict) and "path" in each for each in directories)
+    return lists_tables(content, "directory", {"path"})
 
 
 def read(path: Path) -> list[Directory]:
@@ -101,12 +95,7 @@ def read(path: Path) -> list[Directory]:
     UsageError
         The file cannot be read, is no TOML, or names no directory.
     """
-    try:
-        content = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from None
+    content = read_toml(path)
     directories = content.get("directory", [])
     if not isinstance(directories, list) or not all(isinstance(each, dict) for each in directories):
         raise UsageError(f"{path}: directory must be a list of tables, [[directory]]")

@@ -88,7 +88,7 @@ class DiffusionPipe(ThroughView):
 
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
         """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
-        return steps([(concept.name, concept.buckets, concept.passes) for concept in concepts], batching)
+        return steps(concepts, batching)
 
 
 def _view(concept: Concept, cache_root: Path) -> View:

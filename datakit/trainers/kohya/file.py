@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.trainers.kohya.replay import Bucketing
-from datakit.trainers.toml import Value, table
+from datakit.trainers.toml import Value, general_and_datasets, lists_tables, table, wrong_keys
 
 # Keys by level and the types they take (library/config_util.py, ConfigSanitizer); an unknown one or another type ends the run.
 _NUMBER = (int, float)
@@ -131,12 +130,7 @@ def write(folders: Sequence[tuple[str, int]], batch_size: int, wildcard: bool, s
 
 def recognises(content: bytes) -> bool:
     """Tell whether a file of this content looks like a ``--dataset_config`` of sd-scripts, faulty or not."""
-    try:
-        found = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return False
-    datasets = found.get("datasets")
-    return isinstance(datasets, list) and any(isinstance(each, dict) and "subsets" in each for each in datasets)
+    return lists_tables(content, "datasets", {"subsets"})
 
 
 def read(path: Path) -> list[Subset]:
@@ -147,29 +141,17 @@ def read(path: Path) -> list[Subset]:
     UsageError
         The file cannot be read, is no TOML, or holds no subset.
     """
-    try:
-        content = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from None
-    general = content.get("general", {})
-    datasets = content.get("datasets", [])
-    if not isinstance(general, dict) or not isinstance(datasets, list) or not all(isinstance(each, dict) for each in datasets):
-        raise UsageError(f"{path}: general must be a table, and datasets a list of tables")
-    faults = [
-        f"key {key!r}: the trainer knows only general and datasets here" for key in content.keys() - {"general", "datasets"}
-    ]
-    faults += _check(general, {**_DATASET, **_SUBSET}, "general")
+    general, datasets, faults = general_and_datasets(path)
+    faults += wrong_keys(general, {**_DATASET, **_SUBSET}, "general")
     found = []
     for number, dataset in enumerate(datasets, 1):
         own = {key: value for key, value in dataset.items() if key != "subsets"}
-        wrong = [*faults, *_check(own, {**_DATASET, **_SUBSET}, f"dataset {number}")]
+        wrong = [*faults, *wrong_keys(own, {**_DATASET, **_SUBSET}, f"dataset {number}")]
         subsets = dataset.get("subsets", [])
         if not isinstance(subsets, list) or not all(isinstance(each, dict) for each in subsets):
             raise UsageError(f"{path}: subsets of dataset {number} must be a list of tables, [[datasets.subsets]]")
         above = {**general, **own}
-        found += [_subset(above, each, [*wrong, *_check(each, {**_SUBSET, **_SUBSET_ALONE}, "a subset")]) for each in subsets]
+        found += [_subset(above, each, [*wrong, *wrong_keys(each, {**_SUBSET, **_SUBSET_ALONE}, "a subset")]) for each in subsets]
     if not found:
         raise UsageError(f"{path} names no folder of pictures: it has no [[datasets.subsets]]")
     return found
@@ -205,15 +187,3 @@ def _bucketing(options: Mapping[str, Any], faults: list[str]) -> Bucketing | Non
     elif not max(sides) <= rule.largest < _FAR:
         faults.append(f"max_bucket_reso {rule.max_bucket_reso} is less than the resolution {sides}: the trainer stops; use 2048")
     return None if faults else rule
-
-
-def _check(values: Mapping[str, Any], known: Mapping[str, tuple[type, ...]], where: str) -> list[str]:
-    """Return a sentence for each key that the trainer refuses."""
-    found = []
-    for key, value in values.items():
-        if key not in known:
-            found.append(f"{where}: key {key!r} is unknown to the trainer, which stops at it")
-        elif type(value) not in known[key]:  # its schema takes no 1 for true
-            kinds = " or ".join(kind.__name__ for kind in known[key])
-            found.append(f"{where}: {key} = {value!r}: the trainer wants {kinds} and stops")
-    return found

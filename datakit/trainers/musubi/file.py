@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.trainers.musubi.replay import Bucketing, buckets
-from datakit.trainers.toml import Value, table
+from datakit.trainers.toml import Value, general_and_datasets, lists_tables, table, wrong_keys
 
 # Keys and the types they take (dataset/config_utils.py, ConfigSanitizer); an unknown one or another type ends the run.
 _GENERAL: Mapping[str, tuple[type, ...]] = {
@@ -110,12 +109,7 @@ def write(folders: Sequence[tuple[str, str, int]], batch_size: int, rule: Bucket
 
 def recognises(content: bytes) -> bool:
     """Tell whether a file of this content looks like a ``--dataset_config`` of musubi-tuner, faulty or not."""
-    try:
-        found = tomllib.loads(content.decode()).get("datasets")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return False
-    known = {*_IMAGES, *_VIDEOS}
-    return isinstance(found, list) and any(isinstance(each, dict) and known.intersection(each) for each in found)
+    return lists_tables(content, "datasets", {*_IMAGES, *_VIDEOS})
 
 
 def read(path: Path) -> list[Dataset]:
@@ -126,21 +120,10 @@ def read(path: Path) -> list[Dataset]:
     UsageError
         The file cannot be read, is no TOML, or holds no dataset.
     """
-    try:
-        content = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from None
-    general, datasets = content.get("general", {}), content.get("datasets", [])
-    if not isinstance(general, dict) or not isinstance(datasets, list) or not all(isinstance(each, dict) for each in datasets):
-        raise UsageError(f"{path}: general must be a table, and datasets a list of tables")
+    general, datasets, faults = general_and_datasets(path)
     if not datasets:
         raise UsageError(f"{path} names no pictures: it has no [[datasets]]")
-    faults = [
-        f"key {key!r}: the trainer knows only general and datasets here" for key in content.keys() - {"general", "datasets"}
-    ]
-    faults += _check(general, _GENERAL, "general")
+    faults += wrong_keys(general, _GENERAL, "general")
     return _apart([_dataset(general, own, [*faults, *_check_own(own, number)]) for number, own in enumerate(datasets, 1)])
 
 
@@ -206,16 +189,4 @@ def _apart(datasets: Sequence[Dataset]) -> list[Dataset]:
 def _check_own(own: Mapping[str, Any], number: int) -> list[str]:
     if any(key in own for key in _VIDEOS):
         return []
-    return _check(own, {**_GENERAL, **_IMAGES}, f"dataset {number}")
-
-
-def _check(values: Mapping[str, Any], known: Mapping[str, tuple[type, ...]], where: str) -> list[str]:
-    """Return a sentence for each key that the trainer refuses."""
-    found = []
-    for key, value in values.items():
-        if key not in known:
-            found.append(f"{where}: key {key!r} is unknown to the trainer, which stops at it")
-        elif type(value) not in known[key]:
-            kinds = " or ".join(kind.__name__ for kind in known[key])
-            found.append(f"{where}: {key} = {value!r}: the trainer wants {kinds} and stops")
-    return found
+    return wrong_keys(own, {**_GENERAL, **_IMAGES}, f"dataset {number}")

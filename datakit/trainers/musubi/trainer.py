@@ -75,7 +75,7 @@ class Musubi(ThroughView):
 
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
         """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
-        return steps([(concept.name, concept.buckets, concept.passes) for concept in concepts], batching)
+        return steps(concepts, batching)
 
 
 def _resolution(sizes: Iterable[Size]) -> Size:
