@@ -204,7 +204,7 @@ FAULTS = {
     "two stems alike": (lambda folder: draw(folder / "p00.png", BUCKETS[0], 1), "shares its stem with others"),
     "upper-case extension": (lambda folder: (folder / "p00.jpg").rename(folder / "p00.JPG"), ""),
     "mixed-case extension": (lambda folder: (folder / "p00.jpg").rename(folder / "p00.Jpg"), "an extension that the trainer does not see"),
-    "in a folder of its own": (lambda folder: [(folder / "in").mkdir(), (folder / "p00.jpg").rename(folder / "in" / "p00.jpg")], "an extension that the trainer does not see"),
+    "in a folder of its own": (lambda folder: [(folder / "in").mkdir(), (folder / "p00.jpg").rename(folder / "in" / "p00.jpg")], "in a folder that the trainer does not enter"),
     "hidden file": (lambda folder: draw(folder / ".p99.png", BUCKETS[0], 1), ""),
     "no caption": (lambda folder: (folder / "p00.txt").unlink(), "no .txt beside it: left out of the training without a word"),
     "empty caption": (lambda folder: (folder / "p00.txt").write_bytes(b""), ""),
@@ -227,6 +227,12 @@ def test_what_is_wrong_in_a_folder_is_found_or_does_no_harm(theirs, fault, manif
     assert manifest or any(words in each.problem for each in found) == bool(words)
     assert not words or found
     assert manifest or words or not found
+
+
+def test_an_empty_caption_is_an_empty_prompt(theirs):
+    (theirs.folder / "manifest.jsonl").unlink()
+    (theirs.folder / "p00.txt").write_bytes(b"")
+    assert theirs(*GOOD).notes == ["out: 1 empty caption (p00.txt): the prompt is empty"]
 
 
 def age(path, seconds):
@@ -342,13 +348,30 @@ def test_datasets_share_no_batch(run, make_dataset):
     assert "3 of 4 batches are short" in said
 
 
-def test_batches_are_dealt_out_to_the_gpus_and_accumulated(make_dataset):
-    concepts = [read_concept(make_dataset())]
-    musubi = trainer("musubi")
-    assert [
-        musubi.steps(concepts, Batching(*each)).real_steps for each in ((1, 1, 1), (1, 3, 1), (1, 1, 3), (1, 3, 2), (2, 1, 1))
-    ] == [8, 3, 3, 2, 8]
-    assert musubi.steps(concepts, Batching(1)).notes == ()
+# (batch size, GPUs, accumulation) -> micro-batches of each bucket on each GPU, optimizer steps, short batches.
+@pytest.mark.parametrize(
+    ("batching", "loads", "number", "short"),
+    [
+        ((1, 1, 1), [5, 3, 1], 9, 0),
+        ((2, 1, 1), [3, 2, 1], 6, 3),
+        ((2, 2, 1), [2, 1, 1], 3, 3),
+        ((2, 1, 4), [3, 2, 1], 2, 3),
+        ((2, 4, 1), [1, 1, 1], 2, 3),
+        ((3, 2, 2), [1, 1, 1], 1, 2),
+        ((5, 1, 1), [1, 1, 1], 3, 2),
+    ],
+)
+def test_batches_are_dealt_out_to_the_gpus_and_accumulated(make_dataset, batching, loads, number, short):
+    sizes = [*[BUCKETS[0]] * 5, *[BUCKETS[1]] * 3, BUCKETS[2]]
+    epoch = trainer("musubi").steps([read_concept(make_dataset(buckets=sizes))], Batching(*batching))
+    assert [(load.planned, load.real) for load in epoch.loads] == [(each, each) for each in loads]
+    assert {(load.padded, load.dropped, load.too_small) for load in epoch.loads} == {(0, 0, False)}
+    assert (epoch.planned_steps, epoch.real_steps) == (number, number)
+    assert [note.split(" batch")[0] for note in epoch.notes] == ([f"{short} of {number_of(sizes, batching[0])}"] if short else [])
+
+
+def number_of(sizes, batch):
+    return sum(-(-sizes.count(size) // batch) for size in set(sizes))
 
 
 def test_a_changed_dataset_is_told_of_the_file_that_was_written_before(run, make_dataset, tmp_path):

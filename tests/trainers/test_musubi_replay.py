@@ -70,6 +70,9 @@ def test_the_sample_of_its_documentation_resizes_what_is_no_square(size, bucket)
         ((1059, 414), Bucketing(Size(512, 768), True), (1024, 400), (1024, 384)),
         ((499, 1013), Bucketing(Size(512, 768), True, False, 32), (448, 909), (448, 864)),
         ((1562, 262), Bucketing(Size(512, 768), True, True, 32), (1717, 288), (1344, 288)),
+        # As many pixels as the resolution, and no bucket is as wide.
+        ((4096, 256), Bucketing(AREA, True, True), (4096, 256), (4096, 256)),
+        ((4096, 256), Bucketing(AREA, True), (8192, 512), (2048, 512)),
     ],
 )
 def test_other_sizes_become_what_its_own_functions_made_of_them(size, rule, resized, cropped):

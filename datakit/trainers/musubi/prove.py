@@ -64,6 +64,7 @@ def _prove_dataset(name: str, dataset: Dataset, rule: Bucketing, execution: Exec
             "left out of the training without a word",
             "all of them become one prompt",
             'write it into a .txt of its name, on one line; caption_extension = ".txt"',
+            empty="the prompt is empty",
         ),
     )
     if dataset.lists_rows:

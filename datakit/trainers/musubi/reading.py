@@ -25,8 +25,8 @@ class Reading:
         return "in a folder of its own" if "/" in name else os.path.splitext(name)[1]
 
     def cache_name(self, folder: str, name: str) -> str:
-        """Return what it names its caches of a picture by: the stem, whatever the folder (get_latent_cache_path)."""
-        return os.path.splitext(os.path.basename(name))[0]
+        """Return what it names its caches of a picture by: the path without the extension (get_latent_cache_path)."""
+        return os.path.splitext(name)[0]
 
 
 class Rows:

@@ -47,18 +47,19 @@ def replay(size: Size, rule: Bucketing) -> Fate:
 
 @lru_cache
 def buckets(rule: Bucketing) -> tuple[Size, ...]:
-    """Return all buckets, narrow ones first; none where the resolution leaves one without width or height.
+    """Return all buckets, narrow ones first; none where the resolution is so small that the trainer stops.
 
     One side goes in steps from half the square's to the square's, the other fills the area; both are turned too.
     """
     if not rule.enable_bucket:
         return (rule.resolution,)
     square = math.isqrt(rule.resolution.area)
-    sides = range(_down(square // 2, rule.step), square + rule.step, rule.step)
-    if not sides or not sides[0]:
+    smallest = _down(square // 2, rule.step)
+    if not smallest:
         return ()
+    sides = range(smallest, square + rule.step, rule.step)
     upright = {Size(side, _down(rule.resolution.area // side, rule.step)) for side in sides}
-    return tuple(sorted(upright | {size.transposed() for size in upright})) if all(map(min, upright)) else ()
+    return tuple(sorted(upright | {size.transposed() for size in upright}))
 
 
 def _bucket(size: Size, rule: Bucketing) -> Size:
