@@ -25,8 +25,9 @@ from datakit.errors import CaptionMissingError, NoPicturesError, PictureError, S
 from datakit.geometry import Box, Size
 from datakit.libraries import check_opencv
 from datakit.picture.augment import augment, enlargement_of
+from datakit.picture.encoding import encode
 from datakit.picture.formats import KEPT, PICTURE_SUFFIXES
-from datakit.picture.images import Picture, decode, encode, open_picture
+from datakit.picture.images import Picture, decode, open_picture
 from datakit.report import Problem, Report, Warned, counted, few
 from datakit.run.stage import Execution, Stage, run_stage
 from datakit.run.task import Made, Task, not_written, write_temporary
