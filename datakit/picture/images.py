@@ -11,7 +11,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -175,18 +175,19 @@ def decode(picture: Picture, window: Size, target: Size, background: str = "whit
     header, scale = picture.header, 1
     notes: list[Warned] = []
     with _reported(header.kind), limits_lifted():
-        if header.by_values:
-            from datakit.picture.deep import read_values
-            from datakit.picture.values import picture_of
+        # Only these decoders write on stderr, which is the whole process's: nobody else should wait for it.
+        talks = header.kind == "TIFF" or header.by_values
+        listening: AbstractContextManager[list[str]] = overheard() if talks else nullcontext([])
+        with listening as lines:
+            if header.by_values:
+                from datakit.picture.deep import read_values
+                from datakit.picture.values import picture_of
 
-            image = picture_of(read_values(header), picture.icc, header.space, background)
-        else:
-            stored = Image.open(io.BytesIO(header.data), formats=(header.kind,))
-            scale = dct_scale(picture, window, target)
-            if scale > 1:
-                stored.draft(None, (stored.width // scale, stored.height // scale))
-            _load(stored, header, notes)
-            image = _plain_mode(stored, picture.icc, background)
+                image = picture_of(read_values(header), picture.icc, header.space, background)
+            else:
+                scale = dct_scale(picture, window, target)
+                image = _plain_mode(_loaded(header, scale), picture.icc, background)
+        notes += (Warned("decoder", f"its decoder says: {line}") for line in lines)
         if header.clean is not None:
             image = _cropped(image, header.clean)
     if _is_blank(image):
@@ -221,17 +222,22 @@ def _opened(header: Header) -> Image.Image | None:
     return image
 
 
-def _load(stored: Image.Image, header: Header, notes: list[Warned]) -> None:
-    """Decode the page that is meant; what the decoder says of it is noted."""
-    if header.kind != "TIFF":
+def _loaded(header: Header, scale: int) -> Image.Image:
+    """Decode the page that is meant with Pillow, smaller by ``scale``."""
+    stored = Image.open(io.BytesIO(header.data), formats=(header.kind,))
+    if header.page:
+        stored.seek(header.page)
+    if scale > 1:
+        stored.draft(None, (stored.width // scale, stored.height // scale))
+    try:
         stored.load()
-        return
-    with overheard() as lines:
-        if header.page:
-            stored.seek(header.page)
-        stored.load()
-    tiff.mend_colour_map(stored)
-    notes += (Warned("decoder", f"its decoder says: {line}") for line in dict.fromkeys(lines))
+    except ValueError as error:
+        if "unknown raw mode" not in str(error):
+            raise
+        raise PictureError("has pixels of a kind that is not read (planes or subsampling): save it as 8-bit RGB") from error
+    if header.kind == "TIFF":
+        tiff.mend_colour_map(stored)
+    return stored
 
 
 @contextmanager
@@ -248,7 +254,7 @@ def _reported(kind: str) -> Iterator[None]:
     except ImportError as error:
         raise PictureError(f"cannot be read without a package that is not installed: pip install {error.name}") from error
     except Exception as error:  # decoders raise nearly anything on hostile input: OSError, ValueError, struct.error, ...
-        raise PictureError(f"is damaged or not readable: {error}") from error
+        raise PictureError(f"is damaged or not readable: {error or type(error).__name__}") from error
 
 
 def _orientation(image: Image.Image, data: bytes, header: Header) -> int:
@@ -317,6 +323,8 @@ def _plain_mode(image: Image.Image, icc: bytes | None, background: str) -> Image
     """Return the picture in mode L, RGB, CMYK or LAB: 8 bits, no palette, no alpha."""
     if image.mode in ("L", "RGB", "CMYK", "LAB") and "transparency" not in image.info:
         return image
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode == "F":
         raise PictureError("has 32-bit float pixels, whose white is not defined: convert it to 8 or 16 bits first")
     if image.has_transparency_data:

@@ -21,6 +21,7 @@ def look(data: bytes, kind: str) -> Header:
     """Return what the boxes of an AVIF or HEIC (``kind`` is Pillow's name) say of its main picture."""
     header = Header(kind, data)
     try:
+        header.data = data = _with_one_association(data)
         properties = _properties(data)
     except (struct.error, IndexError, ValueError):
         return header  # what is wrong with it the decoder says
@@ -81,6 +82,40 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
             return
         yield name, start + head, stop
         start = stop
+
+
+def _with_one_association(data: bytes) -> bytes:
+    """Return the file with two neighbouring lists of properties made one: of the same kind there may be no two (8.11.14.1).
+
+    Some encoders write one an item, browsers read them, and libavif refuses them.
+    """
+    try:
+        inside = _inside(data, b"meta", b"iprp")
+    except KeyError:
+        return data
+    boxes = [(name, start, stop) for name, start, stop in _boxes(data, *inside)]
+    if [name for name, *_ in boxes] != [b"ipco", b"ipma", b"ipma"]:
+        return data
+    (_, properties, at), (_, first, middle), (_, second, end) = boxes
+    kind, count = data[first : first + 4], int.from_bytes(data[first + 4 : first + 8], "big")
+    if data[second : second + 4] != kind:
+        return data
+    count += int.from_bytes(data[second + 4 : second + 8], "big")
+    entries = data[first + 8 : middle] + data[second + 8 : end]
+    # What is saved becomes an empty property, so that nothing moves.
+    empty = struct.pack(">I4sQ", 16, b"free", 0)
+    merged = struct.pack(">I4s4sI", 16 + len(entries), b"ipma", kind, count) + entries
+    longer = struct.pack(">I4s", at + 16 - properties + 8, b"ipco")
+    return data[: properties - 8] + longer + data[properties:at] + empty + merged + data[end:]
+
+
+def _inside(data: bytes, *path: bytes) -> tuple[int, int]:
+    """Return where the content of a box begins and ends. Raises KeyError where there is no such box."""
+    place = (0, len(data))
+    for name in path:
+        found = {called: (inside + _INSIDE.get(called, 0), stop) for called, inside, stop in _boxes(data, *place)}
+        place = found[name]
+    return place
 
 
 def _properties(data: bytes) -> list[tuple[bytes, bytes]]:

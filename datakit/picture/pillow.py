@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,6 +20,10 @@ from datakit.picture.png import MOST_TEXT
 # Formats that need a plug-in: what to install, and the module in it.
 _PLUGINS = {"HEIF": ("pillow-heif", "pillow_heif"), "JXL": ("pillow-jxl-plugin", "pillow_jxl")}
 _stderr = threading.Lock()
+# What Pillow says it also raises, or it is said on stderr by its decoders.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+# What imagecodecs has libpng say of itself, not of the picture.
+_OWN_LINES = re.compile("Interlace handling should be turned on")
 
 
 @contextmanager
@@ -70,4 +76,5 @@ def overheard() -> Iterator[list[str]]:
             os.dup2(kept, 2)
             os.close(kept)
             caught.seek(0)
-            lines += caught.read().decode("utf-8", "replace").splitlines()
+            said_there = caught.read().decode("utf-8", "replace").splitlines()
+            lines += dict.fromkeys(line.strip() for line in said_there if line.strip() and not _OWN_LINES.search(line))

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from datakit.picture.values import Values
 
-_BITS, _PHOTOMETRIC, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 262, 320, 339
+# What it says it also raises.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+_BITS, _PHOTOMETRIC, _PLANES, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 262, 284, 320, 339
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 # WhiteIsZero, BlackIsZero, RGB, palette, CMYK, YCbCr and the three kinds of Lab.
 _PILLOW_KNOWS = frozenset({0, 1, 2, 3, 5, 6, 8})
@@ -66,6 +68,7 @@ def _is_plain(image: Image.Image) -> bool:
         max(tags.get(_BITS, (1,))) <= 8
         and set(formats if isinstance(formats, tuple) else (formats,)) == {_UNSIGNED}
         and tags.get(_PHOTOMETRIC, 0) in _PILLOW_KNOWS
+        and not (image.mode in ("LA", "La") and tags.get(_PLANES, 1) != 1)  # its second plane is taken for what it is not
     )
 
 
@@ -86,7 +89,6 @@ def _say_pages(header: Header, number: int) -> None:
 def _look_closer(header: Header) -> None:
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it raises what it also says
     with tifffile.TiffFile(io.BytesIO(header.data)) as file:
         pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
         sizes = [Size(page.imagewidth, page.imagelength) for page in pages]

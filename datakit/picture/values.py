@@ -71,7 +71,7 @@ def picture_of(values: Values, icc: bytes | None, space: ColourSpace | None, bac
     if values.mode in ("CMYK", "LAB"):
         # Littler steps than 8 bits are below what inks and papers resolve.
         bands = [Image.fromarray(_cut(colours[..., channel])) for channel in range(colours.shape[-1])]
-        rgb = np.asarray(to_srgb(Image.merge(values.mode, bands), icc if values.mode == "CMYK" else None))
+        rgb = np.array(to_srgb(Image.merge(values.mode, bands), icc if values.mode == "CMYK" else None))
     elif space is not None and space.hdr:
         rgb = _from_hdr(colours, space)
     else:

@@ -24,9 +24,7 @@ def patches(seed=1, top=255):
 
 def chunk(kind, body=b"", *, check=None):
     """One chunk; with another checksum where that is given."""
-    return (
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) if check is None else check)
-    )
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) if check is None else check)
 
 
 def png(pixels, *chunks, end=True, behind=b""):
@@ -60,7 +58,9 @@ def iccp(profile):
 # --- BMP ---------------------------------------------------------------------------------------
 
 
-def bmp(pixels, *, header=40, bits=24, compression=0, masks=(0, 0, 0, 0), space=b"\0\0\0\0", endpoints=(0,) * 9, gamma=0, profile=b""):
+def bmp(
+    pixels, *, header=40, bits=24, compression=0, masks=(0, 0, 0, 0), space=b"\0\0\0\0", endpoints=(0,) * 9, gamma=0, profile=b""
+):
     """A bottom-up BMP; ``pixels`` are the stored bytes of each row, from the top."""
     height, row = len(pixels), pixels.reshape(len(pixels), -1).astype(np.uint8)
     width = row.shape[1] * 8 // bits
@@ -196,7 +196,7 @@ def with_clean_aperture(data, width, height, right=0, down=0):
     out = bytearray(data)
     ipco = find(data, b"meta", b"iprp", b"ipco")
     number = sum(1 for _ in boxes(data, ipco[1], ipco[2])) + 1
-    item, at, length = next(iter(associations(data)))
+    _item, at, length = next(iter(associations(data)))
     out[at - 1] = length + 1
     out.insert(at + length, number | 0x80)
     out[ipco[2] : ipco[2]] = box

@@ -50,4 +50,6 @@ def pq_values(nits):
 def hlg_values(nits):
     """ITU-R BT.2100-2, table 5, for greys on a display of 1000 cd/m²."""
     scene = (np.asarray(nits, float) / 1000) ** (1 / 1.2)
-    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073)
+    return np.where(
+        scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+    )

@@ -232,10 +232,10 @@ def test_hdr_in_an_avif_looks_as_in_sdr(crop):
 
 
 def test_hlg_of_less_than_white_looks_as_in_sdr(crop):
-    levels = np.arange(SIDE := making.SIDE) / (SIDE - 1) * 255
+    levels = np.linspace(0, 255, making.SIDE)
     nits = srgb_light(levels / 255) * WHITE
     stored = np.round(hlg_values(nits) * 65535).astype(np.uint16)
-    pixels = np.broadcast_to(stored[None, :, None], (SIDE, SIDE, 3))
+    pixels = np.broadcast_to(stored[None, :, None], (making.SIDE, making.SIDE, 3))
     out = crop(making.png(pixels, making.cicp(9, 18)))
     assert np.abs(out.pixels[5, :, 1] - levels).max() < 1.5
     assert out.kinds == ["hdr"]
@@ -274,7 +274,18 @@ def test_libvips_agrees_on_16_bits_and_a_profile(crop, make, tmp_path):
     data = making.png(deep, making.iccp(adobe_profile(make)))
     (tmp_path / "a.png").write_bytes(data)
     subprocess.run(
-        ["vips", "icc_transform", tmp_path / "a.png", tmp_path / "b.png", "srgb", "--embedded", "--intent", "relative", "--depth", "8"],
+        [
+            "vips",
+            "icc_transform",
+            tmp_path / "a.png",
+            tmp_path / "b.png",
+            "srgb",
+            "--embedded",
+            "--intent",
+            "relative",
+            "--depth",
+            "8",
+        ],
         check=True,
         capture_output=True,
     )
