@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 _FILE_HEADER, _INFO, _V4, _V5 = 14, 40, 108, 124
 _BITFIELDS, _ALPHA_BITFIELDS = 3, 6
 _CALIBRATED, _EMBEDDED, _LINKED = b"\0\0\0\0", b"DEBM", b"KNIL"
-# What Pillow reads (PIL/BmpImagePlugin.py): red, green, blue and alpha of 32 bits, red, green and blue of 16.
-_BYTES = frozenset({0xFF, 0xFF00, 0xFF0000, 0xFF000000})
-_PILLOW_16 = frozenset({(0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F)})
+# The masks of red, green, blue and alpha that Pillow knows (PIL/BmpImagePlugin.py).
+_A, _B, _C, _D = 0xFF000000, 0xFF0000, 0xFF00, 0xFF
+_PILLOW_KNOWS = {
+    32: frozenset({(_B, _C, _D, 0), (_A, _B, _C, 0), (_A, _C, _D, 0), (_A, _B, _C, _D), (_D, _C, _B, _A), (_B, _C, _D, _A)})
+    | {(_A, _C, _D, _B), (0, 0, 0, 0)},
+    16: frozenset({(0xF800, 0x7E0, 0x1F, 0), (0x7C00, 0x3E0, 0x1F, 0)}),
+}
 
 
 class _Info(NamedTuple):
@@ -48,7 +52,8 @@ def look(data: bytes) -> Header:
         raise PictureError(f"is a BMP around a {'JPEG' if info.compression == 4 else 'PNG'}, which is not read: save it as that")
     if info.bits not in (1, 4, 8, 16, 24, 32):
         raise PictureError(f"is a BMP of {info.bits} bits a pixel, which is not read: save it as PNG")
-    if info.coded and not _pillow_knows(info, masks := _masks(data, info)):
+    masks = _masks(data, info)
+    if info.coded and (info.compression != _BITFIELDS or masks not in _PILLOW_KNOWS[info.bits]):
         if not any(masks[:3]):
             raise PictureError("is a BMP whose masks name no bits for its colours")
         header.size = Size(info.width, abs(info.height))
@@ -68,12 +73,6 @@ def _masks(data: bytes, info: _Info) -> tuple[int, int, int, int]:
     red, green, blue, alpha = struct.unpack_from("<4I", data.ljust(_FILE_HEADER + _INFO + 16, b"\0"), _FILE_HEADER + _INFO)
     with_alpha = info.compression == _ALPHA_BITFIELDS or info.size >= _INFO + 16
     return red, green, blue, alpha if with_alpha else 0
-
-
-def _pillow_knows(info: _Info, masks: tuple[int, int, int, int]) -> bool:
-    if info.bits == 16:
-        return info.compression == _BITFIELDS and masks[:3] in _PILLOW_16
-    return info.compression == _BITFIELDS and set(masks[:3]) < _BYTES and (not masks[3] or masks[3] in _BYTES)
 
 
 def _look_at_colours(header: Header, data: bytes, info: _Info) -> None:

@@ -84,25 +84,23 @@ def _is_too_much(chunk: _Chunk) -> bool:
 
 def _mend(header: Header, dropped: list[_Chunk], last: _Chunk | None) -> None:
     """Leave out chunks that would stop a decoder, and end a file that stops behind its pixels."""
-    data = header.data
+    data, end, tail = header.data, len(header.data), b""
+    if last is not None and not (last.kind == b"IEND" and last.whole):
+        tail = _chunk(b"IEND", b"")
+        if not last.whole:
+            end = last.start
+            # Of pixels only the checksum may be cut: whether they are whole the decoder will see.
+            tail = (_chunk(b"IDAT", bytes(last.body)) if last.kind == b"IDAT" else b"") + tail
+        header.note("side-data", "its end marker is missing: all pixels are there")
     if dropped:
+        names = ", ".join(dict.fromkeys(chunk.kind.decode("latin-1") for chunk in dropped))
+        header.note("side-data", f"its {names} chunk is damaged or too large: ignored")
+    if tail or dropped:
         kept, at = [], 0
         for chunk in dropped:
             kept.append(data[at : chunk.start])
             at = chunk.start + 12 + len(chunk.body)
-        data = b"".join((*kept, data[at:]))
-        names = ", ".join(dict.fromkeys(chunk.kind.decode("latin-1") for chunk in dropped))
-        header.note("side-data", f"its {names} chunk is damaged or too large: ignored")
-    if last is not None and last.kind != b"IEND" and last not in dropped:
-        if last.kind == b"IDAT" and not last.whole:
-            # Only the checksum is cut: whether the pixels are whole the decoder will see.
-            body = bytes(last.body)
-            data = data[: last.start] + _chunk(b"IDAT", body)
-        data += _chunk(b"IEND", b"")
-        header.note("side-data", "its end marker is missing: all pixels are there")
-    elif last is not None and last in dropped:
-        data += _chunk(b"IEND", b"")
-    header.data = data
+        header.data = b"".join((*kept, data[at:end], tail))
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datakit import CropOptions, Execution, crop_folder
+from datakit import CropOptions, Execution, Size, crop_folder
+from datakit.sizes import SIZE_SETS
+from tests.pictures.making import SIDE
 
-PLAIN = {"detector": "none", "saliency": "none", "format": "png", "upscale": 40}
+PLAIN = {"sizes": "quarters", "detector": "none", "saliency": "none", "format": "png", "upscale": 40}
 
 
 class Out(NamedTuple):
@@ -32,8 +34,9 @@ class Out(NamedTuple):
 
 
 @pytest.fixture
-def crop(tmp_path):
+def crop(tmp_path, monkeypatch):
     """Crop bytes under a name."""
+    monkeypatch.setitem(SIZE_SETS, "quarters", (Size(SIDE, SIDE), Size(288, 224), Size(224, 288)))
 
     def run(data, name="a.png", **options):
         source, output = tmp_path / "src", tmp_path / "out"

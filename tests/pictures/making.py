@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-SIDE = 1024
+SIDE = 256  # a sixteenth of what a trainer takes: the set of sizes that these tests add has it
 
 
 def patches(seed=1, top=255):
@@ -32,7 +32,7 @@ def png(pixels, *chunks, end=True, behind=b""):
     height, width, channels = pixels.shape
     wide = pixels.dtype == np.uint16
     header = struct.pack(">IIBBBBB", width, height, 16 if wide else 8, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    rows = pixels.astype(">u2" if wide else np.uint8).reshape(height, -1).view(np.uint8)
+    rows = np.ascontiguousarray(pixels.astype(">u2" if wide else np.uint8)).reshape(height, -1).view(np.uint8)
     data = zlib.compress(np.hstack([np.zeros((height, 1), np.uint8), rows]).tobytes(), 1)
     parts = (chunk(b"IHDR", header), *chunks, chunk(b"IDAT", data), behind, chunk(b"IEND") if end else b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
@@ -80,17 +80,19 @@ def bmp(
 
 
 def tiff(*pages, order="<", big=False):
-    """A TIFF of uncompressed pages, each a dict of tags: numbers, tuples of shorts, or bytes; ``data`` is the strip."""
+    """A TIFF of uncompressed pages, each a dict of tags: numbers, lists of them, tuples of shorts, or bytes; ``data`` is the strips."""
     word, count, entry, inline = ("Q", "Q", "HHQ", 8) if big else ("I", "H", "HHI", 4)
     mark = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}H", 43 if big else 42)
     out = bytearray(mark + (struct.pack(f"{order}HHQ", 8, 0, 0) if big else struct.pack(f"{order}I", 0)))
     link = 8 if big else 4
     for page in pages:
         tags = dict(page)
-        data = tags.pop("data")
-        start = len(out)
-        out += data
-        tags |= {273: start, 279: len(data)}
+        starts, lengths = [], []
+        for strip in tags.pop("data"):
+            starts.append(len(out))
+            lengths.append(len(strip))
+            out += strip
+        tags |= {273: starts, 279: lengths}
         fields = []
         for number in sorted(tags):
             value = tags[number]
@@ -98,6 +100,8 @@ def tiff(*pages, order="<", big=False):
                 kind, length, packed = 7, len(value), value
             elif isinstance(value, tuple):
                 kind, length, packed = 3, len(value), struct.pack(f"{order}{len(value)}H", *value)
+            elif isinstance(value, list):
+                kind, length, packed = 4, len(value), struct.pack(f"{order}{len(value)}I", *value)
             else:
                 kind, length, packed = 4, 1, struct.pack(f"{order}I", value)
             if len(packed) > inline:
@@ -115,8 +119,7 @@ def tiff(*pages, order="<", big=False):
 def page(pixels, bits, photometric, *, planar=False, extra=(), order="<", kind=1, **tags):
     """Tags of (height, width, channels) unsigned values, packed to ``bits`` a channel."""
     height, width, channels = pixels.shape
-    stored = pixels.transpose(2, 0, 1) if planar else pixels
-    rows = stored.reshape(-1, stored.shape[-1] if planar else width * channels)
+    planes = pixels.transpose(2, 0, 1) if planar else pixels.reshape(1, height, width * channels)
     made = {
         256: width,
         257: height,
@@ -127,7 +130,7 @@ def page(pixels, bits, photometric, *, planar=False, extra=(), order="<", kind=1
         278: height,
         284: 2 if planar else 1,
         339: (kind,) * channels,
-        "data": packed(rows, bits, order),
+        "data": [packed(plane, bits, order) for plane in planes],
     }
     if extra:
         made[338] = tuple(extra)
@@ -242,3 +245,21 @@ def save(pixels, file_format, **options):
     target = io.BytesIO()
     Image.fromarray(pixels).save(target, file_format, **options)
     return target.getvalue()
+
+
+def with_two_lists(data):
+    """An AVIF whose second item's properties stand in a list of their own, as link-u's encoder writes it."""
+    start, inside, end = find(data, b"meta", b"iprp", b"ipma")
+    ipco = find(data, b"meta", b"iprp", b"ipco")
+    last = list(associations(data))[-1]
+    split = last[1] - 3
+    kind = data[inside : inside + 4]
+    first = struct.pack(">I4s4sI", split - start, b"ipma", kind, len(list(associations(data))) - 1) + data[inside + 8 : split]
+    second = struct.pack(">I4s4sI", 16 + end - split, b"ipma", kind, 1) + data[split:end]
+    out = bytearray(data[:start] + first + second + data[end:])
+    for path in ((b"meta",), (b"meta", b"iprp")):
+        at = find(data, *path)[0]
+        struct.pack_into(">I", out, at, struct.unpack_from(">I", data, at)[0] + 16)
+    assert ipco[2] == start
+    _move_items(out, 16)
+    return bytes(out)
