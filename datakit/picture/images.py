@@ -187,7 +187,9 @@ def decode(picture: Picture, window: Size, target: Size, background: str = "whit
             else:
                 scale = dct_scale(picture, window, target)
                 image = _plain_mode(_loaded(header, scale), picture.icc, background)
-        notes += (Warned("decoder", f"its decoder says: {line}") for line in lines)
+        if lines:
+            # Pillow gives libtiff no name of the file.
+            notes.append(Warned("decoder", f"its decoder says: {' '.join(lines).replace('tempfile.tif', 'the file')}"))
         if header.clean is not None:
             image = _cropped(image, header.clean)
     if _is_blank(image):
