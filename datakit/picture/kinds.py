@@ -13,7 +13,7 @@ _PICTURES = (
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "WEBP"),
     (re.compile(rb"GIF8[79]a"), "GIF"),
     (re.compile(rb"II[*+]\x00|MM\x00[*+]"), "TIFF"),
-    (re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00", re.DOTALL), "BMP"),
+    (re.compile(rb"BM.{12}[\x0c-\x7c]\x00\x00\x00", re.DOTALL), "BMP"),
     (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n"), "JXL"),
 )
 # Major and compatible brands of ISO/IEC 14496-12 containers (AVIF 1.1, section 6; ISO/IEC 23008-12, annex B).
@@ -24,6 +24,7 @@ _BRANDS = {
 _GENERAL = frozenset({b"mif1", b"msf1", b"miaf"})
 # What else people have among their pictures, so that a refusal can say what it is.
 _OTHERS = (
+    (re.compile(rb"\x89PNG"), "a PNG whose line ends were changed on its way"),
     (re.compile(rb"8BPS"), "a Photoshop file"),
     (re.compile(rb"%PDF"), "a PDF"),
     (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "a PostScript file"),

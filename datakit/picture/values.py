@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOP = 65535
+# lcms2.h: black point compensation, as for 8 bits; and no table in the place of a curve, which loses the darks of linear grey.
+_BLACK_POINT, _EXACT = 0x2000, 0x0100
 # Rows that are worked on at once: what a step holds in memory stays small.
 _ROWS = 256
 
@@ -113,7 +115,7 @@ def _through(colours: NDArray[np.uint16], icc: bytes | None) -> NDArray[np.uint8
             outcolorspace="rgb",
             outdtype="uint8",
             intent=1,  # relative colorimetric, as for 8 bits
-            flags=0x2000,  # black point compensation (lcms2.h, cmsFLAGS_BLACKPOINTCOMPENSATION)
+            flags=_BLACK_POINT | (_EXACT if from_grey else 0),
         )
     return rgb
 

@@ -53,3 +53,20 @@ def hlg_values(nits):
     return np.where(
         scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
     )
+
+
+def nits_of_pq(values):
+    """SMPTE ST 2084, equation 4.1."""
+    m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
+    root = np.asarray(values, float) ** (1 / m2)
+    return (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1) * 10_000
+
+
+def rolled_off(nits, peak, white):
+    """ITU-R BT.2390-10, section 5.4.1 (EETF): light on a display of ``peak`` for one of ``white``, both black at 0."""
+    whole = pq_values(peak)
+    e1, most = pq_values(nits) / whole, pq_values(white) / whole
+    knee = 1.5 * most - 0.5
+    t = np.clip((e1 - knee) / (1 - knee), 0, 1)
+    hermite = np.stack([2 * t**3 - 3 * t**2 + 1, t**3 - 2 * t**2 + t, -2 * t**3 + 3 * t**2], axis=-1) @ [knee, 1 - knee, most]
+    return nits_of_pq(np.where(e1 < knee, e1, hermite) * whole)

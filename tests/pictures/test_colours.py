@@ -22,7 +22,9 @@ from tests.pictures.reference import (
     hlg_values,
     power,
     pq_values,
+    rolled_off,
     srgb_light,
+    srgb_values,
     to_srgb,
 )
 
@@ -252,6 +254,15 @@ def test_highlights_of_hdr_are_rolled_off_in_order(crop):
     assert 150 < row[np.searchsorted(nits, WHITE)] < 235  # and white paper stays light
     dark = nits < 20
     assert np.abs(row[dark] - to_srgb(np.repeat(nits[dark, None] / WHITE, 3, 1), curve=lambda x: x)[:, 1]).max() < 1
+
+
+@pytest.mark.parametrize("peak", [400, 1000, 4000, 10_000])
+def test_highlights_are_rolled_off_as_bt_2390_says(crop, peak):
+    nits = np.geomspace(0.5, peak, making.SIDE)
+    stored = np.round(pq_values(nits) * 65535).astype(np.uint16)
+    pixels = np.broadcast_to(stored[None, :, None], (making.SIDE, making.SIDE, 3))
+    row = crop(making.png(pixels, making.cicp(9, 16))).pixels[5, :, 1]
+    assert np.abs(row - srgb_values(rolled_off(nits, peak, WHITE) / WHITE) * 255).max() <= 1
 
 
 def test_a_profile_that_names_pq_is_hdr(crop, make):

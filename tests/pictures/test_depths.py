@@ -152,7 +152,7 @@ def test_alpha_of_a_16_bit_tiff_is_laid_over_the_background(crop, kind):
     is_right(crop(data, "a.tif").pixels, CHART * share + 255 * (1 - share))
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4, 5, 8])
 @pytest.mark.parametrize("top", [255, 65535])
 def test_colour_maps_of_8_and_16_bits_are_read(crop, bits, top):
     colours = np.random.default_rng(0).integers(0, 256, (2**bits, 3))
@@ -236,3 +236,22 @@ def test_the_same_bytes_come_out_of_deep_pictures_again_and_again(crop, make):
 def test_a_png_of_12_significant_bits_in_16_is_white_where_it_was_white(crop):
     twelve = of(CHART, 12).astype(np.uint16)
     is_right(crop(png(twelve << 4, making.chunk(b"sBIT", b"\x0c\x0c\x0c"))).pixels, CHART)
+
+
+def grey_profile(gamma):
+    """A profile of one curve (ICC.1:2022, 8.4.2): grey, white at D50."""
+    d50 = struct.pack(">4s4x3I", b"XYZ ", 0xF6D6, 0x10000, 0xD32D)
+    curve = struct.pack(">4s4xIH2x", b"curv", 1, round(gamma * 256))
+    tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, 20, b"kTRC", 176, 16)
+    size = 128 + len(tags) + len(d50) + len(curve)
+    head = struct.pack(">I4sI4s4s4s12x4s", size, b"lcms", 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp").ljust(68, b"\0")
+    return (head + struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)).ljust(128, b"\0") + tags + d50 + curve
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_profile_of_grey_is_applied(crop, bits):
+    ramp = np.linspace(0, 255, making.SIDE)
+    pixels = np.broadcast_to(of(ramp, bits)[None, :, None], (making.SIDE, making.SIDE, 1))
+    row = crop(png(pixels, making.iccp(grey_profile(1.0)))).pixels[7]
+    error = np.abs(row - srgb_values(of(ramp, bits) / (2**bits - 1))[:, None] * 255)
+    assert error.max() <= 1 if bits == 16 else error.mean() < 1
