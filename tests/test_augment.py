@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from datakit.errors import UsageError
 from datakit.geometry import Box, Size
 from datakit.picture.augment import AUGMENTATIONS, augment, check_strengths, draw, enlargement_of, parse_augmentations
-from datakit.picture.images import encode, open_picture
+from datakit.picture.encoding import encode
+from datakit.picture.images import open_picture
 
 SIZE = Size(320, 240)
 WHOLE = Box(0, 0, *SIZE)

@@ -13,7 +13,8 @@ from datakit.detect import models
 from datakit.detect.networks import thinned
 from datakit.errors import MissingLibraryError, UsageError, WeightsError
 from datakit.geometry import Size
-from datakit.picture.images import decode, open_picture, preview
+from datakit.picture.images import decode, open_picture
+from datakit.picture.resampling import preview
 
 MAPS = [name for name in detect.SALIENCY if name != "none"]
 # Eyes of the astronaut, as shares of the picture's sides.

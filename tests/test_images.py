@@ -9,7 +9,9 @@ from PIL import Image, ImageOps
 from datakit.errors import PictureError, UsageError
 from datakit.geometry import Box, Size
 from datakit.picture.colour import parse_colour
-from datakit.picture.images import dct_scale, decode, encode, open_picture, preview, render
+from datakit.picture.encoding import encode
+from datakit.picture.images import dct_scale, decode, open_picture
+from datakit.picture.resampling import preview, render
 from datakit.report import Warned
 from tests.conftest import BUCKETS
 
@@ -149,9 +151,12 @@ def test_float_pixels_are_refused(tmp_path):
         decode(picture, picture.size, picture.size)
 
 
-@pytest.mark.parametrize(("name", "package"), [("a.heic", "pillow-heif"), ("a.jxl", "pillow-jxl-plugin")])
-def test_without_its_plugin_a_format_names_the_package(tmp_path, name, package):
-    (tmp_path / name).write_bytes(b"\x00\x00\x00\x18ftypheic")
+@pytest.mark.parametrize(
+    ("start", "package"), [(b"\x00\x00\x00\x18ftypheic", "pillow-heif"), (b"\xff\x0a\x00\x00", "pillow-jxl-plugin")]
+)
+@pytest.mark.parametrize("name", ["a.heic", "a.jxl", "a.jpg"])
+def test_without_its_plugin_a_format_names_the_package(tmp_path, name, start, package):
+    (tmp_path / name).write_bytes(start)
     with pytest.raises(PictureError, match=f"pip install {package}$"):
         open_picture(tmp_path / name)
 

@@ -33,6 +33,11 @@ noise=5         largest standard deviation in levels of 255, 0 to 50"""
 @click.argument("output", metavar="[OUT]", type=click.Path(path_type=Path), required=False)
 @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Copies of each picture.")
 @click.option(
+    "--repeats-from-folders",
+    is_flag=True,
+    help="Take N from the picture's folder where that is named as kohya's trainer wants it: 10 for 10_name.",
+)
+@click.option(
     "--keep", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Leading tokens that never move."
 )
 @click.option("--keep-separator", metavar="TEXT", help="Tokens before this text never move, such as '|||'; it is left out.")
@@ -87,6 +92,7 @@ def shuffle(
     source: Path | None,
     output: Path | None,
     repeats: int,
+    repeats_from_folders: bool,
     keep: int,
     keep_separator: str | None,
     separator: str | None,
@@ -129,6 +135,7 @@ def shuffle(
 
     options = ShuffleOptions(
         repeats=repeats,
+        repeats_from_folders=repeats_from_folders,
         keep=keep,
         separator=separator,
         keep_separator=keep_separator,

@@ -15,13 +15,13 @@ from datakit.dataset.decisions import Decision, add_windows, read_decisions, wit
 from datakit.dataset.manifest import MANIFEST, CropPlan, read_plan
 from datakit.dataset.origin import Origin, refuse_other_origin
 from datakit.dataset.remembered import remember_report
-from datakit.dataset.samples import Found, Sample, output_stems, shared_captions, shared_stems
+from datakit.dataset.samples import Found, Sample, output_stems, repeats_told, shared_captions, shared_stems
 from datakit.dataset.source import Source, open_source, read_picture_of
 from datakit.dataset.store import Store
 from datakit.detect import check_available
 from datakit.errors import PlanError, SampleError
 from datakit.libraries import check_opencv
-from datakit.picture.formats import KEPT
+from datakit.picture.formats import kept
 from datakit.report import Problem, Report, counted, few
 from datakit.run.stage import Execution, Maker, Stage, run_stage
 from datakit.run.task import Task, as_problem
@@ -166,6 +166,12 @@ def _say_found(found: Found, stems: Mapping[str, str], report: Report) -> None:
         report.notes.append(f"{counted(len(found.strays), 'caption file')} without a picture of that name: {few(found.strays)}")
     ours = (".jsonl", ".md") if os.path.isfile(os.path.join(report.source, MANIFEST)) else ()
     kinds = sorted((item for item in found.others.items() if item[0] not in ours), key=lambda item: (-item[1], item[0]))
+    report.notes += found.notes
+    counts = repeats_told(found.samples)
+    if counts:
+        report.notes.append(
+            f"folders named as kohya's trainer wants them, {few(counts)}: datakit shuffle --repeats-from-folders takes these numbers"
+        )
     if kinds:
         named = [f"{number} {kind or 'without extension'}" for kind, number in kinds]
         report.notes.append(f"left alone, as no pictures that can be read: {few(named)}")
@@ -182,7 +188,7 @@ def _maker(source: Source, options: CropOptions, temporary: str, *, deciding: bo
 
 
 def _task(sample: Sample, stem: str, options: CropOptions, given: Given) -> Task:
-    written = options.format if options.format != "keep" else KEPT.get(os.path.splitext(sample.id)[1].lower(), "png")
+    written = options.format if options.format != "keep" else kept(os.path.splitext(sample.id)[1])
     return Task(
         sample,
         output=f"{stem}.{written}",

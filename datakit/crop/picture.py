@@ -23,8 +23,10 @@ from datakit.dataset.samples import Sample, caption_of
 from datakit.detect import face_detector, saliency_map
 from datakit.errors import SampleError, TooSmallError, WindowError
 from datakit.geometry import Box, Size
+from datakit.picture.encoding import encode
 from datakit.picture.formats import Format
-from datakit.picture.images import Picture, Pixels, dct_scale, decode, encode, preview, read_picture, render
+from datakit.picture.images import Picture, Pixels, dct_scale, decode, read_picture
+from datakit.picture.resampling import preview, render
 from datakit.report import Problem, Warned
 from datakit.sizes import choose_bucket, enlargement, largest_window, rounded_scale
 
@@ -63,10 +65,11 @@ def crop_picture(request: Request, data: bytes, caption: bytes | None, options: 
         plan, pixels = (
             plan_picture(picture, source, allowing) if given.plan is None else _follow(picture, given.plan, given.where, allowing)
         )
+        pixels = _decoded(picture, pixels, plan, options)
         content = _written(picture, pixels, plan, options, request.output)
     except SampleError as error:
         return Problem.of(source, error)
-    return Cropped(content, text.text if text.lines else None, _record(request, given, picture, plan, content, text))
+    return Cropped(content, text.text if text.lines else None, _record(request, (picture, pixels), plan, content, text))
 
 
 def plan_sample(sample: Sample, data: bytes, caption: bytes | None, options: CropOptions) -> CropPlan | Problem:
@@ -188,19 +191,25 @@ def check_window(size: Size, where: str, plan: CropPlan, upscale: float) -> Crop
     )
 
 
-def _written(picture: Picture, pixels: Pixels | None, plan: CropPlan, options: CropOptions, output: str) -> bytes:
+def _decoded(picture: Picture, pixels: Pixels | None, plan: CropPlan, options: CropOptions) -> Pixels:
+    """Return pixels fine enough for a plan: those there are, if they are."""
+    if pixels is None or pixels.scale != dct_scale(picture, plan.box.size, plan.bucket):
+        return decode(picture, plan.box.size, plan.bucket, options.background)
+    return pixels
+
+
+def _written(picture: Picture, pixels: Pixels, plan: CropPlan, options: CropOptions, output: str) -> bytes:
     """Return the bytes of the output's file."""
     file_format = os.path.splitext(output)[1][1:]
     whole = plan.box == Box(0, 0, *plan.bucket) and picture.size == plan.bucket
-    if pixels is None or pixels.scale != dct_scale(picture, plan.box.size, plan.bucket):
-        pixels = decode(picture, plan.box.size, plan.bucket, options.background)
     if whole and picture.final and _FORMAT_NAMES.get(picture.format) == file_format:
         return picture.data  # already what would be written: encoding it again could only lose
     return encode(render(picture, pixels, plan.box, plan.bucket), file_format, options.quality)  # type: ignore[arg-type]
 
 
-def _record(request: Request, given: Given, picture: Picture, plan: CropPlan, content: bytes, caption: Caption) -> Record:
+def _record(request: Request, read: tuple[Picture, Pixels], plan: CropPlan, content: bytes, caption: Caption) -> Record:
     """Put together how a picture was made."""
+    (picture, pixels), given = read, request.given
     text = caption.text.encode()
     return Record(
         output=request.output,
@@ -225,5 +234,5 @@ def _record(request: Request, given: Given, picture: Picture, plan: CropPlan, co
         captions=len(caption.lines),
         window_decided=given.window_decided,
         caption_decided=given.caption_decided,
-        warnings=(*picture.warnings, *plan.warnings, *caption.warnings),
+        warnings=(*picture.warnings, *pixels.warnings, *plan.warnings, *caption.warnings),
     )

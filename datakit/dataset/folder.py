@@ -7,11 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from datakit.dataset.companions import companions_of
 from datakit.dataset.fingerprints import Fingerprints, hash_file
 from datakit.dataset.origin import refuse_in_source
-from datakit.dataset.samples import CAPTION_EXTENSIONS, PICTURE_EXTENSIONS, Found, Sample
+from datakit.dataset.pairing import is_caption, pair
+from datakit.dataset.samples import CAPTION_EXTENSIONS, PICTURE_EXTENSIONS, Found, Sample, may_be_picture
 from datakit.dataset.source import Opened
+from datakit.dataset.systems import is_system_file, is_system_folder, not_downloaded
 from datakit.errors import NoPicturesError, UsageError
+from datakit.picture.kinds import kind_of
+from datakit.report import counted, few
 
 
 class Folder:
@@ -89,10 +94,11 @@ class Folder:
 
 
 def find_samples(folder: Path) -> Found:
-    """Walk a folder recursively and pair each picture with its caption.
+    """Walk a folder recursively and pair each picture with its caption; see `datakit.dataset.pairing.pair`.
 
-    Hidden files and folders are left out. Links are followed; a link back to a folder that encloses it is
-    refused. The caption of ``a.jpg`` is ``a.txt``, else ``a.caption``, in any case.
+    Hidden files and folders are left out, and what belongs to a system or accompanies another picture. Links are followed; a
+    link back to a folder that encloses it is refused. What has no extension of a picture is looked into where its name says
+    little, as that of some downloads.
 
     Raises
     ------
@@ -121,36 +127,63 @@ class _Walk:
         self._refused: list[tuple[str, str]] = []
         self._strays: list[str] = []
         self._others: Counter[str] = Counter()
+        self._systems: list[str] = []
+        self._by_case: list[str] = []
 
     def __iter__(self) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-        """Yield each folder, as what its files' names begin with, and what lies in it that is not hidden."""
+        """Yield each folder, as what its files' names begin with, and what lies in it that is the user's and not hidden."""
         while self._stack:
             inside, self._above = self._stack.pop()
             try:
                 with os.scandir(self._folder / inside) as listing:
-                    entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name)
+                    entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
                 if not inside:
                     raise UsageError(f"{self._folder} cannot be read: {error.strerror or error}") from error
                 self._refused.append((inside.removesuffix("/"), f"folder cannot be read: {error.strerror or error}"))
                 continue
-            yield inside, entries
+            yield inside, [entry for entry in entries if self._is_users(inside, entry)]
+
+    def _is_users(self, inside: str, entry: os.DirEntry[str]) -> bool:
+        if is_system_folder(entry.name) if _is(entry.is_dir) else is_system_file(entry.name):
+            self._systems.append(_printable(inside + entry.name))
+            return False
+        if entry.name.startswith("."):
+            away = not_downloaded(entry.name)
+            if away and may_hold_picture(away):
+                self._refused.append((inside + away, "is in iCloud and not downloaded to this machine: open it there first"))
+            return False
+        return True
 
     def sort_out(self, inside: str, entries: list[os.DirEntry[str]]) -> None:
         """Take the samples of one folder, and note what else is in it."""
-        captions = _captions_by_stem(entries)
-        pictured: set[str] = set()
+        pictures: list[os.DirEntry[str]] = []
+        unsure: list[os.DirEntry[str]] = []
+        captions: list[str] = []
         for entry in entries:
-            stem, extension = os.path.splitext(entry.name)
+            extension = os.path.splitext(entry.name)[1].lower()
             if _is(entry.is_dir):
                 self._enter(inside + entry.name)
-            elif extension.lower() in PICTURE_EXTENSIONS:
-                pictured.add(stem)
-                caption = captions.get(stem)
-                self._take(entry, inside + entry.name, inside + caption if caption else None)
-            elif extension.lower() not in CAPTION_EXTENSIONS:
+            elif extension in PICTURE_EXTENSIONS:
+                pictures.append(entry)
+            elif extension not in CAPTION_EXTENSIONS:
+                unsure.append(entry)
+            elif _is(entry.is_file):
+                captions.append(entry.name)
+        stems = {os.path.splitext(entry.name)[0] for entry in pictures}
+        for entry in unsure:
+            stem, extension = os.path.splitext(entry.name)
+            # Beside a.jpg, a.jpg~ and a.jpg_original are what it was before somebody changed it.
+            if stem not in stems and may_hold_picture(entry.name, entry):
+                pictures.append(entry)
+            else:
                 self._others[_printable(extension.lower())] += 1
-        self._strays += (_printable(inside + captions[stem]) for stem in captions.keys() - pictured)
+        pairs = pair((os.path.splitext(entry.name)[0] for entry in pictures), captions)
+        for entry in pictures:
+            caption = pairs.of.get(os.path.splitext(entry.name)[0])
+            self._take(entry, inside + entry.name, inside + caption if caption else None)
+        self._strays += (_printable(inside + caption) for caption in pairs.strays)
+        self._by_case += (_printable(inside + caption) for caption, _ in pairs.by_case)
 
     def _enter(self, name: str) -> None:
         identity = _identity(self._folder / name)
@@ -170,13 +203,39 @@ class _Walk:
     def found(self) -> Found:
         """Return all of it in order."""
         refused = sorted((_printable(name), why) for name, why in self._refused)
-        samples = sorted(self._samples, key=lambda sample: sample.id)
-        return Found(tuple(samples), tuple(refused), tuple(sorted(self._strays)), self._others)
+        accompany = companions_of(self._samples)
+        samples = sorted((sample for sample in self._samples if sample.id not in accompany), key=lambda sample: sample.id)
+        notes = []
+        if self._by_case:
+            number = counted(len(self._by_case), "caption")
+            notes.append(f"{number} paired with a picture whose name differs in letter case: {few(sorted(self._by_case))}")
+        if accompany:
+            number = counted(len(accompany), "mask or other companion", "masks or other companions")
+            notes.append(
+                f"{number} of pictures left out: {few(sorted(accompany))}; what has a caption of its own, or another name, is a picture"
+            )
+        if self._systems:
+            notes.append(f"left out, as the system's own: {len(self._systems)} ({few(sorted(self._systems))})")
+        return Found(tuple(samples), tuple(refused), tuple(sorted(self._strays)), self._others, tuple(notes))
 
 
 def holds(folder: Path | None, name: str) -> bool:
     """Tell whether a folder is there and holds a picture of this name."""
-    return folder is not None and os.path.splitext(name)[1].lower() in PICTURE_EXTENSIONS and os.path.isfile(folder / name)
+    return folder is not None and may_hold_picture(name, folder / name)
+
+
+def may_hold_picture(name: str, file: os.PathLike[str] | None = None) -> bool:
+    """Tell whether a file is looked at as a picture: by its extension, else by its content; without a file, by its name alone."""
+    known = os.path.splitext(name)[1].lower() in PICTURE_EXTENSIONS
+    if file is None:
+        return known
+    if not os.path.isfile(file) or not (known or may_be_picture(name)):
+        return False
+    try:
+        with open(file, "rb") as opened:
+            return known or kind_of(opened.read(64)) is not None
+    except OSError:
+        return known
 
 
 def caption_beside(folder: Path, name: str) -> Path | None:
@@ -184,21 +243,12 @@ def caption_beside(folder: Path, name: str) -> Path | None:
     inside, _, base = name.rpartition("/")
     try:
         with os.scandir(folder / inside) as listing:
-            beside = _captions_by_stem([entry for entry in listing if not entry.name.startswith(".")])
+            names = [entry.name for entry in listing if not entry.name.startswith(".") and _is(entry.is_file)]
     except OSError:
         return None
-    caption = beside.get(os.path.splitext(base)[0])
+    stems = {os.path.splitext(other)[0] for other in names if may_hold_picture(other)} | {os.path.splitext(base)[0]}
+    caption = pair(stems, [other for other in names if is_caption(other)]).of.get(os.path.splitext(base)[0])
     return folder / inside / caption if caption else None
-
-
-def _captions_by_stem(entries: list[os.DirEntry[str]]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for extension in CAPTION_EXTENSIONS:
-        for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix.lower() == extension and _is(entry.is_file):
-                found.setdefault(stem, entry.name)
-    return found
 
 
 def _is(kind: Callable[[], bool]) -> bool:

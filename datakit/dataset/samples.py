@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +11,13 @@ from dataclasses import dataclass, field
 
 # What is looked at as a picture. HEIC and JPEG XL need a plug-in and are refused by name without it.
 PICTURE_EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif", ".heic", ".heif", ".jxl")
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .tif .tiff .avif .gif .heic .heics .heif .heifs .hif .jxl".split()  # noqa: SIM905
 )
+# What downloads make of one: .jpg_large, .jpeg~, .png!d, or nothing at all. Whether it is a picture its content says.
+_ODD = re.compile(r"(?:\.(?:jpe?g|jfif|png|webp|gif|bmp|tiff?|avif|heic)[^a-z0-9].*)?", re.IGNORECASE | re.DOTALL)
 CAPTION_EXTENSIONS = (".txt", ".caption")
+# A folder's name that says how often what is in it is seen.
+_REPEATS = re.compile(r"([1-9][0-9]{0,5})_.+", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,20 @@ class Found:
         Caption files without a picture.
     others
         How many other files there are, by extension.
+    notes
+        What else the user should know, as sentences.
     """
 
     samples: tuple[Sample, ...]
     refused: tuple[tuple[str, str], ...]
     strays: tuple[str, ...] = ()
     others: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def may_be_picture(name: str) -> bool:
+    """Tell whether a file without a picture's extension may be one all the same; its content decides."""
+    return _ODD.fullmatch(os.path.splitext(name)[1]) is not None
 
 
 def caption_of(output: str) -> str:
@@ -103,6 +116,20 @@ def copy_stems(stems: Mapping[str, str], copies: int) -> dict[str, str]:
             starts[sample] = start
             taken |= names(start)
     return starts
+
+
+def repeats_of(identity: str) -> int | None:
+    """Return what the innermost folder of a picture says in the manner of kohya's trainer, 10 for ``10_name``; else None.
+
+    There ``10_name`` means that each picture in it is seen ten times an epoch (kohya-ss/sd-scripts, config_util.py).
+    """
+    return next((int(match[1]) for part in reversed(identity.split("/")[:-1]) if (match := _REPEATS.fullmatch(part))), None)
+
+
+def repeats_told(samples: Iterable[Sample]) -> list[str]:
+    """Return the folders of some samples that name a number of repeats, each with it."""
+    folders = {sample.id.rpartition("/")[0]: repeats_of(sample.id) for sample in samples if "/" in sample.id}
+    return [f"{folder} ({number} times an epoch)" for folder, number in sorted(folders.items()) if number]
 
 
 def free_name(name: str, taken: set[str]) -> str:

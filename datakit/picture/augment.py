@@ -16,7 +16,8 @@ import numpy as np
 
 from datakit.errors import UsageError
 from datakit.geometry import Box, Size
-from datakit.picture.images import Picture, decode, render
+from datakit.picture.images import Picture, decode
+from datakit.picture.resampling import render
 from datakit.seeds import generator
 
 if TYPE_CHECKING:

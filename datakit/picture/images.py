@@ -1,56 +1,52 @@
-"""Decode and encode pictures; no other file does.
+"""Decode pictures; no other file does.
 
-A picture file becomes upright 8-bit sRGB without alpha, cropped and resized in one antialiased step. Nothing
-is left to the trainer's loader: no orientation tag, no colour profile, no hidden colour under transparency.
+A picture file becomes upright 8-bit sRGB without alpha. Nothing is left to the trainer's loader: no orientation tag, no
+colour profile, no hidden colour under transparency. What a file is, its content says; what Pillow passes over of its
+format, the module of that format looks up first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, UnidentifiedImageError
 
 from datakit.errors import PictureError, TooLargeError
 from datakit.geometry import Box, Size
-from datakit.picture.colour import CONVERTED, is_for_other_pixels, is_srgb, parse_colour, to_srgb
-from datakit.picture.formats import DEFAULT_MAX_PIXELS, Format
+from datakit.picture import bmp, isobmff, jpeg, png, tiff
+from datakit.picture.colour import CONVERTED, hdr_of, is_for_other_pixels, is_srgb, parse_colour, to_srgb
+from datakit.picture.colourspaces import ADOBE_RGB, profile_of
+from datakit.picture.formats import DEFAULT_MAX_PIXELS
+from datakit.picture.header import Header
+from datakit.picture.kinds import kind_of, said, why_none
+from datakit.picture.pillow import add_plugin, limits_lifted, opened, overheard
 from datakit.report import Warned
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-# Only these are decoded; Pillow's other plugins include some that start external programs (EPS, for one).
-_READABLE = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF")
-# Formats that need a plug-in, by extension: what to install, the module in it, and what Pillow then calls the format.
-_HEIF, _JXL = ("pillow-heif", "pillow_heif", "HEIF"), ("pillow-jxl-plugin", "pillow_jxl", "JXL")
-_PLUGINS = {".heic": _HEIF, ".heif": _HEIF, ".jxl": _JXL}
-
-# EXIF 2.32, tag 0x0112: what turns the stored picture upright.
-_ORIENTATION_TAG = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_LOOKS: dict[str, Callable[[bytes], Header]] = {
+    "PNG": png.look,
+    "JPEG": jpeg.look,
+    "AVIF": partial(isobmff.look, kind="AVIF"),
+    "HEIF": partial(isobmff.look, kind="HEIF"),
+    "BMP": bmp.look,
+    "TIFF": tiff.look,
 }
+# EXIF 2.32: where the picture's top is, 1 to 8; and the mark of Adobe RGB (DCF 2.0, table 20).
+_ORIENTATION_TAG = 0x0112
+SIDEWAYS = (5, 6, 7, 8)
+_EXIF_IFD, _COLOUR_SPACE, _INTEROP_IFD, _INTEROP_INDEX = 0x8769, 0xA001, 0xA005, 1
+_UNCALIBRATED, _ADOBE = 0xFFFF, "R03"
 # What holds an orientation in a PNG: its own chunk, ImageMagick's text, XMP (PIL/PngImagePlugin.py).
 _PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
-_SIDEWAYS = (5, 6, 7, 8)
 _DCT_SCALES = (8, 4, 2)
+# What Pillow itself adds to `info` for a bare file; anything else might be interpreted.
+_BARE = frozenset({"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "loop", "background", "timestamp", "duration"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ class Picture:
     Attributes
     ----------
     name
-        The file's name, whose extension says what it should be.
+        The file's name.
     data
         The whole file.
     sha256
@@ -70,7 +66,7 @@ class Picture:
     orientation
         EXIF orientation, 1 to 8; 1 is upright.
     icc
-        The embedded colour profile, None where the picture already is sRGB.
+        The colour profile, embedded or made of what the file says of its colours; None where the picture already is sRGB.
     format, mode
         Pillow's names of the file format, such as ``JPEG``, and of the stored pixels, such as ``RGB``.
     alpha, deep
@@ -78,6 +74,8 @@ class Picture:
     final
         True where the file holds 8-bit upright RGB pixels and nothing that a trainer's loader could
         interpret; its bytes can be copied when the crop is the whole picture.
+    header
+        What its own format says beyond that.
     warnings
         What the user should know.
     """
@@ -93,6 +91,7 @@ class Picture:
     alpha: bool
     deep: bool
     final: bool
+    header: Header
     warnings: tuple[Warned, ...]
 
 
@@ -100,11 +99,12 @@ class Picture:
 class Pixels:
     """Decoded pixels as stored (not yet upright), in mode L, RGB, CMYK or LAB.
 
-    ``scale`` pixels of the full picture lie in one pixel here, along each side.
+    ``scale`` pixels of the full picture lie in one pixel here, along each side; ``warnings`` is what the decoder found.
     """
 
     image: Image.Image
     scale: int
+    warnings: tuple[Warned, ...] = ()
 
 
 def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -117,7 +117,7 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
 
 
 def read_picture(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """Read the header of a picture file in memory without decoding it; its name's extension says what it should be.
+    """Read the header of a picture file in memory without decoding it; the name is for messages alone.
 
     Raises
     ------
@@ -126,61 +126,75 @@ def read_picture(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -
     """
     if not data:
         raise PictureError("the file is empty (0 bytes)")
-    suffix = os.path.splitext(name)[1]
-    formats = _formats_for(suffix)
-    with _reported(suffix):
-        image = _open(data, formats, max_pixels)
-        notes: list[Warned] = []
-        sixteen = ";16" in str(getattr(image, "tile", ""))  # 16 bits a channel, which Pillow reads into 8; a BMP's a pixel
-        orientation = _orientation(image, data, notes)
-        if getattr(image, "is_animated", False) and image.format != "MPO":
-            notes.append(Warned("frames", "several frames or pages: only the first is used"))
-        icc = image.info.get("icc_profile") or None
-        if icc is not None and (is_for_other_pixels(icc, image.mode, notes) or is_srgb(icc, notes)):
-            icc = None
-        size = Size(*image.size)
-        # Only what Pillow itself adds to `info` for a bare file; anything else might be interpreted.
-        final = (
-            image.mode == "RGB"
-            and not set(image.info)
-            - {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "loop", "background", "timestamp", "duration"}
-            and not sixteen
-            and not getattr(image, "is_animated", False)
-        )
+    kind = kind_of(data)
+    if kind is None:
+        raise PictureError(why_none(data, name))
+    with _reported(kind):
+        add_plugin(kind, name)
+        header = _LOOKS[kind](data) if kind in _LOOKS else Header(kind, data)
+        image = _opened(header)
+        size = header.size if image is None else Size(*image.size)
+        assert size is not None  # one of the two knows it
+        if not size.area:
+            raise PictureError(f"its header says that it has no pixels ({size})")
+        if size.area > max_pixels:
+            raise TooLargeError(f"{size} is more than {max_pixels} pixels (--max-pixels raises the limit)")
+        orientation = header.turned if image is None else _orientation(image, data, header)
+        icc = _colours(header, image)
+        if image is not None and getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):
+            header.note("frames", "several frames or pages: only the first is used")
+        if header.clean is not None:
+            size = header.clean.size
         return Picture(
             name=name,
             data=data,
             sha256=hashlib.sha256(data).hexdigest(),
-            size=size.transposed() if orientation in _SIDEWAYS else size,
+            size=size.transposed() if orientation in SIDEWAYS else size,
             orientation=orientation,
             icc=icc,
-            format=str(image.format),
-            mode=image.mode,
-            alpha=image.has_transparency_data,
-            deep=image.mode.startswith(("I", "F")) or (sixteen and image.format != "BMP"),
-            final=final,
-            warnings=tuple(notes),
+            format=kind if image is None else str(image.format),
+            mode=header.mode if image is None else image.mode,
+            alpha=image is not None and image.has_transparency_data,
+            deep=header.bits > 8 or header.mode_of(image).startswith(("I", "F")),
+            final=image is not None and _is_final(image, header, data),
+            header=header,
+            warnings=tuple(header.notes),
         )
 
 
 def decode(picture: Picture, window: Size, target: Size, background: str = "white") -> Pixels:
     """Decode at the smallest scale at which a window still covers a target size; see `dct_scale`.
 
-    Alpha is laid over ``background``, 16-bit values are scaled to 8 bits, palettes are resolved.
+    Alpha is laid over ``background``, palettes are resolved; values of more than 8 bits become sRGB before they are cut.
 
     Raises
     ------
     PictureError
-        The file is damaged or its pixels have no agreed meaning (32-bit floats).
+        The file is damaged or its pixels have no agreed meaning (floats).
     """
-    suffix = os.path.splitext(picture.name)[1]
-    with _reported(suffix):
-        image = _open(picture.data, _formats_for(suffix), max_pixels=None)
-        scale = dct_scale(picture, window, target)
-        if scale > 1:
-            image.draft(None, (image.width // scale, image.height // scale))
-        image.load()
-        return Pixels(_plain_mode(image, picture.icc, background), scale)
+    header, scale = picture.header, 1
+    notes: list[Warned] = []
+    with _reported(header.kind), limits_lifted():
+        # Only these decoders write on stderr, which is the whole process's: nobody else should wait for it.
+        talks = header.kind == "TIFF" or header.by_values
+        listening: AbstractContextManager[list[str]] = overheard() if talks else nullcontext([])
+        with listening as lines:
+            if header.by_values:
+                from datakit.picture.deep import read_values
+                from datakit.picture.values import picture_of
+
+                image = picture_of(read_values(header), picture.icc, header.space, background)
+            else:
+                scale = dct_scale(picture, window, target)
+                image = _plain_mode(_loaded(header, scale), picture.icc, background)
+        if lines:
+            # Pillow gives libtiff no name of the file.
+            notes.append(Warned("decoder", f"its decoder says: {' '.join(lines).replace('tempfile.tif', 'the file')}"))
+        if header.clean is not None:
+            image = _cropped(image, header.clean)
+    if _is_blank(image):
+        notes.append(Warned("blank", f"comes out in one colour{', as all of it is transparent' if picture.alpha else ''}"))
+    return Pixels(image, scale, tuple(notes))
 
 
 def dct_scale(picture: Picture, window: Size, target: Size) -> int:
@@ -193,78 +207,43 @@ def dct_scale(picture: Picture, window: Size, target: Size) -> int:
     return next((s for s in _DCT_SCALES if window.width >= s * target.width and window.height >= s * target.height), 1)
 
 
-def preview(picture: Picture, pixels: Pixels, long_side: int) -> NDArray[np.uint8]:
-    """Return the upright sRGB picture with its long side resized to ``long_side``, as (height, width, 3) RGB."""
-    stored = pixels.image.size
-    factor = long_side / max(stored)
-    size = Size(max(1, round(stored[0] * factor)), max(1, round(stored[1] * factor)))
-    small = _resized(pixels.image, None, size, FilterType.box if factor < 1 else FilterType.bilinear)
-    return np.asarray(_upright(to_srgb(small, picture.icc), picture.orientation))
-
-
-def render(picture: Picture, pixels: Pixels, box: Box, bucket: Size) -> Image.Image:
-    """Crop and resize in one antialiased step (Lanczos) and return upright sRGB of exactly a bucket's size."""
-    left, top, right, bottom = (edge / pixels.scale for edge in _stored_box(box, picture.size, picture.orientation))
-    # A picture whose sides the DCT scale does not divide ends in a partial pixel: stay within it.
-    right, bottom = min(right, pixels.image.width), min(bottom, pixels.image.height)
-    size = bucket.transposed() if picture.orientation in _SIDEWAYS else bucket
-    if (left, top, right, bottom) == (0, 0, *size) == (0, 0, *pixels.image.size):
-        cropped = pixels.image
-    else:
-        cropped = _resized(pixels.image, CropBox(left, top, right - left, bottom - top), size, FilterType.lanczos3)
-    return _upright(to_srgb(cropped, picture.icc), picture.orientation)
-
-
-def encode(image: Image.Image, file_format: Format, quality: int) -> bytes:
-    """Return the bytes of an RGB (as png, also RGBA) picture; ``quality`` (1 to 100) is for jpg and webp."""
-    target = io.BytesIO()
-    bare = image if not image.info else Image.frombytes("RGB", image.size, image.tobytes())
-    if file_format == "jpg":
-        bare.save(target, "JPEG", quality=quality, subsampling="4:4:4")
-    elif file_format == "webp":
-        bare.save(target, "WEBP", quality=quality, method=4)
-    else:
-        return _encode_png(bare)
-    return target.getvalue()
-
-
-def _encode_png(image: Image.Image) -> bytes:
-    """Return PNG bytes: average filter and run lengths take half the time of Pillow's level 1 and no more room."""
-    import cv2  # most runs write no PNG
-
-    options = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-    turn = cv2.COLOR_RGBA2BGRA if image.mode == "RGBA" else cv2.COLOR_RGB2BGR
-    return cv2.imencode(".png", cv2.cvtColor(np.asarray(image), turn), options)[1].tobytes()
-
-
-def _formats_for(suffix: str) -> tuple[str, ...]:
-    plugin = _PLUGINS.get(suffix.lower())
-    if plugin is None:
-        return _READABLE
-    package, module, name = plugin
+def _opened(header: Header) -> Image.Image | None:
+    """Open a picture with Pillow; None where its own format's module knows it better."""
+    if header.size is not None:
+        return None
     try:
-        imported = __import__(module)
-    except ImportError:
-        raise PictureError(f"{suffix} pictures need a plug-in: pip install {package}") from None
-    if module == "pillow_heif":
-        imported.register_heif_opener()
-    return (*_READABLE, name)
-
-
-def _open(data: bytes, formats: tuple[str, ...], max_pixels: int | None) -> Image.Image:
-    # The limit is the user's to set; Pillow's own is lifted while it looks at the header and no longer.
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        image = Image.open(io.BytesIO(data), formats=formats)
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-    if max_pixels is not None and image.width * image.height > max_pixels:
-        raise TooLargeError(f"{image.width}x{image.height} is more than {max_pixels} pixels (--max-pixels raises the limit)")
+        image = opened(header.data, (header.kind,))
+        if header.page:
+            image.seek(header.page)
+    except Exception:
+        # libavif is stricter as Pillow has it than as others do: browsers show what it refuses.
+        header.size = isobmff.size_of(header.data) if header.kind == "AVIF" else None
+        if header.size is None:
+            raise
+        return None
     return image
 
 
+def _loaded(header: Header, scale: int) -> Image.Image:
+    """Decode the page that is meant with Pillow, smaller by ``scale``."""
+    stored = Image.open(io.BytesIO(header.data), formats=(header.kind,))
+    if header.page:
+        stored.seek(header.page)
+    if scale > 1:
+        stored.draft(None, (stored.width // scale, stored.height // scale))
+    try:
+        stored.load()
+    except ValueError as error:
+        if "unknown raw mode" not in str(error):
+            raise
+        raise PictureError("has pixels of a kind that is not read (planes or subsampling): save it as 8-bit RGB") from error
+    if header.kind == "TIFF":
+        tiff.mend_colour_map(stored)
+    return stored
+
+
 @contextmanager
-def _reported(suffix: str) -> Iterator[None]:
+def _reported(kind: str) -> Iterator[None]:
     """Turn whatever a decoder raises on a bad file into a PictureError."""
     try:
         with warnings.catch_warnings():
@@ -273,97 +252,107 @@ def _reported(suffix: str) -> Iterator[None]:
     except (PictureError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise PictureError(f"is no picture that can be read, or not really a {suffix.lower() or 'picture'} file") from None
+        raise PictureError(f"is damaged or not readable: its header is not that of a {said(kind)} picture") from None
+    except ImportError as error:
+        raise PictureError(f"cannot be read without a package that is not installed: pip install {error.name}") from error
     except Exception as error:  # decoders raise nearly anything on hostile input: OSError, ValueError, struct.error, ...
-        raise PictureError(f"is damaged or not readable: {error}") from error
+        raise PictureError(f"is damaged or not readable: {error or type(error).__name__}") from error
 
 
-def _orientation(image: Image.Image, data: bytes, notes: list[Warned]) -> int:
+def _orientation(image: Image.Image, data: bytes, header: Header) -> int:
     if image.format == "PNG" and not any(mark in data for mark in _PNG_EXIF):
         return 1  # Pillow would decode the whole picture to look behind its pixels
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        exif = image.getexif()
+        value = exif.get(_ORIENTATION_TAG, 1)
+        if _ADOBE.encode() in (image.info.get("exif") or b""):
+            _look_for_adobe_rgb(exif, header)
     except Exception:
-        notes.append(Warned("exif", "its EXIF block is broken: taken as upright"))
+        header.note("exif", "its EXIF block is broken: taken as upright")
         return 1
     if image.format == "TIFF":
         return 1  # Pillow itself turns TIFF pictures upright while it loads them (PIL/TiffImagePlugin.py)
-    return value if value in _TURNS else 1
+    return value if value in range(1, 9) else 1
+
+
+def _look_for_adobe_rgb(exif: Image.Exif, header: Header) -> None:
+    """Note where a camera says in EXIF alone that its colours are Adobe RGB (DCF 2.0, section 4.7)."""
+    said_here = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE), exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, "")
+    if header.space is None and said_here[0] == _UNCALIBRATED and str(said_here[1]).startswith(_ADOBE):
+        header.space = ADOBE_RGB
+
+
+def _colours(header: Header, image: Image.Image | None) -> bytes | None:
+    """Return the profile by which the colours are turned into sRGB; None where they are sRGB, or HDR."""
+    mode = header.mode_of(image)
+    icc = header.icc or (image.info.get("icc_profile") if image is not None else None) or None
+    if header.coded:
+        icc = None
+    if icc is not None:
+        coded = hdr_of(icc)
+        if coded is None and (is_for_other_pixels(icc, mode, header.notes) or is_srgb(icc, header.notes)):
+            icc = None
+        header.space = coded
+    if header.space is None:
+        return icc
+    if header.space.hdr:
+        header.note("hdr", f"its colours are HDR ({header.space.hdr}): tone-mapped to sRGB (ITU-R BT.2390)")
+        return None
+    if mode == "CMYK":
+        return icc
+    try:
+        made = profile_of(header.space)
+    except ValueError as error:
+        header.note("profile", f"{error}: taken as sRGB")
+        return None
+    if header.space is ADOBE_RGB:
+        header.note("profile-guessed", "its EXIF block says Adobe RGB, and no profile is embedded: converted from that")
+    return None if is_srgb(made, header.notes) else made
+
+
+def _is_final(image: Image.Image, header: Header, data: bytes) -> bool:
+    return (
+        image.mode == "RGB"
+        and header.plain
+        and header.data is data
+        and not image.info.keys() - _BARE
+        and header.bits <= 8
+        and not getattr(image, "is_animated", False)
+    )
 
 
 def _plain_mode(image: Image.Image, icc: bytes | None, background: str) -> Image.Image:
     """Return the picture in mode L, RGB, CMYK or LAB: 8 bits, no palette, no alpha."""
     if image.mode in ("L", "RGB", "CMYK", "LAB") and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I"):
-        return _from_16_bit(image, background)
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode == "F":
         raise PictureError("has 32-bit float pixels, whose white is not defined: convert it to 8 or 16 bits first")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
+        alpha = rgba.getchannel("A")
+        if image.format == "BMP" and not alpha.getextrema()[1]:
+            return rgba.convert("RGB")  # as Windows and browsers show what says nothing of its alpha
         # Colours are converted before they are mixed: the background is given in sRGB.
         colours = to_srgb(rgba.convert("RGB"), icc)
         canvas = Image.new("RGB", image.size, parse_colour(background))
-        canvas.paste(colours, mask=rgba.getchannel("A"))
+        canvas.paste(colours, mask=alpha)
         canvas.info[CONVERTED] = True
         return canvas
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _from_16_bit(image: Image.Image, background: str) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise PictureError("has 32-bit pixels beyond 65535, whose white is not defined: convert it to 8 or 16 bits first")
-    # 65535 / 255 = 257 exactly, so this maps white to white and rounds to nearest.
-    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if "transparency" not in image.info:
-        return grey
-    # One grey value stands for transparent (PNG, 11.3.2.1).
-    canvas = Image.new("RGB", image.size, parse_colour(background))
-    canvas.paste(grey.convert("RGB"), mask=Image.fromarray(values != image.info["transparency"]))
-    canvas.info[CONVERTED] = True
-    return canvas
+def _cropped(image: Image.Image, box: Box) -> Image.Image:
+    left = image.crop(box)
+    left.info = {key: value for key, value in image.info.items() if key == CONVERTED}
+    return left
 
 
-def _resized(image: Image.Image, box: CropBox | None, size: Size, kernel: FilterType) -> Image.Image:
-    target = Image.new(image.mode, size)
-    options = ResizeOptions(resize_alg=ResizeAlg.convolution(kernel))
-    if box is not None:
-        options.crop_box = box
-    if image.mode == "LAB":
-        # The resizer knows no LAB; its three bytes a pixel can be filtered as they are.
-        target = image.resize(
-            size,
-            Image.Resampling.LANCZOS,
-            box=None if box is None else (box.left, box.top, box.left + box.width, box.top + box.height),
-        )
-    else:
-        _resizer().resize_pil(image, target, options)
-    target.info = {key: value for key, value in image.info.items() if key == CONVERTED}
-    return target
+def _is_blank(image: Image.Image) -> bool:
+    """Tell whether all pixels are the same; a few are looked at first, since those of most pictures differ."""
+    return _is_flat(image.resize((8, 8), Image.Resampling.NEAREST)) and _is_flat(image)
 
 
-@lru_cache(maxsize=1)
-def _resizer() -> Resizer:
-    return Resizer()
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
-
-
-def _stored_box(box: Box, upright: Size, orientation: int) -> Box:
-    """Turn a box of the upright picture into the same pixels of the picture as stored."""
-    left, top, right, bottom = box
-    across, down = (upright.width - right, upright.width - left), (upright.height - bottom, upright.height - top)
-    stored = {
-        2: (across[0], top, across[1], bottom),
-        3: (across[0], down[0], across[1], down[1]),
-        4: (left, down[0], right, down[1]),
-        5: (top, left, bottom, right),
-        6: (top, across[0], bottom, across[1]),
-        7: (down[0], across[0], down[1], across[1]),
-        8: (down[0], left, down[1], right),
-    }
-    return Box(*stored.get(orientation, box))
+def _is_flat(image: Image.Image) -> bool:
+    return all(band.getextrema()[0] == band.getextrema()[1] for band in image.split())

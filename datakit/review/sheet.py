@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 from datakit.dataset.manifest import write_atomically
 from datakit.errors import SampleError, UsageError
 from datakit.geometry import Size
+from datakit.picture.encoding import encode
 from datakit.picture.formats import FORMATS, Format
-from datakit.picture.images import encode
 from datakit.review.entries import Entry
 from datakit.review.gallery import Gallery
 from datakit.review.thumbnails import Thumbnails

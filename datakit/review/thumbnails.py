@@ -17,7 +17,9 @@ from datakit.dataset.layout import THUMBNAILS
 from datakit.dataset.manifest import write_atomically
 from datakit.detect import saliency_map
 from datakit.geometry import Size
-from datakit.picture.images import decode, encode, open_picture, preview
+from datakit.picture.encoding import encode
+from datakit.picture.images import decode, open_picture
+from datakit.picture.resampling import preview
 
 THUMBNAIL_SIDE, PICTURE_SIDE = 320, 1600
 _QUALITY = 85

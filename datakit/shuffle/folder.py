@@ -19,14 +19,15 @@ from datakit.dataset.folder import Folder
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import Origin, read_origin, refuse_other_origin
 from datakit.dataset.remembered import why_empty
-from datakit.dataset.samples import Found, Sample, caption_of, copy_stems, output_stems, shared_stems
+from datakit.dataset.samples import Found, Sample, caption_of, copy_stems, output_stems, repeats_told, shared_stems
 from datakit.dataset.store import Store
 from datakit.errors import CaptionMissingError, NoPicturesError, PictureError, SampleError
 from datakit.geometry import Box, Size
 from datakit.libraries import check_opencv
 from datakit.picture.augment import augment, enlargement_of
+from datakit.picture.encoding import encode
 from datakit.picture.formats import KEPT, PICTURE_SUFFIXES
-from datakit.picture.images import Picture, decode, encode, open_picture
+from datakit.picture.images import Picture, decode, open_picture
 from datakit.report import Problem, Report, Warned, counted, few
 from datakit.run.stage import Execution, Stage, run_stage
 from datakit.run.task import Made, Task, not_written, write_temporary
@@ -80,9 +81,8 @@ def shuffle_folder(
             f"{folder} is shuffled already: these are copies of its copies; to have others, shuffle {origin.source}"
         )
     uncropped = Path(origin.source) if origin and origin.stage == "crop" else None
-    key = options.key()
     tasks = [
-        _task(sample, variant, key, _Material(variant, caption, records.get(sample.id), uncropped))
+        _task(sample, variant, options.of(sample.id).key(), _Material(variant, caption, records.get(sample.id), uncropped))
         for sample, caption, variants in planned
         for variant in variants
     ]
@@ -130,13 +130,18 @@ def _find(folder: Path) -> Found:
 def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -> list[tuple[Sample, Caption, list[Variant]]]:
     """Read every caption, decide on all copies, and fill in the report's table and notes."""
     report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
+    report.notes += found.notes
+    told = [] if options.repeats_from_folders else repeats_told(found.samples)
+    if told:
+        report.notes.append(f"folders that name a number of repeats, {few(told)}: --repeats-from-folders takes it")
     stems = output_stems(found.samples)
     shared = shared_stems(found.samples, stems)
     if shared:
         report.notes.append(
             f"{len(shared)} pictures share a name but for extension or case: their copies carry it: {few(shared)}"
         )
-    starts = dict(stems) if options.captions_only else copy_stems(stems, options.repeats)
+    most = max((options.of(sample.id).repeats for sample in found.samples), default=options.repeats)
+    starts = dict(stems) if options.captions_only else copy_stems(stems, most)
     moved = [sample.id for sample in found.samples if not options.captions_only and starts[sample.id] != f"{stems[sample.id]}_"]
     if moved:
         names = ", ".join(f"{starts[sample]}1" for sample in moved[:3])
@@ -154,8 +159,9 @@ def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -
             continue
         lines = [tokens_of(line, options) for line in caption.lines]
         movable += (tokens.movable for tokens in lines)
-        ran_out += (sample.id for tokens in lines if count_orders(tokens.movable, options.repeats) < options.repeats)
-        planned.append((sample, caption, variants_of(sample.id, starts[sample.id], lines, options)))
+        own = options.of(sample.id)
+        ran_out += (sample.id for tokens in lines if count_orders(tokens.movable, own.repeats) < own.repeats)
+        planned.append((sample, caption, variants_of(sample.id, starts[sample.id], lines, own)))
     variants = [variant for _, _, several in planned for variant in several]
     unflipped = [f"{variant.output} ({variant.unflipped})" for variant in variants if variant.unflipped]
     if unflipped:
@@ -172,7 +178,8 @@ def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -
         "captions whose orders ran out": len(ran_out),
     }
     if ran_out:
-        report.notes.append(f"fewer than {options.repeats} orders of their tokens exist, so some come twice: {few(ran_out)}")
+        orders = "too few" if options.repeats_from_folders else f"fewer than {options.repeats}"
+        report.notes.append(f"{orders} orders of their tokens exist, so some come twice: {few(ran_out)}")
     return planned
 
 

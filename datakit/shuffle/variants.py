@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain
 from random import Random
@@ -16,6 +16,7 @@ import msgspec
 from datakit.caption.captions import swap_sides, written_word
 from datakit.caption.tokens import Tokens, fill_wildcards, join, orders, parse, without
 from datakit.dataset.links import LINKS
+from datakit.dataset.samples import repeats_of
 from datakit.errors import UsageError
 from datakit.picture.augment import Drawn, check_strengths, draw
 from datakit.picture.formats import KEPT
@@ -33,6 +34,8 @@ class ShuffleOptions:
     ----------
     repeats
         Copies of each picture, at least 1.
+    repeats_from_folders
+        Take them from the name of the picture's folder where that begins with a number, as in ``10_name``.
     keep
         Leading tokens that never move.
     separator, keep_separator, wildcards
@@ -59,6 +62,7 @@ class ShuffleOptions:
     """
 
     repeats: int = 5
+    repeats_from_folders: bool = False
     keep: int = 0
     separator: str | None = None
     keep_separator: str | None = None
@@ -95,9 +99,15 @@ class ShuffleOptions:
             raise UsageError("captions_only writes no copies: it goes with neither augment nor drop_caption")
         check_strengths(self.augment)
 
+    def of(self, sample: str) -> ShuffleOptions:
+        """Return the options of one sample: the number of its copies may stand in its folder's name."""
+        told = repeats_of(sample) if self.repeats_from_folders else None
+        return replace(self, repeats=told) if told else self
+
     def key(self) -> str:
         """Return a short hash of everything that decides the bytes of a copy."""
         decisive = asdict(self)
+        del decisive["repeats_from_folders"]  # decides how many copies there are
         del decisive["link"]  # decides where the bytes lie, not which they are
         if not self.captions_only:
             del decisive["repeats"]  # no copy depends on how many there are

@@ -16,7 +16,9 @@ from PIL import Image
 
 from datakit.crop.folder import plan_crop
 from datakit.crop.options import CropOptions
-from datakit.picture.images import decode, encode, open_picture, render
+from datakit.picture.encoding import encode
+from datakit.picture.images import decode, open_picture
+from datakit.picture.resampling import render
 from tests.bench.corpus import KINDS, build
 from tests.bench.measure import median, table
 

@@ -1,0 +1,178 @@
+"""The pages of a TIFF: which is the picture, and the pixels of those that Pillow reads wrongly or not at all.
+
+Source of all rules: TIFF 6.0, Adobe; its supplement 2 for floats.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import TYPE_CHECKING, Any
+
+from datakit.errors import PictureError
+from datakit.geometry import Size
+from datakit.picture.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from datakit.picture.values import Values
+
+# What it says it also raises.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+_BITS, _PHOTOMETRIC, _PLANES, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 262, 284, 320, 339
+_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
+# WhiteIsZero, BlackIsZero, RGB, palette, CMYK, YCbCr and the three kinds of Lab.
+_PILLOW_KNOWS = frozenset({0, 1, 2, 3, 5, 6, 8})
+_CHANNELS = {"MINISWHITE": 1, "MINISBLACK": 1, "RGB": 3, "PALETTE": 1, "SEPARATED": 4, "CIELAB": 3, "ICCLAB": 3, "YCBCR": 3}
+_MOST_CHANNELS = 16
+_WHITE = "whose white is not defined: convert it to 8 or 16 bits first"
+
+
+def look(data: bytes) -> Header:
+    """Return which page of a TIFF is meant, the largest, and what of it Pillow would read wrongly. Raises PictureError."""
+    header = Header("TIFF", data)
+    pages = _plain_pages(data)
+    if pages is None:
+        _look_closer(header)
+    else:
+        sizes = pages
+        header.page = sizes.index(max(sizes, key=lambda size: size.area))
+        _say_pages(header, len(sizes))
+    return header
+
+
+def _plain_pages(data: bytes) -> list[Size] | None:
+    """Return the sizes of the pages where Pillow reads all of them rightly."""
+    from datakit.picture.pillow import opened
+
+    sizes = []
+    try:
+        with opened(data, ("TIFF",)) as image:
+            for page in range(getattr(image, "n_frames", 1)):
+                image.seek(page)
+                if not _is_plain(image):
+                    return None
+                sizes.append(Size(*image.size))
+    except Exception:  # the other decoder says what is wrong, if anything
+        return None
+    return sizes
+
+
+def _is_plain(image: Image.Image) -> bool:
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    formats = tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
+    return (
+        max(tags.get(_BITS, (1,))) <= 8
+        and set(formats if isinstance(formats, tuple) else (formats,)) == {_UNSIGNED}
+        and tags.get(_PHOTOMETRIC, 0) in _PILLOW_KNOWS
+        and not (image.mode in ("LA", "La") and tags.get(_PLANES, 1) != 1)  # its second plane is taken for what it is not
+    )
+
+
+def mend_colour_map(image: Image.Image) -> None:
+    """Read a colour map of 8-bit values as it is meant: libtiff takes one without any larger value for such (tif_getimage.c)."""
+    colours = image.tag_v2.get(_COLOUR_MAP, ())  # type: ignore[attr-defined]
+    if image.mode == "P" and 0 < max(colours, default=0) < 256:
+        third = len(colours) // 3
+        image.putpalette([colours[at + band * third] for at in range(third) for band in range(3)])
+
+
+def _say_pages(header: Header, number: int) -> None:
+    if number > 1:
+        which = "the first" if header.page == 0 else f"the largest, page {header.page + 1},"
+        header.note("frames", f"several frames or pages: only {which} is used")
+
+
+def _look_closer(header: Header) -> None:
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(header.data)) as file:
+        pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
+        sizes = [Size(page.imagewidth, page.imagelength) for page in pages]
+        header.page = sizes.index(max(sizes, key=lambda size: size.area))
+        page = pages[header.page]
+        header.size = sizes[header.page]
+        header.bits = page.bitspersample
+        profile = page.tags.get(34675)
+        header.icc = bytes(profile.value) if profile is not None else None
+        turned = page.tags.get(274)
+        header.turned = int(turned.value) if turned is not None else 1
+        header.mode = (
+            "CMYK" if getattr(page.photometric, "name", "") == "SEPARATED" else "L" if page.samplesperpixel < 3 else "RGB"
+        )
+        if page.samplesperpixel > _MOST_CHANNELS:
+            raise PictureError(f"has {page.samplesperpixel} channels, more than a picture has")
+        _say_pages(header, len(sizes))
+
+
+def read(header: Header) -> Values:
+    """Return the stored pixels of the page that is meant. Raises PictureError where they have no agreed meaning."""
+    import numpy as np
+    import tifffile
+
+    from datakit.picture.values import TOP, Values, scaled
+
+    with tifffile.TiffFile(io.BytesIO(header.data)) as file:
+        page = file.pages[header.page]
+        assert isinstance(page, tifffile.TiffPage)  # `_look_closer` saw it
+        model = getattr(page.photometric, "name", str(page.photometric))
+        _check(page, model)
+        try:
+            stored = page.asarray(maxworkers=1)
+        except ValueError as error:
+            if "not supported" not in str(error):
+                raise
+            raise PictureError(
+                f"is compressed in a way that is not read ({getattr(page.compression, 'name', page.compression)})"
+            ) from error
+        pixels = _in_order(stored, page)
+        colours = _CHANNELS[model]
+        if model == "PALETTE":
+            return Values(_from_map(pixels[..., 0], page.colormap), "RGB")
+        bits = page.bitspersample
+        if bits == 32 and pixels.max(initial=0) <= TOP:
+            bits = 16  # written by programs that keep 16 bits in 32
+        values = scaled(pixels, bits)
+        if model in ("CIELAB", "ICCLAB"):
+            # The first kind has signed a and b (TIFF 6.0, section 23); Pillow wants them as the second has.
+            colour = values[..., :3] if model == "ICCLAB" else values[..., :3] ^ np.array([0, 0x8000, 0x8000], np.uint16)
+            return Values(colour, "LAB")
+        if model == "MINISWHITE":
+            values[..., 0] = TOP - values[..., 0]
+        kinds = [int(kind) for kind in page.extrasamples]
+        alpha = next((number for number, kind in enumerate(kinds) if kind in (1, 2)), None)
+        mode = {1: "L", 3: "RGB", 4: "CMYK"}[colours]
+        if alpha is None:
+            return Values(values[..., :colours], mode)
+        return Values(values[..., :colours], mode, values[..., colours + alpha], kinds[alpha] == 1)
+
+
+def _check(page: Any, model: str) -> None:
+    formats = page.sampleformat
+    if formats == _FLOAT:
+        raise PictureError(f"has {page.bitspersample}-bit float pixels, {_WHITE}")
+    if formats == _SIGNED:
+        raise PictureError(f"has signed {page.bitspersample}-bit pixels, {_WHITE}")
+    if formats != _UNSIGNED or page.bitspersample > 32:
+        raise PictureError(f"has {page.bitspersample}-bit pixels of a kind that is not read: convert it to 8 or 16 bits first")
+    jpeg = getattr(page.compression, "name", "") == "JPEG"
+    if model not in _CHANNELS or (model == "YCBCR" and not jpeg) or page.samplesperpixel < _CHANNELS[model]:
+        raise PictureError(
+            f"has pixels of a kind that is not read ({model}, {page.samplesperpixel} channels of {page.bitspersample} bits)"
+        )
+
+
+def _in_order(stored: NDArray[Any], page: Any) -> NDArray[Any]:
+    """Return pixels as (height, width, channels), whichever way they were stored."""
+    shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    if page.planarconfig == 2 and page.samplesperpixel > 1:
+        return stored.reshape(shape[2], *shape[:2]).transpose(1, 2, 0)
+    return stored.reshape(shape)
+
+
+def _from_map(indices: NDArray[Any], colours: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    map_of_8_bits = 0 < colours.max(initial=0) < 256
+    return (colours * 257 if map_of_8_bits else colours).T[indices]
