@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import msgspec
 
 from datakit import __version__
 from datakit.caption.captions import Caption, read_caption
-from datakit.caption.tokens import count_orders
+from datakit.caption.tokens import Tokens, count_orders
 from datakit.dataset.folder import Folder
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import Origin, read_origin, refuse_other_origin
@@ -144,7 +145,7 @@ def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -
             f"{counted(len(moved), 'picture')} with copies whose name another picture has: they are called {names} and so on"
         )
     planned: list[tuple[Sample, Caption, list[Variant]]] = []
-    movable: list[tuple[str, ...]] = []
+    read: list[Tokens] = []
     ran_out: list[str] = []
     for sample in found.samples:
         try:
@@ -153,8 +154,12 @@ def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -
             report.refused.append(Problem.of(sample.id, error))
             continue
         lines = [tokens_of(line, options) for line in caption.lines]
-        movable += (tokens.movable for tokens in lines)
-        ran_out += (sample.id for tokens in lines if count_orders(tokens.movable, options.repeats) < options.repeats)
+        read += lines
+        ran_out += (
+            sample.id
+            for tokens in lines
+            if count_orders(tokens.movable, options.repeats, pinned=tokens.pinned) < options.repeats
+        )
         planned.append((sample, caption, variants_of(sample.id, starts[sample.id], lines, options)))
     variants = [variant for _, _, several in planned for variant in several]
     unflipped = [f"{variant.output} ({variant.unflipped})" for variant in variants if variant.unflipped]
@@ -162,18 +167,28 @@ def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -
         report.notes.append(
             f"{counted(len(unflipped), 'copy', 'copies')} not flipped, as their captions speak of writing (--flip-anyway): {few(unflipped)}"
         )
+    movable = [len(tokens.movable) - len(tokens.pinned) for tokens in read]
     report.table = {
         "seed": options.seed,
         "samples": len(planned),
         "copies": len(variants),
         "distinct captions": len({line for variant in variants for line in variant.caption.split("\n") if line}),
-        "movable tokens, least": min(map(len, movable), default=0),
-        "movable tokens, median": float(median(map(len, movable))) if movable else 0.0,
+        "captions read as": _styles(read),
+        "movable tokens, least": min(movable, default=0),
+        "movable tokens, median": float(median(movable)) if movable else 0.0,
         "captions whose orders ran out": len(ran_out),
     }
+    if not options.keep_separator and any("|||" in token.text for tokens in read for token in tokens.whole if token.fixed):
+        report.notes.append("captions hold |||, which keeps its place: with --keep-separator '|||' what is before it never moves")
     if ran_out:
         report.notes.append(f"fewer than {options.repeats} orders of their tokens exist, so some come twice: {few(ran_out)}")
     return planned
+
+
+def _styles(read: Sequence[Tokens]) -> str:
+    """Say how many captions were read as tags, how many as sentences, and how many hold both."""
+    number = Counter(tokens.style for tokens in read)
+    return ", ".join(f"{style} {number[style]}" for style in ("tags", "sentences", "both") if number[style]) or "none"
 
 
 def _caption(folder: Path, sample: Sample) -> Caption:
