@@ -86,7 +86,8 @@ def separated_by(caption: str, separator: str) -> list[Mark]:
 
 def _opens(caption: str, at: int, sign: str) -> bool:
     """Tell whether a quotation can begin there: a sign behind a letter or a number is an apostrophe, or inches."""
-    return sign != '"' or (not caption[at - 1 : at].isalnum() and not caption[at + 1 : at + 2].isspace())
+    before, behind = caption[at - 1 : at] if at else "", caption[at + 1 : at + 2]
+    return sign not in "\"'" or (not before.isalnum() and not behind.isspace() and (sign == '"' or behind.isalpha()))
 
 
 def _close(open_: list[tuple[str, int]], waiting: Counter[str], opener: str) -> int:

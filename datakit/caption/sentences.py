@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from typing import NamedTuple
 
 from datakit.caption.scan import COMMAS, WIDE_STOPS, Mark, Span
@@ -147,7 +148,7 @@ def _merged(caption: str, found: list[Segment], read: list[int]) -> list[Segment
 
 
 def _inside(commas: list[int], segment: Segment) -> int:
-    return sum(segment.start <= comma < segment.end for comma in commas)
+    return bisect_left(commas, segment.end) - bisect_left(commas, segment.start)
 
 
 def _reads(text: str, commas: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -23,6 +24,8 @@ T = TypeVar("T", bound=Hashable)
 _WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
 # In captions of an image board a full stop at the very end is part of the last name ("nanashi inc."), as in front of a comma.
 _BOARD = re.compile(r"(?<!\w)(?:\d\+?(?:girl|boy|other)s?|solo|no humans)(?!\w)|\w_\w|(?:rating|character|artist):\w")
+# A list of plain words and commas, which most captions are, is read without looking for more.
+_PLAIN, _NUMBER = re.compile(r"[\w ,:/+-]*"), re.compile(r"\d,\d")
 # What may stand before the first words of a sentence and is a tag of its own: "sksperson, A woman stands in a park."
 _LEADING = re.compile(rf"((?:(?:[^\W_]+[\w'’:-]*)(?: [\w'’:-]+){{0,2}}\s*,\s*)+)(?=[A-Z][^{COMMAS}]*\s[^{COMMAS}]*\s)")
 
@@ -174,11 +177,16 @@ def _region(text: str, splitting: Splitting) -> Tokens:
     """Split what stands between two breaks."""
     if splitting.separator is not None:
         return _cut(text, separated_by(text, splitting.separator), _glue(splitting.separator))
+    if _PLAIN.fullmatch(text) and not _NUMBER.search(text):
+        words = [piece.strip() for piece in text.split(",")]
+        if all(words):
+            return Tokens((), tuple(map(Token, words)))
     marks, spans = scan(text)
     cuts: list[Mark] = []
     sentences: list[tuple[int, int]] = []
+    commas = [mark for mark in marks if not mark.is_stop]
     for segment in segments(text, marks, spans, splitting.style):
-        inside = [mark for mark in marks if not mark.is_stop and segment.start <= mark.start < segment.end]
+        inside = commas[bisect_left(commas, (segment.start,)) : bisect_left(commas, (segment.end,))]
         lead = _lead(text, segment) if segment.is_sentence and splitting.style == "auto" else segment.start
         cuts += [mark for mark in inside if not segment.is_sentence or mark.start < lead]
         if segment.is_sentence:
@@ -228,21 +236,27 @@ def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[
         if words.strip():
             _settle(tokens, between, glue)
             tokens.append(Token(words.strip()))
-            begins.append(start)
+            begins.append(start + len(words) - len(words.lstrip()))
             between = ""
         else:
             between += words
         between += text[mark.start : mark.end]
         start = mark.end
-        while glue is None and text[start : start + 1].isspace():
+        if text[start : start + 1].isspace():
             between += text[start]
             start += 1
-    said = [any(begin <= at < end or begin <= at + 1 < end for begin, end in sentences) for at in begins]
+    said = [_lies_in(at, sentences) for at in begins]
     end = between.strip() if tokens else ""
     if tokens and not tokens[-1].fixed:
         tokens[-1] = tokens[-1]._replace(after=_missing(tokens, said[-1], glue))
     style: Style = "tags" if not any(said) else "sentences" if all(said) else "both"
     return Tokens((), tuple(tokens), (), end, style)
+
+
+def _lies_in(at: int, sentences: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether a token that begins there is a sentence, or part of one."""
+    place = bisect_right(sentences, at, key=lambda sentence: sentence[0])
+    return place > 0 and at < sentences[place - 1][1]
 
 
 def _settle(tokens: list[Token], between: str, glue: str | None) -> None:
