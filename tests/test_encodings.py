@@ -32,7 +32,9 @@ def test_a_caption_of_a_few_words_is_read_as_it_was_written(encoding, text):
     assert [warning.kind for warning in caption.warnings] == ["caption-encoded"]
 
 
-@pytest.mark.parametrize("text", ["dziewczyna, zielone oczy, łąka, żółty".encode("cp1250"), "夜, 街, 雪".encode("cp932"), b"\x81\x8d\x8f\x90"])
+@pytest.mark.parametrize(
+    "text", ["dziewczyna, zielone oczy, łąka, żółty".encode("cp1250"), "夜, 街, 雪".encode("cp932"), b"\x81\x8d\x8f\x90"]
+)
 def test_what_cannot_be_told_is_refused_by_name(text):
     with pytest.raises(CaptionError, match=r"caption a.txt is not UTF-8.*save it as UTF-8"):
         decode_caption(text, "a.txt")
@@ -52,7 +54,12 @@ def test_a_folder_of_several_encodings_agrees_on_none():
 
 @given(st.text(st.sampled_from("абвгджзиклмнопрстуфхцчшщыэюя ,"), min_size=12), st.sampled_from(["cp1251", "koi8_r"]))
 def test_lower_case_words_of_russian_are_never_taken_for_others(text, encoding):
-    assert tell(text.encode(encoding)) in (encoding, None, *(("utf-8",) if text.isascii() else ()), *(("cp1252",) if len(set(text) - set(" ,")) < 6 else ()))
+    assert tell(text.encode(encoding)) in (
+        encoding,
+        None,
+        *(("utf-8",) if text.isascii() else ()),
+        *(("cp1252",) if len(set(text) - set(" ,")) < 6 else ()),
+    )
 
 
 @pytest.mark.parametrize(

@@ -441,7 +441,11 @@ def test_a_prefix_that_is_there_is_not_doubled_and_stays_in_front(caption, expec
 
 
 def test_how_captions_are_read_is_told(source):
-    for stem, caption in (("a", "red car, night"), ("b", "A car is red. It is night."), ("c", "night ||| A car is red. It is old.")):
+    for stem, caption in (
+        ("a", "red car, night"),
+        ("b", "A car is red. It is night."),
+        ("c", "night ||| A car is red. It is old."),
+    ):
         (source / f"{stem}.txt").write_text(caption)
     report = shuffled(source, repeats=2)
     assert report.table["captions read as"] == "tags 1, sentences 1, both 1"

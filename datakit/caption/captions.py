@@ -114,9 +114,9 @@ def decode_caption(data: bytes, name: str, agreed: str | None = None) -> Caption
 def _decoded(data: bytes, name: str, agreed: str | None) -> tuple[str, str]:
     """Return a text and its encoding. Raises as `decode_caption`."""
     marked = next((encoding for mark, encoding in MARKS if data.startswith(mark)), None)
-    told = marked or "utf-8"
+    told: str | None = marked or "utf-8"
     try:
-        text = data.decode(told)
+        text: str | None = data.decode(marked or "utf-8")
     except UnicodeDecodeError:
         text = None
     if text is None or "\x00" in text:

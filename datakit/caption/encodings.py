@@ -1,4 +1,4 @@
-"""In which encoding is a caption that is not UTF-8? Told by what its signs would be, alone or together with its folder."""
+"""Tell the encoding of captions that are not UTF-8 by what their signs would be, alone or together with their folder."""
 
 from __future__ import annotations
 
@@ -54,18 +54,19 @@ def tell(data: bytes) -> str | None:
     return name if best >= _COMMON and best - next_best >= _AHEAD else None
 
 
+def is_utf8(data: bytes) -> bool:
+    """Tell whether a text is UTF-8, or says by its mark what it is."""
+    return _decodes(data, "utf-8") or any(data.startswith(mark) for mark, _ in MARKS)
+
+
 def agree(captions: Iterable[bytes]) -> str | None:
     """Return the encoding that all captions of a folder that are not UTF-8 have in common; None where it cannot be told.
 
     Together they tell what one of a few words does not.
     """
-    others = [data for data in captions if not _is_utf8(data) and b"\x00" not in data]
+    others = [data for data in captions if not is_utf8(data) and b"\x00" not in data]
     found = tell(b"\n".join(others)[:_ENOUGH]) if len(others) > 1 else None
     return found if found and all(_decodes(data, found) for data in others) else None
-
-
-def _is_utf8(data: bytes) -> bool:
-    return _decodes(data, "utf-8") or any(data.startswith(mark) for mark, _ in MARKS)
 
 
 def _decodes(data: bytes, encoding: str) -> bool:

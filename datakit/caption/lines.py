@@ -1,8 +1,9 @@
-"""Are the lines of a caption file captions, or the tags of one?"""
+"""Tell whether the lines of a caption file are captions, or the tags of one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Literal
 
@@ -20,7 +21,9 @@ def lines_are(lines: Sequence[str]) -> Literal["captions", "tags", "wrapped"]:
     if len(lines) > 1 and all(line[-1:] in tuple(COMMAS) for line in lines[:-1]):
         return "wrapped"
     lengths = [len(line) for line in lines[:-1]]
-    broken = all(line[-1:] not in tuple(STOPS) and not following[:1].isupper() for line, following in zip(lines, lines[1:], strict=False))
+    broken = all(
+        line[-1:] not in tuple(STOPS) and not following[:1].isupper() for line, following in pairwise(lines)
+    )
     if len(lines) > 2 and broken and min(lengths) >= _WIDTH and max(lengths) - min(lengths) <= _SLACK:
         return "wrapped"
     plain = all(not set(line) & set(COMMAS) and line[-1:] not in tuple(STOPS) for line in lines)

@@ -63,7 +63,7 @@ def scan(caption: str) -> tuple[list[Mark], list[Span]]:
     waiting: Counter[str] = Counter()
     for match in _SCAN.finditer(caption):
         kind, sign = match.lastgroup, match[0]
-        if kind == "comma" or kind == "stop":
+        if kind in {"comma", "stop"}:
             marks.append(Mark(match.start(), match.end(), kind == "stop"))
         elif kind == "sign":
             opener = next((each for each in _PAIRS if sign in _PAIRS[each] and waiting[each]), None) if sign in _CLOSING else None

@@ -24,16 +24,122 @@ _STARTS = re.compile(r"\s+(?:The|A|An|She|He|It|They|This|These|There|Her|His|It
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _ARTICLES = frozenset(
-    "a an the this these there two three several some his her its their one "
-    "ein eine der die das un une le la les des una el los las uno il lo gli um uma o os as".split()
+    [
+        "a",
+        "an",
+        "the",
+        "this",
+        "these",
+        "there",
+        "two",
+        "three",
+        "several",
+        "some",
+        "his",
+        "her",
+        "its",
+        "their",
+        "one",
+        "ein",
+        "eine",
+        "der",
+        "die",
+        "das",
+        "un",
+        "une",
+        "le",
+        "la",
+        "les",
+        "des",
+        "una",
+        "el",
+        "los",
+        "las",
+        "uno",
+        "il",
+        "lo",
+        "gli",
+        "um",
+        "uma",
+        "o",
+        "os",
+        "as",
+    ]
 )
 # Verbs and pronouns that hardly stand in a tag.
 _SAYS = frozenset(
-    "is are was were has have had does appears seems shows depicts features wears sits stands holds looks "
-    "she he they there which who it's she's he's ist sind hat sie er est sont elle il es está tiene".split()
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "has",
+        "have",
+        "had",
+        "does",
+        "appears",
+        "seems",
+        "shows",
+        "depicts",
+        "features",
+        "wears",
+        "sits",
+        "stands",
+        "holds",
+        "looks",
+        "she",
+        "he",
+        "they",
+        "there",
+        "which",
+        "who",
+        "it's",
+        "she's",
+        "he's",
+        "ist",
+        "sind",
+        "hat",
+        "sie",
+        "er",
+        "est",
+        "sont",
+        "elle",
+        "il",
+        "es",
+        "está",
+        "tiene",
+    ]
 )
 # What joins the words of a sentence; among tags it stands inside of one at most.
-_JOINS = _ARTICLES | frozenset("and of in on with to at by from for but while as und mit in et avec dans y con en e di com".split())
+_JOINS = _ARTICLES | frozenset(
+    [
+        "and",
+        "of",
+        "in",
+        "on",
+        "with",
+        "to",
+        "at",
+        "by",
+        "from",
+        "for",
+        "but",
+        "while",
+        "as",
+        "und",
+        "mit",
+        "in",
+        "et",
+        "avec",
+        "dans",
+        "y",
+        "con",
+        "en",
+        "e",
+        "di",
+        "com",
+    ]
+)
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 # In words a piece between commas, or signs of a script without blanks: tags are shorter.
 _WORDS_A_PIECE, _SIGNS_A_PIECE = 5, 8
@@ -108,7 +214,9 @@ def abbreviates(caption: str, at: int) -> bool:
 def _ends(caption: str, marks: list[Mark], spans: list[Span]) -> list[Mark]:
     """Return what may end a sentence: full stops of no abbreviation, and quotations with a stop inside."""
     ends = [
-        mark for mark in marks if mark.is_stop and not (caption[mark.start : mark.end] == "." and abbreviates(caption, mark.start))
+        mark
+        for mark in marks
+        if mark.is_stop and not (caption[mark.start : mark.end] == "." and abbreviates(caption, mark.start))
     ]
     ends += [
         Mark(span.end, span.end, is_stop=False)
@@ -166,9 +274,15 @@ def _reads(text: str, commas: int) -> int:
         return 2
     if a_piece >= _WORDS_A_PIECE or (not commas and len(words) > 3 and lower[0] in _ARTICLES):
         return 2
-    capital = words[0][0].isupper() or words[0][0].lower() == words[0][0].upper() and not words[0][0].isdigit()
+    capital = words[0][0].isupper() or (words[0][0].lower() == words[0][0].upper() and not words[0][0].isdigit())
     if commas or not capital:
-        return 1 if (capital and not _JOINS.isdisjoint(lower)) or (says and capital) or (not commas and len(words) > 2 and lower[0] in _ARTICLES) else 0
+        return (
+            1
+            if (capital and not _JOINS.isdisjoint(lower))
+            or (says and capital)
+            or (not commas and len(words) > 2 and lower[0] in _ARTICLES)
+            else 0
+        )
     return 2 if len(words) > 2 and lower[0] in _ARTICLES | {"it"} else 1
 
 

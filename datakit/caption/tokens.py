@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
-from datakit.caption.scan import BREAK, COMMAS, WIDE_STOPS, Mark, Span, scan, separated_by
+from datakit.caption.scan import BREAK, COMMAS, WIDE_STOPS, Mark, scan, separated_by
 from datakit.caption.sentences import Segment, abbreviates, closes, segments
 from datakit.errors import UsageError
 from datakit.seeds import permutation
@@ -221,7 +221,7 @@ def _lead(text: str, segment: Segment) -> int:
     words = text[segment.start : segment.end]
     blank = len(words) - len(words.lstrip())
     match = _LEADING.match(words, blank)
-    if match is None or not match[1][:1].islower() and not any(sign.isdigit() or sign == "_" for sign in match[1]):
+    if match is None or (not match[1][:1].islower() and not any(sign.isdigit() or sign == "_" for sign in match[1])):
         return segment.start
     return segment.start + match.end()
 
@@ -350,7 +350,7 @@ def fill_wildcards(token: str, source: Random) -> str:
 def _stretches(tokens: tuple[T, ...], pinned: AbstractSet[int]) -> list[tuple[T, ...]]:
     """Return the tokens between those that are pinned."""
     edges = [-1, *sorted(pinned), len(tokens)]
-    return [tokens[start + 1 : end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [tokens[start + 1 : end] for start, end in pairwise(edges)]
 
 
 def _permuted(tokens: tuple[T, ...], source: Random, pinned: AbstractSet[int]) -> tuple[T, ...]:

@@ -1,4 +1,4 @@
-"""The trigger: is it in a caption, and what looks like it but is not it?"""
+"""Find the trigger in captions, and what looks like it but is not it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 PICTURE_EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif", ".heic", ".heif", ".jxl")
 )
-CAPTION_EXTENSIONS = (".txt", ".caption")
+CAPTION_EXTENSIONS = (".txt", ".caption", ".tags")
+# Stands in the name of a caption that is no file of its own, between the file and what it is called there.
+ENTRY = "//"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,26 @@ class Found:
         Caption files without a picture.
     others
         How many other files there are, by extension.
+    captions
+        Which captions were read from elsewhere than text files, and from where; what there is that could not be read.
     """
 
     samples: tuple[Sample, ...]
     refused: tuple[tuple[str, str], ...]
     strays: tuple[str, ...] = ()
     others: Mapping[str, int] = field(default_factory=dict)
+    captions: tuple[str, ...] = ()
 
 
 def caption_of(output: str) -> str:
     """Return the name of the caption file that every trainer looks for beside a picture."""
     return f"{os.path.splitext(output)[0]}.txt"
+
+
+def caption_name(caption_id: str) -> str:
+    """Return what messages call a caption: the name of its file, and what it is called in there."""
+    file, _, entry = caption_id.partition(ENTRY)
+    return f"{os.path.basename(file)} ({entry})" if entry else os.path.basename(file)
 
 
 def output_stems(samples: Iterable[Sample]) -> dict[str, str]:

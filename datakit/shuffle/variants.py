@@ -151,7 +151,9 @@ def tokens_of(line: str, options: ShuffleOptions) -> Tokens:
         there = [token for token in tokens.whole if added and not token.fixed and same_words(token.text, text)]
         if there:
             more = options.keep and there[0] in tokens.head
-            tokens = _taken_out(parse(line, options.keep + 1, options.keep_separator, options.splitting) if more else tokens, there[0])
+            tokens = _taken_out(
+                parse(line, options.keep + 1, options.keep_separator, options.splitting) if more else tokens, there[0]
+            )
             added[:] = [there[0]._replace(after=added[0].after)]
         elif added and holds_phrase(line, text):
             added.clear()
@@ -162,12 +164,11 @@ def tokens_of(line: str, options: ShuffleOptions) -> Tokens:
 
 def _taken_out(tokens: Tokens, token: Token) -> Tokens:
     """Leave out the first token that is this one."""
-    for name in ("head", "movable", "tail"):
-        part: tuple[Token, ...] = getattr(tokens, name)
-        if token in part:
-            at = part.index(token)
-            return replace(tokens, **{name: (*part[:at], *part[at + 1 :])})
-    return tokens
+    at = tokens.whole.index(token)
+    head, movable = len(tokens.head), len(tokens.head) + len(tokens.movable)
+    left = (*tokens.whole[:at], *tokens.whole[at + 1 :])
+    head, movable = head - (at < head), movable - (at < movable)
+    return replace(tokens, head=left[:head], movable=left[head:movable], tail=left[movable:])
 
 
 def variants_of(sample: str, start: str, lines: Sequence[Tokens], options: ShuffleOptions) -> list[Variant]:
@@ -201,7 +202,9 @@ def _captions(sample: str, lines: Sequence[Tokens], options: ShuffleOptions) -> 
     streams = []
     for number, tokens in enumerate(lines):
         source = partial(generator, options.seed, sample, "shuffle", number)
-        streams.append((number, tokens, orders(tokens.movable, source, shuffle_first=options.shuffle_first, pinned=tokens.pinned)))
+        streams.append(
+            (number, tokens, orders(tokens.movable, source, shuffle_first=options.shuffle_first, pinned=tokens.pinned))
+        )
     return [
         [
             _written(tokens, next(order), options, partial(generator, options.seed, sample, copy, number))
