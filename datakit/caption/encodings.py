@@ -83,7 +83,7 @@ def _wide(data: bytes) -> str | None:
         return None
     for name, zeros in (("utf_16_le", data[1::2]), ("utf_16_be", data[::2])):
         others = data[::2] if name == "utf_16_le" else data[1::2]
-        if zeros.count(0) and not others.count(0) and _decodes(data, name):
+        if zeros.count(0) and not others.count(0) and _decodes(data, name) and "".join(data.decode(name).split()).isprintable():
             return name
     return None
 

@@ -21,9 +21,7 @@ def lines_are(lines: Sequence[str]) -> Literal["captions", "tags", "wrapped"]:
     if len(lines) > 1 and all(line[-1:] in tuple(COMMAS) for line in lines[:-1]):
         return "wrapped"
     lengths = [len(line) for line in lines[:-1]]
-    broken = all(
-        line[-1:] not in tuple(STOPS) and not following[:1].isupper() for line, following in pairwise(lines)
-    )
+    broken = all(line[-1:] not in tuple(STOPS) and not following[:1].isupper() for line, following in pairwise(lines))
     if len(lines) > 2 and broken and min(lengths) >= _WIDTH and max(lengths) - min(lengths) <= _SLACK:
         return "wrapped"
     plain = all(not set(line) & set(COMMAS) and line[-1:] not in tuple(STOPS) for line in lines)

@@ -13,6 +13,7 @@ from datakit.caption.encodings import agree
 from datakit.caption.foreign import TABLES, Table, read_sidecar, read_table
 from datakit.dataset.fingerprints import Fingerprints
 from datakit.dataset.folder import Folder
+from datakit.dataset.manifest import MANIFEST, METADATA
 from datakit.dataset.samples import ENTRY, Found, Sample
 from datakit.dataset.source import Opened, Source, read_caption_of
 from datakit.errors import CaptionError
@@ -120,7 +121,10 @@ class CaptionedFolder(Folder):
         inside = os.path.dirname(picture)
         while True:
             if inside not in self._tables_in:
-                files = (f"{inside}/{name}" if inside else name for name in TABLES)
+                start = f"{inside}/" if inside else ""
+                # What datakit wrote there repeats the captions that lay beside the pictures: one taken away stays away.
+                ours = {METADATA} if os.path.isfile(self.path(f"{start}{MANIFEST}")) else set()
+                files = [f"{start}{name}" for name in TABLES if name not in ours]
                 self._tables_in[inside] = [file for file in files if os.path.isfile(self.path(file))]
             yield from self._tables_in[inside]
             if not inside:
