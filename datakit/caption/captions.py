@@ -95,17 +95,17 @@ def decode_caption(data: bytes, name: str, agreed: str | None = None) -> Caption
     elif encoding != "utf-8":
         notes.append(Warned("caption-encoded", f"caption {name} is not UTF-8: read as {NAMES.get(encoding, encoding)}"))
     text = text.lstrip("\ufeff")
-    clean = _INVISIBLE.sub("", _HARD_BLANK.sub(" ", text))
+    clean = text if text.isascii() else _INVISIBLE.sub("", _HARD_BLANK.sub(" ", text))
     if len(clean) != len(text):
         held = counted(len(text) - len(clean), "invisible character")
         notes.append(Warned("caption-invisible", f"caption {name} held {held}, left out"))
-    entity = _ENTITY.search(clean)
+    entity = _ENTITY.search(clean) if "&" in clean else None
     if entity:
         notes.append(Warned("caption-html", f"caption {name} holds {entity[0]}, as on a web page: it is trained as it stands"))
     # Only line feeds and carriage returns end a caption; str.splitlines would also split at form feeds and U+2028.
     split = (line.strip() for line in clean.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
     lines = tuple(line for line in split if line)
-    said = _LINES_SAID.get(lines_are(lines))
+    said = _LINES_SAID.get(lines_are(lines)) if len(lines) > 1 else None
     if said:
         notes.append(Warned(said[0], f"caption {name} {said[1]} (datakit captions --join-lines)"))
     return Caption(lines, hashlib.sha256(data).hexdigest(), tuple(notes))

@@ -152,6 +152,8 @@ def _glue(separator: str | None) -> str:
 
 def _parse(caption: str, splitting: Splitting) -> Tokens:
     """Split a caption of which no token is kept."""
+    if "BREAK" not in caption and "|||" not in caption:
+        return _region(caption, splitting)
     tokens: list[Token] = []
     styles: list[Style] = []
     end, start = "", 0

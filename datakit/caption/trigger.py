@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 # Below so many letters every other word is near; from so many on, two slips are still the same word.
@@ -75,7 +76,8 @@ def _words(text: str) -> str:
     return " ".join(text.replace("_", " ").casefold().split())
 
 
+@lru_cache(maxsize=64)
 def _pattern(phrase: str) -> re.Pattern[str]:
-    """Return what finds a phrase; `re` keeps the last few hundred that it compiled."""
+    """Return what finds a phrase."""
     words = r"[\s_]+".join(map(re.escape, phrase.replace("_", " ").split()))
     return re.compile(rf"(?<![^\W_]){words}(?![^\W_])", re.IGNORECASE)

@@ -10,6 +10,7 @@ import click
 from datakit.cli.shared import json_option, overwrite_option, print_json, write_files
 
 if TYPE_CHECKING:
+    from datakit.audit.captions import CaptionAudit
     from datakit.dataset.exchange import Exchanged
 
 _SHOWN = 20
@@ -110,6 +111,103 @@ def import_(
         if exchanged.changed and made_from and not dry_run:
             click.echo(f"to write them: datakit crop {made_from.source} {dataset}, with the options of before")
     ctx.exit(1 if exchanged.problems else 0)
+
+
+@captions.command("audit")
+@click.argument("dataset", metavar="[DATASET]", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
+@click.option("--trigger", default="", metavar="WORDS", help="What calls it. [default: what nearly all captions begin with]")
+@click.option(
+    "--class", "class_word", default="", metavar="WORDS", help="What it is, such as woman: meant to stand in every caption."
+)
+@click.option("--fuse", default="", metavar="WORDS,...", help="What else is meant to be part of it.")
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Foretell a shuffle that keeps N tokens in front.")
+@click.option("--drop-tokens", type=click.FloatRange(0, 1), default=0, metavar="P", help="Foretell one that leaves tokens out.")
+@click.option("--separator", metavar="TEXT", help="What stands between tokens, as for shuffle.")
+@click.option(
+    "--style", type=click.Choice(["auto", "tags", "sentences"]), default="auto", show_default=True, help="As for shuffle."
+)
+@click.option(
+    "--tokenizer", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Count exactly, by a tokenizer.json."
+)
+@click.option("--top", type=click.IntRange(min=0), default=30, show_default=True, metavar="N", help="Words and phrases to list.")
+@json_option
+@click.option("-v", "--verbose", is_flag=True, help="List every file and every word.")
+def audit(
+    *,
+    dataset: Path | None,
+    trigger: str,
+    class_word: str,
+    fuse: str,
+    keep: int | None,
+    drop_tokens: float,
+    separator: str | None,
+    style: str,
+    tokenizer: Path | None,
+    top: int,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Tell what the captions of DATASET will teach, before anything is trained.
+
+    In how many captions does each word stand, in how many without the trigger, and in how many does CLIP read it, which
+    sees 75 tokenizer tokens? What stands in over 85 % becomes part of the trigger. Named too are slips in the
+    trigger, captions that say other than what is known of their picture, and captions that several pictures share.
+
+    \b
+    datakit captions audit out/ --trigger ohwx --class woman --fuse "red hair"
+    datakit captions audit out/ --keep 1 --drop-tokens 0.1
+    """
+    from datakit.audit.captions import AuditedBy, audit_captions, plain
+    from datakit.audit.teaching import Planned
+    from datakit.audit.wording import estimate_tokens, tokenizer_counter
+    from datakit.caption.tokens import Splitting
+    from datakit.cli.shared import chosen
+
+    planned = None if keep is None and not drop_tokens else Planned(keep or 0, drop_tokens)
+    how = AuditedBy(
+        trigger=trigger,
+        meant=(class_word, fuse),
+        planned=planned,
+        splitting=Splitting(separator, style),
+        measure=tokenizer_counter(tokenizer) if tokenizer else estimate_tokens,
+    )
+    (folder,) = chosen([dataset] if dataset else [])
+    found = audit_captions(folder, how)
+    if as_json:
+        print_json({"dataset": str(folder), **plain(found, top)})
+    else:
+        _table(folder, found, top, verbose, "" if tokenizer else "about ")
+
+
+def _table(folder: Path, found: CaptionAudit, top: int, verbose: bool, about: str) -> None:
+    """Print an audit for people."""
+    from datakit.audit.teaching import LIMITS
+
+    counted = found.counted
+    styles = ", ".join(f"{style} {number}" for style, number in sorted(counted.styles.items(), key=lambda item: -item[1]))
+    click.echo(f"{folder}: {counted.captions} captions ({styles})")
+    if found.trigger:
+        guessed = ", which nearly all captions begin with (--trigger says another)" if found.guessed else ""
+        click.echo(f"trigger {found.trigger!r}: in {counted.triggered} captions{guessed}")
+    listed = counted.taught()[:top]
+    if listed:
+        click.echo("  share  captions  without trigger  read by CLIP  words")
+    for each in listed:
+        click.echo(f"  {each.share:5.0%}  {each.count:8}  {each.alone:15}  {each.seen:12.0%}  {each.text}")
+    cut = ", ".join(f"{counted.longer_than(limit)} for {name} ({limit})" for name, limit in LIMITS.items())
+    longest = max(counted.lengths, default=0)
+    click.echo(f"longest caption: {about}{longest} tokenizer tokens; too long: {cut}")
+    once = counted.once()
+    shown = ", ".join(once if verbose else once[:_SHOWN]) + (", ..." if len(once) > _SHOWN and not verbose else "")
+    click.echo(f"words in the captions of one picture only: {len(once)}" + (f" ({shown})" if once else ""))
+    for name, reason in found.unread:
+        click.echo(f"{name}: {reason}")
+    click.echo(f"{len(found.remarks)} to look at" + (":" if found.remarks else ""))
+    for remark in found.remarks:
+        files = remark.files if verbose else remark.files[:3]
+        more = ", ..." if len(files) < len(remark.files) else ""
+        click.echo(f"  {remark.sentence}" + (f": {', '.join(files)}{more}" if files else ""))
+        click.echo(f"    {remark.cure}")
 
 
 def _say(exchanged: Exchanged) -> None:
