@@ -188,13 +188,14 @@ def test_the_command_prints_a_table_or_json(tmp_path):
     code, output = said("captions audit d --top 2", tmp_path)
     assert code == 0
     assert "trigger 'sksperson': in 20 captions, which nearly all captions begin with" in output
+    assert "   100%        20                0          100%  red light\n" in output
     assert "   100%        20                0          100%  sksperson\n" in output
     assert "1 to look at:\n  'red light' stands in 100% of the captions (over 85%)" in output
     code, output = said("captions audit d --json --trigger sksperson --fuse red,light", tmp_path)
     read = json.loads(output)
     assert (code, read["captions"], read["findings"]) == (0, 20, [])
-    assert read["words"][0] == {"text": "sksperson", "captions": 20, "share": 1.0, "without_trigger": 0, "seen": 1.0}
-    assert said("captions audit d --keep 1 --drop-tokens 0.5 --top 3", tmp_path)[1].count(" 50%  ") == 2
+    assert read["words"][1] == {"text": "sksperson", "captions": 20, "share": 1.0, "without_trigger": 0, "seen": 1.0}
+    assert said("captions audit d --keep 1 --drop-tokens 0.5 --top 2", tmp_path)[1].count(" 50%  ") == 1  # all but the trigger
     assert said("captions audit .", tmp_path)[0] == 2
 
 

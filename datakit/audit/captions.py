@@ -224,7 +224,7 @@ def plain(audit: CaptionAudit, top: int) -> dict[str, object]:
                 "without_trigger": each.alone,
                 "seen": round(each.seen, 4),
             }
-            for each in counted.taught()[:top]
+            for each in counted.commonest(top)
         ],
         "once": counted.once(),
         "longer": {name: counted.longer_than(limit) for name, limit in LIMITS.items()},

@@ -248,7 +248,10 @@ def caption_fault(data: bytes, name: str) -> Finding | None:
     faults = []
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         faults.append("a byte order mark")
-    if any(warning.kind == "caption-encoded" for warning in caption.warnings) or data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    kinds = {warning.kind for warning in caption.warnings}
+    if "caption-invisible" in kinds:
+        faults.append("invisible characters")
+    if "caption-encoded" in kinds or data.startswith((b"\xff\xfe", b"\xfe\xff")):
         faults.append("an encoding other than UTF-8")
     if b"\r" in data:
         faults.append("carriage returns")

@@ -175,7 +175,7 @@ class Counted:
             self._let_go()
 
     def taught(self, least: float = 0.0) -> list[Taught]:
-        """Return the words and phrases that stand in a share of the captions, the commonest first; words of one phrase once."""
+        """Return the words and phrases that stand in a share of the captions, the commonest first, of those the longest."""
         enough = max(1, least * self.captions)
         counts = {text: count for each in (self._words, self._phrases) for text, count in each.items() if count >= enough}
         return [
@@ -188,6 +188,17 @@ class Counted:
             )
             for text, count in sorted(counts.items(), key=lambda item: (-item[1], -len(item[0]), item[0]))
         ]
+
+    def commonest(self, number: int) -> list[Taught]:
+        """Return so many of the commonest, without words that stand only inside of a longer phrase."""
+        found: list[Taught] = []
+        for each in self.taught():
+            if len(found) == number:
+                break
+            same = (other.text for other in found if other.count == each.count)
+            if not any(f" {each.text} " in f" {text} " for text in same):
+                found.append(each)
+        return found
 
     def fused(self, meant: Iterable[str]) -> list[Taught]:
         """Return what stands in nearly all captions and is not meant to, each as the longest phrase that does."""

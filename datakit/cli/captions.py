@@ -189,7 +189,7 @@ def _table(folder: Path, found: CaptionAudit, top: int, verbose: bool, about: st
     if found.trigger:
         guessed = ", which nearly all captions begin with (--trigger says another)" if found.guessed else ""
         click.echo(f"trigger {found.trigger!r}: in {counted.triggered} captions{guessed}")
-    listed = counted.taught()[:top]
+    listed = counted.commonest(top)
     if listed:
         click.echo("  share  captions  without trigger  read by CLIP  words")
     for each in listed:
