@@ -245,3 +245,26 @@ def test_writing_is_noticed():
     assert written_word("a neon Sign at night") == "Sign"
     assert written_word("english_text, 1girl") == "text"
     assert written_word("design, context, a signal, password") is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "sentences", "more"),
+    [
+        (["sksperson"], ["A high-angle, close-up shot captures a round, golden pancake resting on a plate"], []),
+        (
+            ["ohwx_man", "suit", "neon (pixiv 31150749)"],
+            ["Captured from a low angle, two totem poles stand by a wall, their paint faded"],
+            [],
+        ),
+        (
+            [],
+            ["In a long shot, a town sprawls before hills", "Its roofs, red and brown, shine"],
+            ["1girl", "blue hat", "super smash bros."],
+        ),
+        (["Ohwx", "white bra"], ["A man in Austin, Texas, rides a bike to work"], ["night"]),
+    ],
+)
+def test_tags_in_front_of_sentences_and_behind_them_are_tokens_of_their_own(tags, sentences, more):
+    caption = ", ".join([*tags, f"{'. '.join(sentences)}.", *more])
+    assert split(caption) == (*tags, *sentences, *more)
+    assert parse(caption).style == ("both" if tags or more else "sentences")

@@ -23,124 +23,27 @@ _LONGEST = 16
 _STARTS = re.compile(r"\s+(?:The|A|An|She|He|It|They|This|These|There|Her|His|Its|Their|In|On|Behind|Above|Below)\s")
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_ARTICLES = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "these",
-        "there",
-        "two",
-        "three",
-        "several",
-        "some",
-        "his",
-        "her",
-        "its",
-        "their",
-        "one",
-        "ein",
-        "eine",
-        "der",
-        "die",
-        "das",
-        "un",
-        "une",
-        "le",
-        "la",
-        "les",
-        "des",
-        "una",
-        "el",
-        "los",
-        "las",
-        "uno",
-        "il",
-        "lo",
-        "gli",
-        "um",
-        "uma",
-        "o",
-        "os",
-        "as",
-    ]
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\S+", words))
+
+
+_ARTICLES = _set(
+    "a an the this these there two three several some his her its their one "
+    "ein eine der die das un une le la les des una el los las uno il lo gli um uma o os as"
 )
 # Verbs and pronouns that hardly stand in a tag.
-_SAYS = frozenset(
-    [
-        "is",
-        "are",
-        "was",
-        "were",
-        "has",
-        "have",
-        "had",
-        "does",
-        "appears",
-        "seems",
-        "shows",
-        "depicts",
-        "features",
-        "wears",
-        "sits",
-        "stands",
-        "holds",
-        "looks",
-        "she",
-        "he",
-        "they",
-        "there",
-        "which",
-        "who",
-        "it's",
-        "she's",
-        "he's",
-        "ist",
-        "sind",
-        "hat",
-        "sie",
-        "er",
-        "est",
-        "sont",
-        "elle",
-        "il",
-        "es",
-        "está",
-        "tiene",
-    ]
+_SAYS = _set(
+    "is are was were has have had does appears seems shows depicts features wears sits stands holds looks captures reveals fills "
+    "displays showcases takes lies hangs rests extends covers surrounds contains rises sleeps runs walks smiles she he they there "
+    "which who it's she's he's ist sind est sont elle está tiene"
 )
 # What joins the words of a sentence; among tags it stands inside of one at most.
-_JOINS = _ARTICLES | frozenset(
-    [
-        "and",
-        "of",
-        "in",
-        "on",
-        "with",
-        "to",
-        "at",
-        "by",
-        "from",
-        "for",
-        "but",
-        "while",
-        "as",
-        "und",
-        "mit",
-        "in",
-        "et",
-        "avec",
-        "dans",
-        "y",
-        "con",
-        "en",
-        "e",
-        "di",
-        "com",
-    ]
-)
+_JOINS = _ARTICLES | _set("and of in on with to at by from for but while as und mit et avec dans y con en e di com")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+# Tags in front of a sentence are of no more words; a trigger may be one word with a capital.
+_TAG_WORDS, _TRIGGER = 6, re.compile(r"[^\W_][\w-]*")
 # In words a piece between commas, or signs of a script without blanks: tags are shorter.
 _WORDS_A_PIECE, _SIGNS_A_PIECE = 5, 8
 
@@ -156,19 +59,22 @@ class Segment(NamedTuple):
         The full stop behind it; None behind the last one, and where a quotation ends the sentence.
     is_sentence
         Whether it reads as one; else it is a list of tags.
+    lead
+        Where the sentence begins: behind the tags in front of it ("sksperson, A woman stands in a park.").
     """
 
     start: int
     end: int
     stop: Mark | None
     is_sentence: bool
+    lead: int
 
 
 def segments(caption: str, marks: list[Mark], spans: list[Span], style: str) -> list[Segment]:
     """Cut a caption at the ends of its sentences; one without any is one segment, whatever full stops it holds.
 
-    Measured against sentencex, nupunkt and pysbd, which all take the stop of a name in a list of tags for the end
-    of a sentence (see `tests/test_sentences.py`).
+    On 200 descriptions of photographs (Google's ImageInWords) it cuts 1,837 sentences, pysbd 1,838, sentencex 1,841 and
+    nupunkt 1,819; in lists of tags the first two of these cut names such as "super smash bros. ultimate".
 
     Parameters
     ----------
@@ -189,7 +95,7 @@ def segments(caption: str, marks: list[Mark], spans: list[Span], style: str) -> 
         if end is None and not caption[start:].strip(f" \t{COMMAS}"):
             break
         stop = end if end is not None and end.is_stop else None
-        found.append(Segment(start, at, stop, is_sentence=style == "sentences"))
+        found.append(Segment(start, at, stop, is_sentence=style == "sentences", lead=start))
         start = behind
     if style != "auto":
         return _merged(caption, found, [2] * len(found)) if style == "sentences" else found
@@ -228,15 +134,37 @@ def _ends(caption: str, marks: list[Mark], spans: list[Span]) -> list[Mark]:
 
 def _judged(caption: str, found: list[Segment], commas: list[int], *, ended: bool) -> list[Segment]:
     """Tell sentences from tags, and undo the cuts behind what is neither end nor beginning of a sentence."""
-    read = [_reads(caption[segment.start : segment.end], _inside(commas, segment)) for segment in found]
+    found = [segment._replace(lead=_lead(caption, segment, commas)) for segment in found]
+    read = [_reads(caption[segment.lead : segment.end], _commas_in(commas, segment)) for segment in found]
     if found and not ended:
         # What no full stop ends is a list of tags, unless it goes on from sentences as one of them.
-        read[-1] = read[-1] if len(found) > 1 and (read[-1] == 2 or not _inside(commas, found[-1])) else 0
+        read[-1] = read[-1] if len(found) > 1 and (read[-1] == 2 or not _commas_in(commas, found[-1])) else 0
     spelt = [caption[segment.start : segment.end].lstrip(f" \t{COMMAS}")[:1] for segment in found]
     plain = len(found) > 1 and not commas and all(first.isupper() for first in spelt)
     if 2 not in read and not plain:
-        return [Segment(0, len(caption), None, is_sentence=False)]
+        return [Segment(0, len(caption), None, is_sentence=False, lead=0)]
     return _merged(caption, found, [2 if plain else level for level in read])
+
+
+def _lead(caption: str, segment: Segment, commas: list[int]) -> int:
+    """Return where the first words with a capital begin, if there are only tags in front of them."""
+    start = segment.start
+    inside = commas[bisect_left(commas, segment.start) : bisect_left(commas, segment.end)]
+    for comma in (*inside, segment.end):
+        piece = caption[start:comma].strip()
+        follows = caption[comma + 1 : segment.end].lstrip()
+        if piece[:1].isupper() and not (_TRIGGER.fullmatch(piece) and follows[:1].isupper()):
+            break
+        words = piece.lower().split()
+        if (
+            comma == segment.end
+            or len(words) > _TAG_WORDS
+            or not _SAYS.isdisjoint(words)
+            or words[:1] in (["a"], ["an"], ["the"])
+        ):
+            return segment.start
+        start = comma + 1
+    return start + len(caption[start : segment.end]) - len(caption[start : segment.end].lstrip())
 
 
 def _merged(caption: str, found: list[Segment], read: list[int]) -> list[Segment]:
@@ -247,7 +175,7 @@ def _merged(caption: str, found: list[Segment], read: list[int]) -> list[Segment
         words = caption[segment.start : segment.end].lstrip()
         begins = not words[:1].islower()
         if kept and not (levels[-1] and (begins or levels[-1] == 2)) and not (level == 2 and begins):
-            kept[-1] = kept[-1]._replace(end=segment.end, stop=segment.stop)
+            kept[-1] = kept[-1]._replace(end=segment.end, stop=segment.stop, lead=kept[-1].start)
             levels[-1] = min(levels[-1], level)
         else:
             kept.append(segment)
@@ -255,8 +183,8 @@ def _merged(caption: str, found: list[Segment], read: list[int]) -> list[Segment
     return [segment._replace(is_sentence=level > 0) for segment, level in zip(kept, levels, strict=True)]
 
 
-def _inside(commas: list[int], segment: Segment) -> int:
-    return bisect_left(commas, segment.end) - bisect_left(commas, segment.start)
+def _commas_in(commas: list[int], segment: Segment) -> int:
+    return bisect_left(commas, segment.end) - bisect_left(commas, segment.lead)
 
 
 def _reads(text: str, commas: int) -> int:

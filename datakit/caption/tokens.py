@@ -13,7 +13,7 @@ from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
 from datakit.caption.scan import BREAK, COMMAS, WIDE_STOPS, Mark, scan, separated_by
-from datakit.caption.sentences import Segment, abbreviates, closes, segments
+from datakit.caption.sentences import abbreviates, closes, segments
 from datakit.errors import UsageError
 from datakit.seeds import permutation
 
@@ -26,8 +26,6 @@ _WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
 _BOARD = re.compile(r"(?<!\w)(?:\d\+?(?:girl|boy|other)s?|solo|no humans)(?!\w)|\w_\w|(?:rating|character|artist):\w")
 # A list of plain words and commas, which most captions are, is read without looking for more.
 _PLAIN, _NUMBER = re.compile(r"[\w ,:/+-]*"), re.compile(r"\d,\d")
-# What may stand before the first words of a sentence and is a tag of its own: "sksperson, A woman stands in a park."
-_LEADING = re.compile(rf"((?:(?:[^\W_]+[\w'’:-]*)(?: [\w'’:-]+){{0,2}}\s*,\s*)+)(?=[A-Z][^{COMMAS}]*\s[^{COMMAS}]*\s)")
 
 
 class Token(NamedTuple):
@@ -189,10 +187,9 @@ def _region(text: str, splitting: Splitting) -> Tokens:
     commas = [mark for mark in marks if not mark.is_stop]
     for segment in segments(text, marks, spans, splitting.style):
         inside = commas[bisect_left(commas, (segment.start,)) : bisect_left(commas, (segment.end,))]
-        lead = _lead(text, segment) if segment.is_sentence and splitting.style == "auto" else segment.start
-        cuts += [mark for mark in inside if not segment.is_sentence or mark.start < lead]
+        cuts += [mark for mark in inside if not segment.is_sentence or mark.start < segment.lead]
         if segment.is_sentence:
-            sentences.append((lead, segment.end))
+            sentences.append((segment.lead, segment.end))
         if segment.stop is not None:
             cuts.append(_separating(text, segment.stop))
         elif segment.end < len(text):
@@ -216,16 +213,6 @@ def _last_stop(text: str, marks: Sequence[Mark], *, said: bool) -> Mark | None:
         return None
     name = text[last.start] == "." and not said and _BOARD.search(text)
     return None if name else last
-
-
-def _lead(text: str, segment: Segment) -> int:
-    """Return where a sentence begins behind the tags in front of it."""
-    words = text[segment.start : segment.end]
-    blank = len(words) - len(words.lstrip())
-    match = _LEADING.match(words, blank)
-    if match is None or (not match[1][:1].islower() and not any(sign.isdigit() or sign == "_" for sign in match[1])):
-        return segment.start
-    return segment.start + match.end()
 
 
 def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[tuple[int, int]] = ()) -> Tokens:
