@@ -261,7 +261,7 @@ def test_writing_is_noticed():
             ["In a long shot, a town sprawls before hills", "Its roofs, red and brown, shine"],
             ["1girl", "blue hat", "super smash bros."],
         ),
-        (["Ohwx", "white bra"], ["A man in Austin, Texas, rides a bike to work"], ["night"]),
+        (["Ohwx", "white bra"], ["A man in Austin, Texas, walks to work on a wet street"], ["night"]),
     ],
 )
 def test_tags_in_front_of_sentences_and_behind_them_are_tokens_of_their_own(tags, sentences, more):

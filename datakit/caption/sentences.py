@@ -41,6 +41,8 @@ _SAYS = _set(
 )
 # What joins the words of a sentence; among tags it stands inside of one at most.
 _JOINS = _ARTICLES | _set("and of in on with to at by from for but while as und mit et avec dans y con en e di com")
+# With a capital behind a comma these begin a sentence: tags are in front of it.
+_BEGINS = re.compile(r",\s*(?:A|An|The|This|These|There|She|He|It|They|In|On|At|Her|His)\s")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 # Tags in front of a sentence are of no more words; a trigger may be one word with a capital.
 _TAG_WORDS, _TRIGGER = 6, re.compile(r"[^\W_][\w-]*")
@@ -141,7 +143,7 @@ def _judged(caption: str, found: list[Segment], commas: list[int], *, ended: boo
         read[-1] = read[-1] if len(found) > 1 and (read[-1] == 2 or not _commas_in(commas, found[-1])) else 0
     spelt = [caption[segment.start : segment.end].lstrip(f" \t{COMMAS}")[:1] for segment in found]
     plain = len(found) > 1 and not commas and all(first.isupper() for first in spelt)
-    if 2 not in read and not plain:
+    if 2 not in read and sum(level > 0 for level in read) < 2 and not plain:
         return [Segment(0, len(caption), None, is_sentence=False, lead=0)]
     return _merged(caption, found, [2 if plain else level for level in read])
 
@@ -153,7 +155,7 @@ def _lead(caption: str, segment: Segment, commas: list[int]) -> int:
     for comma in (*inside, segment.end):
         piece = caption[start:comma].strip()
         follows = caption[comma + 1 : segment.end].lstrip()
-        if piece[:1].isupper() and not (_TRIGGER.fullmatch(piece) and follows[:1].isupper()):
+        if piece[:1].isupper() and not (_TRIGGER.fullmatch(piece) and (follows[:1].isupper() or _BEGINS.search(follows))):
             break
         words = piece.lower().split()
         if (
@@ -193,7 +195,7 @@ def _reads(text: str, commas: int) -> int:
     if signs * 2 > len(text.strip()):
         return 2 if signs >= _SIGNS_A_PIECE * (commas + 1) else 0
     words = _WORD.findall(text)
-    if len(words) < 2 or (len(words) > 2 and all(word[0].isupper() or not word[0].isalpha() for word in words)):
+    if len(words) < 2 or (all(word[0].isupper() or not word[0].isalpha() for word in words)):
         return 0  # a name: "Super Smash Bros. Ultimate"
     lower = [word.lower() for word in words]
     a_piece = len(words) / (commas + 1)

@@ -177,7 +177,7 @@ def _region(text: str, splitting: Splitting) -> Tokens:
     """Split what stands between two breaks."""
     if splitting.separator is not None:
         return _cut(text, separated_by(text, splitting.separator), _glue(splitting.separator))
-    if _PLAIN.fullmatch(text) and not _NUMBER.search(text):
+    if splitting.style != "sentences" and _PLAIN.fullmatch(text) and not _NUMBER.search(text):
         words = [piece.strip() for piece in text.split(",")]
         if all(words):
             return Tokens((), tuple(map(Token, words)))
