@@ -72,6 +72,7 @@ def test_lower_case_words_of_russian_are_never_taken_for_others(text, encoding):
         ("salt &amp; pepper", "salt &amp; pepper", ["caption-html"]),
         ("AT&T; a", "AT&T; a", []),
         ("1girl\nsolo\nlong hair", "1girl\nsolo\nlong hair", ["caption-lines"]),
+        ("1girl\nsolo\nlong hair\nnanashi inc.", "1girl\nsolo\nlong hair\nnanashi inc.", ["caption-lines"]),
         ("red hair, blue eyes,\nlong dress,\nnight", "red hair, blue eyes,\nlong dress,\nnight", ["caption-wrapped"]),
         ("a dog on a lawn\na brown dog, lawn\nA dog.", "a dog on a lawn\na brown dog, lawn\nA dog.", []),
     ],

@@ -26,7 +26,7 @@ Kind = Literal[
     "picture-missing", "picture-changed", "picture-unreadable", "picture-unknown", "size", "alpha", "orientation",
     "depth", "profile", "extension", "stem", "caption-missing", "caption-empty", "caption-dirty", "caption-edited",
     "caption-unreadable", "caption-unknown", "interrupted", "trainer-cache", "length", "trigger", "duplicate",
-    "near-duplicate", "blurred", "upscaled",
+    "near-duplicate", "blurred", "upscaled", "lines",
 ]  # fmt: skip
 _AGAIN = "run the stage that wrote the dataset again"
 # Stands in a remedy for the folder, as the user calls it.

@@ -12,6 +12,8 @@ from datakit.caption.tokens import join
 
 # Captions are rarely as short as tags, and three of them on end even less.
 _LINES, _WORDS = 3, 3
+# So many of them hold no comma and end with no full stop; "nanashi inc." is a tag too.
+_PLAIN = 0.75
 # Editors wrap at a width of about so many signs; the last word decides how many exactly.
 _WIDTH, _SLACK = 50, 20
 
@@ -24,8 +26,8 @@ def lines_are(lines: Sequence[str]) -> Literal["captions", "tags", "wrapped"]:
     broken = all(line[-1:] not in tuple(STOPS) and not following[:1].isupper() for line, following in pairwise(lines))
     if len(lines) > 2 and broken and min(lengths) >= _WIDTH and max(lengths) - min(lengths) <= _SLACK:
         return "wrapped"
-    plain = all(not set(line) & set(COMMAS) and line[-1:] not in tuple(STOPS) for line in lines)
-    if len(lines) >= _LINES and plain and fmean(len(line.split()) for line in lines) <= _WORDS:
+    plain = sum(not set(line) & set(COMMAS) and line[-1:] not in tuple(STOPS) for line in lines)
+    if len(lines) >= _LINES and plain >= _PLAIN * len(lines) and fmean(len(line.split()) for line in lines) <= _WORDS:
         return "tags"
     return "captions"
 
