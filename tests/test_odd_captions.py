@@ -19,13 +19,13 @@ ODD = {
     "old line ends": (b"a, b\rc, d\r", "a, b\nc, d"),
     "utf-16 little": ("a, ü".encode("utf-16"), "a, ü"),
     "utf-16 big": (b"\xfe\xff" + "a, ü".encode("utf-16-be"), "a, ü"),
-    "utf-16 without a mark": ("a, b".encode("utf-16-le"), None),
+    "utf-16 without a mark": ("a, b".encode("utf-16-le"), "a, b"),
     "latin-1": ("ä, ß".encode("latin-1"), "ä, ß"),
     "zero bytes": (b"a\x00b", None),
     "not text in any encoding": (b"\x81\x8d\x8f\x90", None),
     "a megabyte": (LONG.encode(), LONG.strip()),
     "emoji": ("👩‍👩‍👧, 🏳️‍🌈".encode(), "👩‍👩‍👧, 🏳️‍🌈"),
-    "right to left": ("שלום, \u202eעולם\u202c".encode(), "שלום, \u202eעולם\u202c"),
+    "right to left": ("שלום, \u202eעולם\u202c".encode(), "שלום, עולם"),
     "only blanks": (b" \t\r\n \n", None),
     "empty": (b"", None),
     "a path up": (b"../../etc/passwd", "../../etc/passwd"),
@@ -70,11 +70,10 @@ def test_the_text_comes_out_clean_or_the_sample_is_named(chain, oddity):
         assert not (folder / "copies" / f"{name}_1.txt").exists()
         return
     assert (folder / "out" / f"{name}.txt").read_bytes() == caption.encode()
-    # A single copy keeps its order. Tokens are joined by a comma and a blank, and none is at the end.
+    # A single copy is the caption itself, but for blanks.
     copy = (folder / "copies" / f"{name}_1.txt").read_text("utf-8")
-    assert [words.strip() for words in copy.replace("\n", ",").split(",")] == [
-        words.strip() for words in caption.rstrip(",").replace("\n", ",").split(",")
-    ]
+    same = "".join(copy.split()) == "".join(caption.split())
+    assert same
     assert (folder / "lines" / f"{name}.txt").exists()
 
 

@@ -21,7 +21,7 @@ from datakit.dataset.metadata import CARD_CONTENT
 from datakit.dataset.samples import copy_stems
 from datakit.errors import UsageError
 from datakit.shuffle.folder import plan_shuffle, shuffle_folder
-from datakit.shuffle.variants import ShuffleOptions
+from datakit.shuffle.variants import ShuffleOptions, tokens_of, variants_of
 from tests.conftest import tree
 
 CAPTION = "red car, wet street, night, neon, rain, 3.5 mm"
@@ -72,6 +72,7 @@ def test_each_picture_is_written_so_often_with_captions_in_other_orders(source):
         "samples": 3,
         "copies": 15,
         "distinct captions": len({*texts, *captions(out, "b"), *captions(out, "c")}),
+        "captions read as": "tags 3",
         "movable tokens, least": 4,
         "movable tokens, median": 4.0,
         "captions whose orders ran out": 0,
@@ -228,7 +229,7 @@ def test_pictures_without_a_caption_are_refused(source):
     report = shuffled(source)
     assert report.done == 5
     assert [(problem.source, problem.reason) for problem in report.refused] == [
-        ("a.png", "no caption (.txt or .caption) beside it: write one"),
+        ("a.png", "no caption beside it, in a table or in the picture: write one"),
         ("b.png", "caption b.txt is empty: write one"),
         ("d.gif", ".gif is not what every trainer reads: run datakit crop first, which writes it as png"),
     ]
@@ -241,7 +242,7 @@ def test_awkward_captions(awkward, tmp_path):
     assert not any(text.startswith(b"\xef\xbb\xbf") or b"\r" in text or text != text.strip() for text in written.values())
     assert written["utf16_1.txt"] == b"red car, wet street, night"
     assert written["latin1_1.txt"].decode() == "café, crème brûlée"
-    assert written["decimals_1.txt"] == b"3.5 mm, f/1.8, Portrait of st. peter, soft light"
+    assert written["decimals_1.txt"] == b"3.5 mm, f/1.8. Portrait of st. peter, soft light."
     assert len(written["huge_3.txt"]) > 2**20
     assert {line.split(",")[0] for line in written["lines_2.txt"].decode().split("\n")} == {"red car", "blue car", "green car"}
     assert [(source, warning.kind) for source, warning in report.warnings] == [
@@ -424,3 +425,34 @@ def test_formats_that_cannot_be_written_become_png_when_augmented(tmp_path):
     (tmp_path / "src" / "A.txt").write_text(CAPTION)
     shuffle_folder(tmp_path / "src", tmp_path / "out", ShuffleOptions(repeats=2, augment={"rotate": 5}))
     assert sorted(path.name for path in (tmp_path / "out").glob("A*")) == ["A_1.bmp", "A_1.txt", "A_2.png", "A_2.txt"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("ohwx woman, park, red coat", "ohwx woman, park, red coat"),
+        ("park, Ohwx_Woman, red coat", "Ohwx_Woman, park, red coat"),
+        ("red car, park", "ohwx woman, red car, park"),
+        ("photo of ohwx woman, park", "photo of ohwx woman, park"),
+        ("ohwx womanly, park", "ohwx woman, ohwx womanly, park"),
+    ],
+)
+def test_a_prefix_that_is_there_is_not_doubled_and_stays_in_front(caption, expected):
+    for keep in (0, 1):
+        options = ShuffleOptions(repeats=3, prefix="ohwx woman", keep=keep)
+        variants = variants_of("a.png", "a_", [tokens_of(caption, options)], options)
+        assert variants[0].caption == expected
+        assert {variant.caption.split(", ")[0] for variant in variants} == {expected.split(", ")[0]}
+
+
+def test_how_captions_are_read_is_told(source):
+    for stem, caption in (
+        ("a", "red car, night"),
+        ("b", "A car is red. It is night."),
+        ("c", "night ||| A car is red. It is old."),
+    ):
+        (source / f"{stem}.txt").write_text(caption)
+    report = shuffled(source, repeats=2)
+    assert report.table["captions read as"] == "tags 1, sentences 1, both 1"
+    assert any("--keep-separator '|||'" in note for note in report.notes)
+    assert not any("|||" in note for note in shuffled(source, repeats=2, keep_separator="|||").notes)

@@ -10,11 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit.caption.captions import swap_sides, written_word
-from datakit.caption.tokens import Tokens, count_orders, fill_wildcards, join, orders, parse, split, without
+from datakit.caption.tokens import (
+    STYLES,
+    Splitting,
+    count_orders,
+    fill_wildcards,
+    format_tokens,
+    join,
+    orders,
+    parse,
+    split,
+    without,
+)
+from datakit.errors import UsageError
 from datakit.seeds import generator
 
 captions = st.text(
-    st.sampled_from("ab st.no5 ,,..{|}é猫🚗\t") | st.characters(exclude_characters="\n\r", exclude_categories=["Cs"])
+    st.sampled_from("ab st.no5 ,,..{|}é猫🚗\tAB()[]\"'、。!")
+    | st.characters(exclude_characters="\n\r", exclude_categories=["Cs"])
 )
 tokens = st.lists(st.sampled_from(["red car", "wet street", "night", "3.5 mm", "st. peter", "🚗", "x"]), max_size=7)
 
@@ -23,23 +36,60 @@ def draw(copy):
     return generator(42, "a.jpg", "shuffle", copy)
 
 
+def blank(text):
+    """A text without its blanks."""
+    return "".join(text.split())
+
+
 @pytest.mark.parametrize(
-    ("caption", "expected"),
+    ("caption", "expected", "style"),
     [
-        ("red car, wet street,night", ["red car", "wet street", "night"]),
-        ("A dog on a lawn. A cat. night", ["A dog on a lawn", "A cat", "night"]),
-        ("3.5 mm, f/1.8. Portrait of st. peter, soft light.", ["3.5 mm", "f/1.8", "Portrait of st. peter", "soft light"]),
-        ("J. S. Bach at 5 p.m. in the U.S. Army, e.g. this", ["J. S. Bach at 5 p.m. in the U.S. Army", "e.g. this"]),
-        ("mr. fox vs. dr. dog, trees, etc. and more", ["mr. fox vs. dr. dog", "trees", "etc. and more"]),
-        ("no. 5 street. he said no. half a fig. red", ["no. 5 street", "he said no", "half a fig", "red"]),
-        ("wait... what, photo.jpg, a..b", ["wait", "what", "photo.jpg", "a..b"]),
-        (" ,, . ,x,  ", ["x"]),
-        ("猫. 犬", ["猫", "犬"]),
-        ("", []),
+        ("red car, wet street,night", ["red car", "wet street", "night"], "tags"),
+        ("A dog on a lawn. A cat sits. night", ["A dog on a lawn", "A cat sits", "night"], "both"),
+        ("3.5 mm, f/1.8. Portrait of st. peter, soft light.", ["3.5 mm", "f/1.8. Portrait of st. peter", "soft light"], "tags"),
+        ("J. S. Bach at 5 p.m. in the U.S. Army, e.g. this", ["J. S. Bach at 5 p.m. in the U.S. Army", "e.g. this"], "tags"),
+        ("mr. fox vs. dr. dog, trees, etc. and more", ["mr. fox vs. dr. dog", "trees", "etc. and more"], "tags"),
+        ("super smash bros. ultimate, ..., ._., super mario bros.", ["super smash bros. ultimate", "...", "._.", "super mario bros."], "tags"),
+        ("Super Smash Bros. Ultimate, Jan. 5, Ph.D., 5 oz. steak", ["Super Smash Bros. Ultimate", "Jan. 5", "Ph.D.", "5 oz. steak"], "tags"),
+        ("1girl, solo, nanashi inc.", ["1girl", "solo", "nanashi inc."], "tags"),
+        ("1girl, oregairu machigatteiru.", ["1girl", "oregairu machigatteiru."], "tags"),
+        ("wait... what, photo.jpg, a..b", ["wait... what", "photo.jpg", "a..b"], "tags"),
+        (" ,, . ,x,  ", [",,", ".", "x"], "tags"),
+        ("She sits at 5 p.m. The sun is low.", ["She sits at 5 p.m", "The sun is low"], "sentences"),
+        ("a girl sits on a bench. she reads a book. her dog sleeps.", ["a girl sits on a bench", "she reads a book", "her dog sleeps"], "sentences"),
+        ("Close-up. Soft light. Film grain.", ["Close-up", "Soft light", "Film grain"], "sentences"),
+        ('A sign reads "STOP. LOOK." The road is empty! Yes, it is.', ['A sign reads "STOP. LOOK."', "The road is empty!", "Yes, it is"], "sentences"),
+        ("She sleeps by a tree., 1girl, bench", ["She sleeps by a tree", "1girl", "bench"], "both"),
+        ("sksperson, A woman stands in a park, wearing a hat. She smiles at us.", ["sksperson", "A woman stands in a park, wearing a hat", "She smiles at us"], "both"),
+        ("一个女孩，红色头发、公园；长椅。蓝天", ["一个女孩", "红色头发", "公园", "长椅", "蓝天"], "tags"),
+        ("一个年轻的女孩坐在公园的长椅上，她在看一本书。她的狗在旁边睡觉。", ["一个年轻的女孩坐在公园的长椅上，她在看一本书", "她的狗在旁边睡觉"], "sentences"),
+        ("فتاة، شعر أحمر، حديقة", ["فتاة", "شعر أحمر", "حديقة"], "tags"),
+        ("빨간 머리, 초록 눈, 공원", ["빨간 머리", "초록 눈", "공원"], "tags"),
+        ("2girls, park BREAK red hair BREAK blue dress", ["2girls", "park", "BREAK", "red hair", "BREAK", "blue dress"], "tags"),
+        ("", [], "tags"),
     ],
-)
-def test_splits_at_commas_and_at_full_stops_that_end_a_sentence(caption, expected):
+)  # fmt: skip
+def test_splits_at_commas_and_where_sentences_end(caption, expected, style):
     assert list(split(caption)) == expected
+    assert parse(caption).style == style
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "(glasses, eyewear:1.4)", "[hat, scarf]", "{a, b|c}", "<lora:x:1>", '"STOP, LOOK"', "“STOP, LOOK”", "'hello, world'", "1,000 birds",
+        "16:9", r"miku \(vocaloid\)", "3,5 mm lens", "((a, b), c)", "「止まれ、見ろ」", "«halt, schau»", "(a, :), b)",
+    ],
+)  # fmt: skip
+def test_a_group_is_one_token(group):
+    assert split(f"red car, {group}, night, :(, (;") == ("red car", group, "night", ":(", "(;")
+
+
+@pytest.mark.parametrize(
+    "caption", ["a (b, c", "a), b", 'a "b, c', "the '90s, the '80s", "5' tall, 6' wide", "women's, men's", '12", 24"']
+)
+def test_half_a_group_is_none(caption):
+    assert split(caption) == tuple(word.strip() for word in caption.split(","))
 
 
 @pytest.mark.parametrize(
@@ -47,29 +97,81 @@ def test_splits_at_commas_and_at_full_stops_that_end_a_sentence(caption, expecte
     [("a. b; c, d;e", ";", "a. b; c, d; e"), ("a, b. c", ",", "a, b. c"), ("a b  c", " ", "a b c"), ("a | b|c", "|", "a| b| c")],
 )
 def test_a_separator_of_ones_own_is_taken_as_it_is(caption, separator, expected):
-    assert join(split(caption, separator), separator) == expected
+    splitting = Splitting(separator)
+    assert join(split(caption, splitting), separator) == expected
+    assert blank(written(parse(caption, splitting=splitting))) == blank(caption)
+
+
+def test_the_style_can_be_said():
+    caption = "A dog, brown and big, runs. Night. tags, more"
+    assert split(caption, Splitting(style="tags")) == ("A dog", "brown and big", "runs. Night. tags", "more")
+    assert split(caption, Splitting(style="sentences")) == ("A dog, brown and big, runs", "Night", "tags, more")
+    with pytest.raises(UsageError, match="choose from auto, tags, sentences"):
+        Splitting(style="prose")
+    with pytest.raises(UsageError, match="give a separator or the style sentences"):
+        Splitting(";", "sentences")
+
+
+def written(tokens):
+    """The caption of all tokens in their own order."""
+    return format_tokens(tokens.whole, tokens.end)
+
+
+@given(captions, st.sampled_from(STYLES))
+def test_tokens_in_their_own_order_are_the_caption_but_for_blanks_and_read_again_the_same(caption, style):
+    tokens = parse(caption, splitting=Splitting(style=style))
+    assert blank(written(tokens)) == blank(caption)
+    assert parse(written(tokens), splitting=Splitting(style=style)) == tokens
+
+
+@given(
+    st.lists(
+        st.sampled_from(["red car", "(a, b)", "[c, (d, e)]", '"f, g"', "1,000", "{h, i|j}", "k", ":)", "<lora:l:1>"]), min_size=1
+    ),
+    st.randoms(),
+)
+def test_no_group_is_ever_torn(pieces, chance):
+    caption = ", ".join(pieces)
+    assert split(caption) == tuple(pieces)
+    order = list(parse(caption).movable)
+    chance.shuffle(order)
+    assert Counter(split(format_tokens(order))) == Counter(pieces)
 
 
 @given(captions)
-def test_what_is_joined_splits_into_the_same_tokens_in_any_order(caption):
-    found = split(caption)
-    assert all(token and token == token.strip() and "," not in token for token in found)
-    for order in (found, found[::-1], tuple(sorted(found))):
-        assert split(join(order)) == order
+def test_tags_read_the_same_in_any_order(caption):
+    tokens = parse(caption, splitting=Splitting(style="tags"))
+    movable = [token for token in tokens.movable if not token.fixed and "," not in token.text and token.text[-1:].isalnum()]
+    assert [token.text for token in parse(format_tokens(movable[::-1]), splitting=Splitting(style="tags")).movable] == [
+        token.text for token in movable[::-1]
+    ]
 
 
 @given(captions, st.integers(0, 9))
 def test_the_first_tokens_are_kept_and_none_is_lost(caption, keep):
     parsed = parse(caption, keep)
-    assert parsed.head == split(caption)[:keep]
-    for order in islice(orders(parsed.movable, draw), 4):
-        assert Counter((*parsed.head, *order)) == Counter(split(caption))
+    assert sum(not token.fixed for token in parsed.head) == min(keep, sum(not token.fixed for token in parsed.whole))
+    for order in islice(orders(parsed.movable, draw, pinned=parsed.pinned), 4):
+        assert Counter((*parsed.head, *order)) == Counter(parse(caption).movable)
+        assert [order[place] for place in parsed.pinned] == [parsed.movable[place] for place in parsed.pinned]
+
+
+def texts(parsed):
+    return tuple(tuple(token.text for token in part) for part in (parsed.head, parsed.movable, parsed.tail))
 
 
 def test_a_keep_separator_decides_instead_of_a_number():
-    assert parse("a, b|||c, d", 1, keep_separator="|||") == Tokens(("a", "b"), ("c", "d"))
-    assert parse("a|||b, c|||d", 1, keep_separator="|||") == Tokens(("a",), ("b", "c"), ("d",))
-    assert parse("a, b", 1, keep_separator="|||") == Tokens(("a",), ("b",))
+    assert texts(parse("a, b|||c, d", 1, "|||")) == (("a", "b"), ("c", "d"), ())
+    assert texts(parse("a|||b, c|||d", 1, "|||")) == (("a",), ("b", "c"), ("d",))
+    assert texts(parse("a, b", 1, "|||")) == (("a",), ("b",), ())
+    assert written(parse("a, b|||c, d.", 1, "|||")) == "a, b, c, d."
+
+
+def test_break_keeps_its_place_and_nothing_crosses_it():
+    parsed = parse("a, b, c BREAK d, e BREAK f", 1)
+    assert count_orders(parsed.movable, pinned=parsed.pinned) == 4
+    found = {format_tokens((*parsed.head, *order)) for order in islice(orders(parsed.movable, draw, pinned=parsed.pinned), 4)}
+    assert found == {f"a, {one} BREAK {two} BREAK f" for one in ("b, c", "c, b") for two in ("d, e", "e, d")}
 
 
 @given(tokens)
@@ -115,13 +217,14 @@ def test_orders_are_the_same_on_every_machine():
 
 
 def test_tokens_are_left_out_with_a_probability():
-    assert without("abc", 0, draw(1)) == ("a", "b", "c")
-    assert without("abc", 1, draw(1)) == ()
-    assert 4_700 < len(without("x" * 10_000, 0.5, draw(1))) < 5_300
+    some = parse("a, b BREAK c").movable
+    assert without(some, 0, draw(1)) == some
+    assert [token.text for token in without(some, 1, draw(1))] == [" BREAK "]
+    assert 4_700 < len(without(some[:1] * 10_000, 0.5, draw(1))) < 5_300
 
 
 def test_wildcards_choose_one_and_are_not_split():
-    assert split("{red, wet|blue} car, night", wildcards=True) == ("{red, wet|blue} car", "night")
+    assert split("{red, wet|blue} car, night") == ("{red, wet|blue} car", "night")
     assert {fill_wildcards("{red|blue} {x} car", draw(copy)) for copy in range(20)} == {"red {x} car", "blue {x} car"}
     assert fill_wildcards("{|}", draw(1)) == ""
 
@@ -142,3 +245,26 @@ def test_writing_is_noticed():
     assert written_word("a neon Sign at night") == "Sign"
     assert written_word("english_text, 1girl") == "text"
     assert written_word("design, context, a signal, password") is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "sentences", "more"),
+    [
+        (["sksperson"], ["A high-angle, close-up shot captures a round, golden pancake resting on a plate"], []),
+        (
+            ["ohwx_man", "suit", "neon (pixiv 31150749)"],
+            ["Captured from a low angle, two totem poles stand by a wall, their paint faded"],
+            [],
+        ),
+        (
+            [],
+            ["In a long shot, a town sprawls before hills", "Its roofs, red and brown, shine"],
+            ["1girl", "blue hat", "super smash bros."],
+        ),
+        (["Ohwx", "white bra"], ["A man in Austin, Texas, walks to work on a wet street"], ["night"]),
+    ],
+)
+def test_tags_in_front_of_sentences_and_behind_them_are_tokens_of_their_own(tags, sentences, more):
+    caption = ", ".join([*tags, f"{'. '.join(sentences)}.", *more])
+    assert split(caption) == (*tags, *sentences, *more)
+    assert parse(caption).style == ("both" if tags or more else "sentences")

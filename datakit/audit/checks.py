@@ -26,7 +26,7 @@ Kind = Literal[
     "picture-missing", "picture-changed", "picture-unreadable", "picture-unknown", "size", "alpha", "orientation",
     "depth", "profile", "extension", "stem", "caption-missing", "caption-empty", "caption-dirty", "caption-edited",
     "caption-unreadable", "caption-unknown", "interrupted", "trainer-cache", "length", "trigger", "duplicate",
-    "near-duplicate", "blurred", "upscaled",
+    "near-duplicate", "blurred", "upscaled", "lines",
 ]  # fmt: skip
 _AGAIN = "run the stage that wrote the dataset again"
 # Stands in a remedy for the folder, as the user calls it.
@@ -249,7 +249,10 @@ def caption_fault(data: bytes, name: str) -> Finding | None:
     faults = []
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         faults.append("a byte order mark")
-    if any(warning.kind == "caption-encoded" for warning in caption.warnings) or data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    kinds = {warning.kind for warning in caption.warnings}
+    if "caption-invisible" in kinds:
+        faults.append("invisible characters")
+    if "caption-encoded" in kinds or data.startswith((b"\xff\xfe", b"\xfe\xff")):
         faults.append("an encoding other than UTF-8")
     if b"\r" in data:
         faults.append("carriage returns")

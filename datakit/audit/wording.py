@@ -1,4 +1,4 @@
-"""Captions as the text encoders see them: too long, or without the trigger word."""
+"""Captions as the text encoders see them: too long, without the trigger word, or torn into lines."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from datakit.audit.checks import Finding
+from datakit.audit.checks import DATASET, Finding
 from datakit.audit.concept import Concept
 from datakit.caption.captions import read_caption
+from datakit.caption.lines import lines_are
 from datakit.errors import CaptionError, UsageError
 
 _MARKS = 2
@@ -54,7 +55,7 @@ def check_wording(
     trigger: str | None = None,
     counter: Callable[[str], int] | None = None,
 ) -> list[Finding]:
-    """Find captions that the text encoders would cut, and captions without the trigger word.
+    """Find captions that the text encoders would cut, captions without the trigger word, and tags taken for captions.
 
     Parameters
     ----------
@@ -78,6 +79,10 @@ def check_wording(
             continue  # `check_dataset` names it
         if not lines:
             continue
+        if lines_are(lines) != "captions":
+            problem = "lines that look like the tags of one caption: each is trained as a caption of its own"
+            remedy = f"`datakit captions import SRC {DATASET} --join-lines` joins them, in the dataset that crop wrote"
+            findings.append(Finding("lines", record.caption, problem, remedy, f"{len(lines)} lines", refused=False))
         longest = max(map(tokens, lines))
         cut = [f"{encoder} sees {limit}" for encoder, limit in encoders.items() if longest > limit]
         if cut:

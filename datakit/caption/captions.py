@@ -7,8 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from datakit.caption.encodings import MARKS, NAMES, tell
+from datakit.caption.lines import lines_are
 from datakit.errors import CaptionError
-from datakit.report import Warned
+from datakit.report import Warned, counted
 
 _SIDES = re.compile(r"(?<![^\W_])(left|right)(?=(?:most|wards?)?(?![^\W_]))", re.IGNORECASE)
 _OTHER_SIDE = {"left": "right", "right": "left"}
@@ -20,8 +22,16 @@ _WRITTEN = re.compile(
     r"graffiti|brand[ _]names?|username|artist[ _]name)(?![^\W_])",
     re.IGNORECASE,
 )
-# Tried in this order; a UTF-16 file is only believed with its byte order mark.
-_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+# What a tokenizer sees and no reader does: marks inside a text, blanks of no width, soft hyphens, directions. Joiners stay, as
+# emoji and Persian are made with them.
+_INVISIBLE = re.compile("[\ufeff\u200b\u2060-\u2064\u00ad\u180e\u200e\u200f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
+_HARD_BLANK = re.compile("[\u00a0\u2007\u202f]")
+_ENTITY = re.compile(r"&(?:amp|quot|lt|gt|nbsp|apos|#\d{1,6}|#x[0-9a-fA-F]{1,6});")
+# What lines that are no captions are called in a message.
+_LINES_SAID = {
+    "tags": ("caption-lines", "holds one tag a line: each would be trained as a caption of its own"),
+    "wrapped": ("caption-wrapped", "holds one list of tags wrapped over several lines: each would be trained as a caption"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +62,8 @@ class Caption:
         return "\n".join(self.lines)
 
 
-def read_caption(path: Path) -> Caption:
-    """Read a caption file as UTF-8, else as UTF-16 with a byte order mark, else as Windows-1252.
+def read_caption(path: Path, agreed: str | None = None) -> Caption:
+    """Read a caption file; see `decode_caption`.
 
     Raises
     ------
@@ -64,36 +74,61 @@ def read_caption(path: Path) -> Caption:
         data = path.read_bytes()
     except OSError as error:
         raise CaptionError(f"caption {path.name} cannot be read: {error.strerror or error}") from error
-    return decode_caption(data, path.name)
+    return decode_caption(data, path.name, agreed)
 
 
-def decode_caption(data: bytes, name: str) -> Caption:
+def decode_caption(data: bytes, name: str, agreed: str | None = None) -> Caption:
     """Turn the bytes of a caption file into captions; ``name`` is used in messages.
+
+    Read as its byte order mark says, else as UTF-8, else in the encoding that the captions of its folder agreed on
+    (`datakit.caption.encodings.agree`), else in the one that its own signs tell.
 
     Raises
     ------
     CaptionError
-        The bytes are no text in any encoding tried.
+        The bytes are no text, or it cannot be told in which encoding.
     """
     notes = []
-    encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
-    if encoding is not None:
+    text, encoding = _decoded(data, name, agreed)
+    if any(data.startswith(mark) for mark, _ in MARKS):
         notes.append(Warned("caption-marked", f"caption {name} had a byte order mark"))
-    try:
-        text = data.decode(encoding or "utf-8")
-    except UnicodeDecodeError:
-        try:
-            text = data.decode("cp1252")
-        except UnicodeDecodeError:
-            text = ""
-        if not text or encoding is not None or "\x00" in text:
-            raise CaptionError(f"caption {name} is not text in UTF-8, UTF-16 or Windows-1252: save it as UTF-8") from None
-        notes.append(Warned("caption-encoded", f"caption {name} is not UTF-8: read as Windows-1252"))
-    if "\x00" in text:
-        raise CaptionError(f"caption {name} holds zero bytes and is no text: save it as UTF-8")
+    elif encoding != "utf-8":
+        notes.append(Warned("caption-encoded", f"caption {name} is not UTF-8: read as {NAMES.get(encoding, encoding)}"))
+    text = text.lstrip("\ufeff")
+    clean = text if text.isascii() else _INVISIBLE.sub("", _HARD_BLANK.sub(" ", text))
+    if len(clean) != len(text):
+        held = counted(len(text) - len(clean), "invisible character")
+        notes.append(Warned("caption-invisible", f"caption {name} held {held}, left out"))
+    entity = _ENTITY.search(clean) if "&" in clean else None
+    if entity:
+        notes.append(Warned("caption-html", f"caption {name} holds {entity[0]}, as on a web page: it is trained as it stands"))
     # Only line feeds and carriage returns end a caption; str.splitlines would also split at form feeds and U+2028.
-    lines = tuple(line.strip() for line in text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n"))
-    return Caption(tuple(line for line in lines if line), hashlib.sha256(data).hexdigest(), tuple(notes))
+    split = (line.strip() for line in clean.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+    lines = tuple(line for line in split if line)
+    said = _LINES_SAID.get(lines_are(lines)) if len(lines) > 1 else None
+    if said:
+        notes.append(Warned(said[0], f"caption {name} {said[1]} (datakit captions --join-lines)"))
+    return Caption(lines, hashlib.sha256(data).hexdigest(), tuple(notes))
+
+
+def _decoded(data: bytes, name: str, agreed: str | None) -> tuple[str, str]:
+    """Return a text and its encoding. Raises as `decode_caption`."""
+    marked = next((encoding for mark, encoding in MARKS if data.startswith(mark)), None)
+    told: str | None = marked or "utf-8"
+    try:
+        text: str | None = data.decode(marked or "utf-8")
+    except UnicodeDecodeError:
+        text = None
+    if text is None or "\x00" in text:
+        told = None if marked else (agreed if agreed and b"\x00" not in data else None) or tell(data)
+        try:
+            text = data.decode(told) if told else None
+        except UnicodeDecodeError:
+            text = None
+    if text is None or told is None:
+        zeros = "holds zero bytes and is no text" if b"\x00" in data else "is not UTF-8, and what else it is cannot be told"
+        raise CaptionError(f"caption {name} {zeros}: save it as UTF-8")
+    return text, told
 
 
 def swap_sides(caption: str) -> str:

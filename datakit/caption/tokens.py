@@ -3,120 +3,327 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from random import Random
+from typing import Literal, NamedTuple, TypeVar
 
+from datakit.caption.scan import BREAK, COMMAS, WIDE_STOPS, Mark, scan, separated_by
+from datakit.caption.sentences import abbreviates, closes, segments
+from datakit.errors import UsageError
 from datakit.seeds import permutation
 
-# A wildcard comes first, so that separators inside it are passed over; only `split` with wildcards uses it.
-_WILDCARD = r"\{[^{}]*\|[^{}]*\}"
-# A comma anywhere; full stops only before space, a comma or the end, so never in "3.5" or "f/1.8".
-_SEPARATORS = r",|\.+(?=[\s,]|$)"
-# Words whose full stop ends no sentence, and those for which that holds before a number only ("no. 5").
-_ABBREVIATIONS = re.compile(
-    r"al|approx|ave|blvd|ca|capt|cf|co|col|corp|dept|dr|est|etc|feat|ft|gen|hon|inc|jr|lt|ltd|mr|mrs|ms|mt|mx|prof|rd|rev|sgt|sr|st|vs"
-)
-_NUMBERED = re.compile(r"ch|fig|no|nr|nos|op|p|pp|vol")
-_LETTERS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")  # "J", "e.g", "p.m", "u.s.a"
-_LAST_WORD = re.compile(r"[\w.]+$")
-_LONGEST = 16
+STYLES = ("auto", "tags", "sentences")
+Style = Literal["tags", "sentences", "both"]
+T = TypeVar("T", bound=Hashable)
+
+_WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
+# In captions of an image board a full stop at the very end is part of the last name ("nanashi inc."), as in front of a comma.
+_BOARD = re.compile(r"(?<!\w)(?:\d\+?(?:girl|boy|other)s?|solo|no humans)(?!\w)|\w_\w|(?:rating|character|artist):\w")
+# A list of plain words and commas, which most captions are, is read without looking for more.
+_PLAIN, _NUMBER = re.compile(r"[\w ,:/+-]*"), re.compile(r"\d,\d")
+
+
+class Token(NamedTuple):
+    """A piece of a caption.
+
+    Attributes
+    ----------
+    text
+        Its words.
+    after
+        What stands between it and the token behind it, wherever it moves.
+    fixed
+        Whether it has its place, as BREAK has; its text then holds what stands around it.
+    """
+
+    text: str
+    after: str = ", "
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A caption in pieces: what stays in front, what may move, what stays behind."""
+    """A caption in pieces: what stays in front, what may move, what stays behind.
 
-    head: tuple[str, ...]
-    movable: tuple[str, ...]
-    tail: tuple[str, ...] = ()
+    Attributes
+    ----------
+    head, movable, tail
+        In the order of the caption.
+    end
+        What stands behind the last token, whichever that is: the full stop of a list of tags, for one.
+    style
+        How it was read: as ``tags``, as ``sentences``, or as ``both``.
+    """
+
+    head: tuple[Token, ...]
+    movable: tuple[Token, ...]
+    tail: tuple[Token, ...] = ()
+    end: str = ""
+    style: Style = "tags"
+
+    @property
+    def whole(self) -> tuple[Token, ...]:
+        """All tokens in the caption's own order."""
+        return (*self.head, *self.movable, *self.tail)
+
+    @property
+    def pinned(self) -> frozenset[int]:
+        """Which of the movable tokens have their place."""
+        return frozenset(number for number, token in enumerate(self.movable) if token.fixed)
 
 
-def split(caption: str, separator: str | None = None, *, wildcards: bool = False) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Splitting:
+    """How captions are read.
+
+    Attributes
+    ----------
+    separator
+        What stands between tokens; None for commas and the ends of sentences.
+    style
+        ``tags``, ``sentences``, or ``auto``, which looks at each caption.
+    """
+
+    separator: str | None = None
+    style: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.separator == "":
+            raise UsageError("an empty separator separates nothing: give the text that stands between tokens")
+        if self.style not in STYLES:
+            raise UsageError(f"style {self.style!r} is unknown: choose from {', '.join(STYLES)}")
+        if self.separator is not None and self.style == "sentences":
+            raise UsageError("sentences end at their full stops: give a separator or the style sentences, not both")
+
+
+def split(caption: str, splitting: Splitting = Splitting()) -> tuple[str, ...]:
     """Split a caption into tokens, without the space around them; empty ones are dropped.
 
-    By default a token ends at every comma, and at full stops that end a sentence: they stand before space, a
-    comma or the end, and not behind a single letter or letters joined by full stops ("J. S. Bach", "e.g.",
-    "5 p.m."), an abbreviation ("st. peter", "mr. fox", "cats vs. dogs", "etc."), or one that introduces a number
-    ("no. 5"). Where no rule can tell, as in "main st. At night", the token stays whole.
-
-    With a ``separator`` the caption is split where exactly that text stands and nowhere else. With ``wildcards``
-    nothing inside ``{a|b}`` separates.
+    By default a token ends at every comma of whatever script, and where a sentence ends; see
+    `datakit.caption.sentences.segments`. A sentence is one token. Groups (``(a, b:1.4)``, ``[a, b]``, ``{a|b}``,
+    ``<lora:x:1>``, quotations, numbers such as 1,000) are never torn; BREAK and ``|||`` have their places.
     """
-    pattern = _SEPARATORS if separator is None else re.escape(separator)
-    tokens, start = [], 0
-    for match in re.finditer(f"({_WILDCARD})|{pattern}" if wildcards else pattern, caption):
-        inside = match.lastindex is not None
-        if inside or (separator is None and match[0] == "." and _abbreviates(caption, match.start())):
-            continue
-        tokens.append(caption[start : match.start()].strip())
-        start = match.end()
-    tokens.append(caption[start:].strip())
-    return tuple(token for token in tokens if token)
+    return tuple(token.text.strip() for token in parse(caption, splitting=splitting).whole)
 
 
-def parse(
-    caption: str, keep: int = 0, separator: str | None = None, keep_separator: str | None = None, *, wildcards: bool = False
-) -> Tokens:
+def parse(caption: str, keep: int = 0, keep_separator: str | None = None, splitting: Splitting = Splitting()) -> Tokens:
     """Split a caption and tell which tokens may move: those behind the first ``keep``.
 
     Where ``keep_separator`` stands in the caption it decides instead: what is before its first occurrence stays
     in front, and what is behind a second one stays behind (``keep_tokens_separator`` of kohya's sd-scripts,
-    library/train_util.py, `process_caption`).
+    library/train_util.py, `process_caption`). What `format_tokens` makes of the whole is the caption but for blanks.
     """
     if keep_separator and keep_separator in caption:
-        head, movable, *tail = caption.split(keep_separator, 2)
-        return Tokens(*(split(part, separator, wildcards=wildcards) for part in (head, movable, *tail)))
-    tokens = split(caption, separator, wildcards=wildcards)
-    return Tokens(tokens[:keep], tokens[keep:])
+        parts = [_parse(part, splitting) for part in caption.split(keep_separator, 2)]
+        head, movable, tail = (*(part.whole for part in parts), ())[:3]
+        return Tokens(head, movable, tail, parts[-1].end, _style_of([part.style for part in parts if part.whole]))
+    tokens = _parse(caption, splitting)
+    places = [number for number, token in enumerate(tokens.movable) if not token.fixed]
+    at = places[keep - 1] + 1 if 0 < keep <= len(places) else len(tokens.movable) if keep else 0
+    return Tokens(tokens.movable[:at], tokens.movable[at:], (), tokens.end, tokens.style)
+
+
+def format_tokens(tokens: Sequence[Token], end: str = "") -> str:
+    """Write tokens out as a caption; in the order they were read in, it is that caption but for blanks."""
+    written: list[str] = []
+    for token, following in zip(tokens, (*tokens[1:], None), strict=False):
+        written.append(token.text)
+        if following is not None and not following.fixed:
+            written.append(token.after)
+    last = "".join(written).rstrip()
+    return (last if closes(last) and end == "." else last + end).strip()
 
 
 def join(tokens: Iterable[str], separator: str | None = None) -> str:
-    """Join tokens with ", ", or with a separator and a space; what `split` makes of it are these tokens again."""
-    glue = ", " if separator is None else separator if separator[-1:].isspace() else f"{separator} "
-    return glue.join(tokens)
+    """Join words with ", ", or with a separator and a space; what `split` makes of it are these words again."""
+    return _glue(separator).join(tokens)
 
 
-def orders(tokens: Sequence[str], draw: Callable[[int], Random], *, shuffle_first: bool = False) -> Iterator[tuple[str, ...]]:
+def _glue(separator: str | None) -> str:
+    return ", " if separator is None else separator if separator[-1:].isspace() else f"{separator} "
+
+
+def _parse(caption: str, splitting: Splitting) -> Tokens:
+    """Split a caption of which no token is kept."""
+    if "BREAK" not in caption and "|||" not in caption:
+        return _region(caption, splitting)
+    tokens: list[Token] = []
+    styles: list[Style] = []
+    end, start = "", 0
+    for fixed in (*BREAK.finditer(caption), None):
+        read = _region(caption[start : fixed.start() if fixed else len(caption)], splitting)
+        tokens += read.movable
+        if read.movable:
+            styles.append(read.style)
+        end = read.end
+        if fixed:
+            # The full stop of the part stays in front of the break.
+            tokens.append(Token(f"{read.end}{_tidy(fixed[0])}", "", fixed=True))
+            start = fixed.end()
+    return Tokens((), tuple(tokens), (), end, _style_of(styles))
+
+
+def _style_of(styles: Iterable[Style]) -> Style:
+    several = set(styles) or {"tags"}
+    return several.pop() if len(several) == 1 else "both"
+
+
+def _region(text: str, splitting: Splitting) -> Tokens:
+    """Split what stands between two breaks."""
+    if splitting.separator is not None:
+        return _cut(text, separated_by(text, splitting.separator), _glue(splitting.separator))
+    if splitting.style != "sentences" and _PLAIN.fullmatch(text) and not _NUMBER.search(text):
+        words = [piece.strip() for piece in text.split(",")]
+        if all(words):
+            return Tokens((), tuple(map(Token, words)))
+    marks, spans = scan(text)
+    cuts: list[Mark] = []
+    sentences: list[tuple[int, int]] = []
+    commas = [mark for mark in marks if not mark.is_stop]
+    for segment in segments(text, marks, spans, splitting.style):
+        inside = commas[bisect_left(commas, (segment.start,)) : bisect_left(commas, (segment.end,))]
+        cuts += [mark for mark in inside if not segment.is_sentence or mark.start < segment.lead]
+        if segment.is_sentence:
+            sentences.append((segment.lead, segment.end))
+        if segment.stop is not None:
+            cuts.append(_separating(text, segment.stop))
+        elif segment.end < len(text):
+            cuts.append(Mark(segment.end, segment.end, is_stop=True))
+    cuts += [mark for mark in marks if mark.is_stop and text[mark.start : mark.end].strip(WIDE_STOPS) == "" and not sentences]
+    last = _last_stop(text, marks, said=bool(sentences))
+    return _cut(text, sorted({*cuts, *((last,) if last else ())}), None, sentences)
+
+
+def _separating(text: str, stop: Mark) -> Mark:
+    """Return the part of a full stop that is no part of its sentence: of "." all, of "?!" nothing."""
+    plain = text[stop.start : stop.end] in (".", "。", "｡", "۔", "।")
+    return stop if plain else Mark(stop.end, stop.end, is_stop=True)
+
+
+def _last_stop(text: str, marks: Sequence[Mark], *, said: bool) -> Mark | None:
+    """Return the full stop at the very end, unless it is part of a name there."""
+    last = marks[-1] if marks else None
+    ends = last is not None and last.is_stop and last.end == len(text.rstrip())
+    if last is None or not ends or _separating(text, last) != last or abbreviates(text, last.start):
+        return None
+    name = text[last.start] == "." and not said and _BOARD.search(text)
+    return None if name else last
+
+
+def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[tuple[int, int]] = ()) -> Tokens:
+    """Cut a text at marks; what stands between two tokens is kept with the first of them."""
+    tokens: list[Token] = []
+    begins: list[int] = []
+    between, start = "", 0
+    for mark in (*cuts, Mark(len(text), len(text), is_stop=False)):
+        words = text[start : mark.start]
+        if words.strip():
+            _settle(tokens, between, glue)
+            tokens.append(Token(words.strip()))
+            begins.append(start + len(words) - len(words.lstrip()))
+            between = ""
+        else:
+            between += words
+        between += text[mark.start : mark.end]
+        start = mark.end
+        if text[start : start + 1].isspace():
+            between += text[start]
+            start += 1
+    said = [_lies_in(at, sentences) for at in begins]
+    end = between.strip() if tokens else ""
+    if tokens and not tokens[-1].fixed:
+        tokens[-1] = tokens[-1]._replace(after=_missing(tokens, said[-1], glue))
+    style: Style = "tags" if not any(said) else "sentences" if all(said) else "both"
+    return Tokens((), tuple(tokens), (), end, style)
+
+
+def _lies_in(at: int, sentences: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether a token that begins there is a sentence, or part of one."""
+    place = bisect_right(sentences, at, key=lambda sentence: sentence[0])
+    return place > 0 and at < sentences[place - 1][1]
+
+
+def _settle(tokens: list[Token], between: str, glue: str | None) -> None:
+    """Give what stands between two tokens to the first; in front of all it has its own place."""
+    if not tokens:
+        if between.strip():
+            tokens.append(Token(_tidy(between), "", fixed=True))
+        return
+    if glue is not None:
+        # Doubled separators of the user's own are kept as they are, but for blanks.
+        times = max(1, between.count(glue.strip())) if glue.strip() else 1
+        tokens[-1] = tokens[-1]._replace(after=glue if times == 1 else f"{glue.strip() * times} ")
+    else:
+        tokens[-1] = tokens[-1]._replace(after=_tidy(between) or " ")
+
+
+def _missing(tokens: Sequence[Token], said: bool, glue: str | None) -> str:
+    """Return what is to stand behind the last token where another follows it."""
+    if glue is not None:
+        return glue
+    if said:
+        ends = next((token.after for token in reversed(tokens[:-1]) if closes(token.after.strip())), ". ")
+        return " " if closes(tokens[-1].text) else ends
+    return next((token.after for token in reversed(tokens[:-1]) if token.after[:1] in tuple(COMMAS)), ", ")
+
+
+def _tidy(between: str) -> str:
+    """Write what stands between two tokens without blanks but one at its end, which signs of full width need not have."""
+    signs = "".join(between.split())
+    wide = signs[-1:] in tuple(f"，、；﹐﹑､{WIDE_STOPS}") and not between[-1:].isspace()
+    if signs.strip(COMMAS) in ("BREAK", "|||"):
+        front, word, back = signs.partition(signs.strip(COMMAS))
+        return f"{front} {word}{back} "
+    return signs if wide else f"{signs} "
+
+
+def orders(
+    tokens: Sequence[T], draw: Callable[[int], Random], *, shuffle_first: bool = False, pinned: AbstractSet[int] = frozenset()
+) -> Iterator[tuple[T, ...]]:
     """Yield the orders of copy 1, 2, 3 and so on, without end; the first is the original unless ``shuffle_first``.
 
-    They are distinct as long as that many exist, equal tokens counted as equal; then all come round again. The
+    The tokens at the places ``pinned`` stay there, and no other crosses them. The orders are distinct as long as that many exist, equal tokens counted as equal; then all come round again. The
     order of a copy does not depend on how many are taken. ``draw`` gives the random generator of a copy.
     """
     original = tuple(tokens)
-    number = count_orders(original)
-    seen: set[tuple[str, ...]] = set()
+    number = count_orders(original, pinned=pinned)
+    seen: set[tuple[T, ...]] = set()
     for copy in count(1):
         if len(seen) == number:
             seen.clear()
         order = original
         if copy > 1 or shuffle_first:
             source = draw(copy)
-            order = _permuted(original, source)
+            order = _permuted(original, source, pinned)
             while order in seen:
-                order = _permuted(original, source)
+                order = _permuted(original, source, pinned)
         seen.add(order)
         yield order
 
 
-def count_orders(tokens: Iterable[str], limit: int = 10**9) -> int:
+def count_orders(tokens: Iterable[Hashable], limit: int = 10**9, *, pinned: AbstractSet[int] = frozenset()) -> int:
     """Return how many distinct orders tokens have, or ``limit`` where there are more."""
-    number, placed = 1, 0
-    for equal in Counter(tokens).values():
-        # Times "placed + equal choose equal", one factor after the other: each step divides exactly.
-        for each in range(1, equal + 1):
-            placed += 1
-            number = number * placed // each
-            if number >= limit:
-                return limit
+    number = 1
+    for stretch in _stretches(tuple(tokens), pinned):
+        placed = 0
+        for equal in Counter(stretch).values():
+            # Times "placed + equal choose equal", one factor after the other: each step divides exactly.
+            for each in range(1, equal + 1):
+                placed += 1
+                number = number * placed // each
+                if number >= limit:
+                    return limit
     return number
 
 
-def without(tokens: Iterable[str], probability: float, source: Random) -> tuple[str, ...]:
-    """Leave out each token with a probability (0 to 1)."""
-    return tuple(token for token in tokens if source.random() >= probability)
+def without(tokens: Iterable[Token], probability: float, source: Random) -> tuple[Token, ...]:
+    """Leave out each token with a probability (0 to 1), but for those that have their places."""
+    return tuple(token for token in tokens if token.fixed or source.random() >= probability)
 
 
 def fill_wildcards(token: str, source: Random) -> str:
@@ -126,22 +333,18 @@ def fill_wildcards(token: str, source: Random) -> str:
         choices = match[0][1:-1].split("|")
         return choices[int(source.random() * len(choices))]
 
-    return re.sub(_WILDCARD, choose, token).strip()
+    return _WILDCARD.sub(choose, token).strip()
 
 
-def _abbreviates(caption: str, at: int) -> bool:
-    """Tell whether the full stop there belongs to the word before it."""
-    word = _LAST_WORD.search(caption, max(0, at - _LONGEST), at)
-    if word is None:
-        return False
-    spelt = word[0].casefold()
-    if _NUMBERED.fullmatch(spelt):
-        return caption[at + 1 : at + 3].strip()[:1].isdigit()
-    if _ABBREVIATIONS.fullmatch(spelt):
-        return True
-    # Scripts without cases (Chinese, for one) write whole words with one letter.
-    return _LETTERS.fullmatch(spelt) is not None and word[0].lower() != word[0].upper()
+def _stretches(tokens: tuple[T, ...], pinned: AbstractSet[int]) -> list[tuple[T, ...]]:
+    """Return the tokens between those that are pinned."""
+    edges = [-1, *sorted(pinned), len(tokens)]
+    return [tokens[start + 1 : end] for start, end in pairwise(edges)]
 
 
-def _permuted(tokens: tuple[str, ...], source: Random) -> tuple[str, ...]:
-    return tuple(tokens[index] for index in permutation(len(tokens), source))
+def _permuted(tokens: tuple[T, ...], source: Random, pinned: AbstractSet[int]) -> tuple[T, ...]:
+    moved: list[T] = []
+    for stretch in _stretches(tokens, pinned):
+        moved += (stretch[index] for index in permutation(len(stretch), source))
+        moved += tokens[len(moved) : len(moved) + 1]
+    return tuple(moved)

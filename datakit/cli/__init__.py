@@ -18,6 +18,7 @@ INTERRUPTED = "datakit: interrupted; what is finished is kept, the same command 
 _COMMANDS = {
     "crop": ("datakit.cli.crop:crop", "Crop a folder of pictures to exactly one of eight sizes each."),
     "shuffle": ("datakit.cli.shuffle:shuffle", "Write copies with shuffled captions, linked or augmented."),
+    "captions": ("datakit.cli.captions:captions", "Write captions out, take them back, see what they will teach."),
     "review": ("datakit.cli.review:review", "Look at a dataset in the browser, and mend what is wrong."),
     "sheet": ("datakit.cli.sheet:sheet", "Write a contact sheet of a dataset as a picture."),
     "backend": ("datakit.cli.backend:backend", "Write a trainer's dataset file, checked and proved."),

@@ -120,7 +120,8 @@ def crop(
 
     Faces first, then what stands out, decide where the window lies; it is the largest that fits, and nothing
     is stretched or, unless --upscale allows it, enlarged. Written pictures are upright, sRGB, 8-bit, without
-    alpha or tags; captions (a.txt, else a.caption) come along as clean UTF-8. Run again, only new and
+    alpha or tags; captions come along as clean UTF-8: a.txt, else a.caption, a.tags, a.json, else what metadata.jsonl
+    and other tables say, else the prompt or the description inside the picture. Run again, only new and
     changed pictures are made. What people decided about single pictures, in datakit review or in a plan, is kept in
     OUT/decisions.jsonl and followed by every run.
 

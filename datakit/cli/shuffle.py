@@ -42,10 +42,19 @@ noise=5         largest standard deviation in levels of 255, 0 to 50"""
 )
 @click.option("--keep-separator", metavar="TEXT", help="Tokens before this text never move, such as '|||'; it is left out.")
 @click.option(
-    "--separator", metavar="TEXT", help="What stands between tokens. [default: commas, and full stops that end a sentence]"
+    "--separator", metavar="TEXT", help="What stands between tokens. [default: commas of any script, and the ends of sentences]"
 )
-@click.option("--prefix", default="", metavar="TEXT", help="Put before every caption, a trigger word for instance.")
-@click.option("--suffix", default="", metavar="TEXT", help="Put behind every caption.")
+@click.option(
+    "--style",
+    type=click.Choice(["auto", "tags", "sentences"]),
+    default="auto",
+    show_default=True,
+    help="What captions are: tags between commas, sentences that move whole, or whatever each of them looks like.",
+)
+@click.option(
+    "--prefix", default="", metavar="TEXT", help="Put before every caption that does not hold it, a trigger word for instance."
+)
+@click.option("--suffix", default="", metavar="TEXT", help="Put behind every caption that does not hold it.")
 @click.option(
     "--drop-tokens",
     type=click.FloatRange(0, 1),
@@ -96,6 +105,7 @@ def shuffle(
     keep: int,
     keep_separator: str | None,
     separator: str | None,
+    style: str,
     prefix: str,
     suffix: str,
     drop_tokens: float,
@@ -116,9 +126,9 @@ def shuffle(
     """Write N copies of each picture in SRC to OUT, each with its caption's tokens in another order.
 
     SRC is by default the dataset that was last written from this folder, OUT is SRC_shuffled. Tokens are the
-    pieces of a caption between commas and full stops; those behind the first --keep are shuffled, differently
-    for each copy as long as there are orders left, and joined by ", ". Each line of a caption is a caption of its
-    own. Copies cost next to no space: they are links, unless --augment changes their pixels. Run again, only new
+    pieces of a caption between commas, and whole sentences; those behind the first --keep are shuffled, differently
+    for each copy as long as there are orders left. Copy 1 keeps the text as it is. Groups such as (a, b:1.4) and
+    quotations are never torn, BREAK keeps its place. Each line of a caption is a caption of its own. Copies cost next to no space: they are links, unless --augment changes their pixels. Run again, only new
     and changed copies are made.
 
     \b
@@ -138,6 +148,7 @@ def shuffle(
         repeats_from_folders=repeats_from_folders,
         keep=keep,
         separator=separator,
+        style=style,
         keep_separator=keep_separator,
         wildcards=wildcards,
         prefix=prefix,

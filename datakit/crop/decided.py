@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
@@ -38,13 +38,23 @@ class Decided:
         By source.
     options
         Of the run.
+    agreed
+        Tells the encoding that the captions of the source agreed on, where they are not UTF-8.
     overwrite
         Whether the run replaces captions that were edited by hand after the decision.
     """
 
     def __init__(
-        self, store: Store, source: Source, decisions: Mapping[str, Decision], options: CropOptions, *, overwrite: bool
+        self,
+        store: Store,
+        source: Source,
+        decisions: Mapping[str, Decision],
+        options: CropOptions,
+        agreed: Callable[[], str | None],
+        *,
+        overwrite: bool,
     ) -> None:
+        self._agreed = agreed
         self._store = store
         self._overwrite = overwrite
         self._source = source
@@ -204,7 +214,7 @@ class Decided:
             edited = msgspec.structs.replace(record, caption_edited=True, caption_decided=None)
             sha256 = self._store.fingerprints.sha256(self._store.folder / record.caption)
             return Made(edited, self._text(record), picture, replaces=sha256)
-        caption = given.words(task.sample, read_caption_of(task.sample, self._source), self._options)
+        caption = given.words(task.sample, read_caption_of(task.sample, self._source), self._options, self._agreed())
         name, content = caption_of(task.output), caption.text.encode()
         self._store.check_free((None, name), record, partial(self._source.content_id, task.source, self._store.fingerprints))
         sha256 = hashlib.sha256(content).hexdigest()

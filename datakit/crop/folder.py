@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from datakit.crop.decided import Decided
 from datakit.crop.options import CropOptions, allowance, marked, planned_by
 from datakit.crop.request import CAPTION_EMPTY, CAPTION_MISSING, Given
+from datakit.dataset.captioned import agreed_encoding
 from datakit.dataset.decisions import Decision, add_windows, read_decisions, with_window
 from datakit.dataset.manifest import MANIFEST, CropPlan, read_plan
 from datakit.dataset.origin import Origin, refuse_other_origin
@@ -96,11 +97,13 @@ def crop_folder(
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
         windows = {window.source: with_window(known.get(window.source), window) for window in planned.windows}
         decisions = known | windows
-        decided = Decided(store, opened, decisions, options, overwrite=execution.overwrite)
+        # Every caption is read for it, so only where one is to be read anyway.
+        agreed = cache(partial(agreed_encoding, found.samples, opened))
+        decided = Decided(store, opened, decisions, options, agreed, overwrite=execution.overwrite)
         stage = Stage(
             origin=Origin("crop", opened.identity, options.background),
             source=opened,
-            maker=partial(_maker, opened, options, str(store.temporary), deciding=plan is None or bool(planned.windows)),
+            maker=partial(_maker, opened, options, str(store.temporary), agreed, deciding=plan is None or bool(planned.windows)),
             make_light=decided.mend_caption,
             present={sample.id for sample in found.samples},
             unseen=[path for path, _ in found.refused],
@@ -133,7 +136,8 @@ def plan_folder(
     check_available(options.detector, options.saliency)
     report = Report("crop", opened.address, "")
     report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
-    results = execution.run(partial(plan_crop_of, source=opened, options=options), found.samples)
+    agreed = agreed_encoding(found.samples, opened)
+    results = execution.run(partial(plan_crop_of, source=opened, options=options, agreed=agreed), found.samples)
     plans = []
     for sample, result in execution.progress(results, len(found.samples), "planning"):
         if isinstance(result, CropPlan):
@@ -166,7 +170,7 @@ def _say_found(found: Found, stems: Mapping[str, str], report: Report) -> None:
         report.notes.append(f"{counted(len(found.strays), 'caption file')} without a picture of that name: {few(found.strays)}")
     ours = (".jsonl", ".md") if os.path.isfile(os.path.join(report.source, MANIFEST)) else ()
     kinds = sorted((item for item in found.others.items() if item[0] not in ours), key=lambda item: (-item[1], item[0]))
-    report.notes += found.notes
+    report.notes += (*found.notes, *found.captions)
     counts = repeats_told(found.samples)
     if counts:
         report.notes.append(
@@ -177,14 +181,14 @@ def _say_found(found: Found, stems: Mapping[str, str], report: Report) -> None:
         report.notes.append(f"left alone, as no pictures that can be read: {few(named)}")
 
 
-def _maker(source: Source, options: CropOptions, temporary: str, *, deciding: bool) -> Maker:
+def _maker(source: Source, options: CropOptions, temporary: str, agreed: Callable[[], str | None], *, deciding: bool) -> Maker:
     """Return what crops one sample; all that it needs is loaded here, so that a run with nothing to do is fast."""
     from datakit.crop.worker import make_crop
 
     check_opencv()  # writes every PNG
     if deciding:
         check_available(options.detector, options.saliency)
-    return partial(make_crop, source=source, options=options, temporary=temporary)
+    return partial(make_crop, source=source, options=options, temporary=temporary, agreed=agreed())
 
 
 def _task(sample: Sample, stem: str, options: CropOptions, given: Given) -> Task:

@@ -60,7 +60,7 @@ def crop_picture(request: Request, data: bytes, caption: bytes | None, options: 
     allowing = options.allowing(given.upscale)
     source = request.sample.id
     try:
-        text = given.words(request.sample, caption, options)
+        text = given.words(request.sample, caption, options, request.agreed)
         picture = read_picture(data, source, options.max_pixels)
         plan, pixels = (
             plan_picture(picture, source, allowing) if given.plan is None else _follow(picture, given.plan, given.where, allowing)
@@ -72,10 +72,12 @@ def crop_picture(request: Request, data: bytes, caption: bytes | None, options: 
     return Cropped(content, text.text if text.lines else None, _record(request, (picture, pixels), plan, content, text))
 
 
-def plan_sample(sample: Sample, data: bytes, caption: bytes | None, options: CropOptions) -> CropPlan | Problem:
+def plan_sample(
+    sample: Sample, data: bytes, caption: bytes | None, options: CropOptions, agreed: str | None = None
+) -> CropPlan | Problem:
     """Decide on the window of one picture, given as the bytes of its file and of its caption file."""
     try:
-        Given().words(sample, caption, options)
+        Given().words(sample, caption, options, agreed)
         return plan_picture(read_picture(data, sample.id, options.max_pixels), sample.id, options)[0]
     except SampleError as error:
         return Problem.of(sample.id, error)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 
 from datakit.caption.captions import Caption, decode_caption
 from datakit.crop.options import CropOptions
 from datakit.dataset.manifest import CropPlan
-from datakit.dataset.samples import Sample
+from datakit.dataset.samples import Sample, caption_name
 from datakit.errors import CaptionMissingError
 from datakit.report import Warned
 
 CAPTION_EMPTY = Warned("caption-empty", "the caption is empty")
-CAPTION_MISSING = Warned("caption-missing", "no caption (.txt or .caption) beside it")
+CAPTION_MISSING = Warned("caption-missing", "no caption beside it, in a table or in the picture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +42,36 @@ class Given:
     window_decided: str | None = None
     caption_decided: str | None = None
 
-    def words(self, sample: Sample, data: bytes | None, options: CropOptions) -> Caption:
+    def words(self, sample: Sample, data: bytes | None, options: CropOptions, agreed: str | None = None) -> Caption:
         """Return the caption that is given, or that of the source's file (None where there is none). Raises as `caption_in_source`."""
         if self.caption is None:
-            return caption_in_source(sample, data, options)
+            return caption_in_source(sample, data, options, agreed)
         sha256 = None if data is None else hashlib.sha256(data).hexdigest()
         return Caption(decode_caption(self.caption.encode(), sample.id).lines, sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be made of one picture: the names of its files, its name in the dataset, its key, and what is given."""
+    """What is to be made of one picture.
+
+    Attributes
+    ----------
+    sample, output, key
+        The names of its files, its name in the dataset, and the key of its options.
+    given
+        What is followed instead of being decided.
+    agreed
+        The encoding that the captions of its source agreed on, where they are not UTF-8.
+    """
 
     sample: Sample
     output: str
     key: str
     given: Given = Given()
+    agreed: str | None = None
 
 
-def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions) -> Caption:
+def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions, agreed: str | None = None) -> Caption:
     """Read the caption of a sample from its file's bytes; none is a warning, or an error where captions are required.
 
     Raises
@@ -71,7 +81,7 @@ def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions) 
     CaptionMissingError
         There is none, and one is required.
     """
-    caption = Caption((), None) if data is None else decode_caption(data, os.path.basename(sample.caption_id or ""))
+    caption = Caption((), None) if data is None else decode_caption(data, caption_name(sample.caption_id or ""), agreed)
     if caption.lines:
         return caption
     missing = CAPTION_MISSING if data is None else CAPTION_EMPTY

@@ -13,15 +13,15 @@ from datakit.report import Problem
 from datakit.run.task import Made, Task, not_written, write_temporary
 
 
-def make_crop(task: Task, source: Source, options: CropOptions, temporary: str) -> Made | Problem:
-    """Crop one sample into temporary files."""
+def make_crop(task: Task, source: Source, options: CropOptions, temporary: str, agreed: str | None = None) -> Made | Problem:
+    """Crop one sample into temporary files; ``agreed`` is the encoding that captions other than UTF-8 agreed on."""
     given: Given = task.detail
     try:
         caption = read_caption_of(task.sample, source)
         data, stamp = read_picture_of(task.sample, source)
     except SampleError as error:
         return Problem.of(task.source, error)
-    cropped = crop_picture(Request(task.sample, task.output, task.key, given), data, caption, options)
+    cropped = crop_picture(Request(task.sample, task.output, task.key, given, agreed), data, caption, options)
     if isinstance(cropped, Problem):
         return cropped
     record = cropped.record
@@ -34,10 +34,10 @@ def make_crop(task: Task, source: Source, options: CropOptions, temporary: str) 
     return Made(record, cropped.caption, tuple(files), replaces=given.replaces, stamp=stamp)
 
 
-def plan_crop_of(sample: Sample, source: Source, options: CropOptions) -> CropPlan | Problem:
+def plan_crop_of(sample: Sample, source: Source, options: CropOptions, agreed: str | None = None) -> CropPlan | Problem:
     """Decide on the window of one sample."""
     try:
         caption = read_caption_of(sample, source)
-        return plan_sample(sample, read_picture_of(sample, source).data, caption, options)
+        return plan_sample(sample, read_picture_of(sample, source).data, caption, options, agreed)
     except SampleError as error:
         return Problem.of(sample.id, error)

@@ -162,6 +162,35 @@ def add_windows(dataset: Path, windows: Sequence[Decision], known: Mapping[str, 
                 decisions[window.source] = with_window(decisions.get(window.source), window)
 
 
+def add_captions(dataset: Path, captions: Mapping[str, tuple[str, str | None]]) -> list[str]:
+    """Decide on the captions of some pictures and return those for which that is another than before.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    captions
+        By source: the new caption, and the one in the dataset that it replaces.
+
+    Raises
+    ------
+    CaptionError
+        A caption is empty, or no text.
+    OSError, PlanError
+        As `change_decision`.
+    """
+    changed = []
+    with _changing(dataset) as decisions:
+        for source, (text, before) in captions.items():
+            current = decisions.get(source, Decision(source=source))
+            caption = clean_caption(text)
+            if caption != current.caption:
+                revision = current.revision + 1
+                decisions[source] = msgspec.structs.replace(current, caption=caption, caption_before=before, revision=revision)
+                changed.append(source)
+    return changed
+
+
 def with_window(current: Decision | None, window: Decision) -> Decision:
     """Return a decision with another window; its revision is raised where that changes anything."""
     if current is None:

@@ -15,7 +15,9 @@ PICTURE_EXTENSIONS = frozenset(
 )
 # What downloads make of one: .jpg_large, .jpeg~, .png!d, or nothing at all. Whether it is a picture its content says.
 _ODD = re.compile(r"(?:\.(?:jpe?g|jfif|png|webp|gif|bmp|tiff?|avif|heic)[^a-z0-9].*)?", re.IGNORECASE | re.DOTALL)
-CAPTION_EXTENSIONS = (".txt", ".caption")
+CAPTION_EXTENSIONS = (".txt", ".caption", ".tags")
+# Stands in the name of a caption that is no file of its own, between the file and what it is called there.
+ENTRY = "//"
 # A folder's name that says how often what is in it is seen.
 _REPEATS = re.compile(r"([1-9][0-9]{0,5})_.+", re.DOTALL)
 
@@ -52,6 +54,8 @@ class Found:
         How many other files there are, by extension.
     notes
         What else the user should know, as sentences.
+    captions
+        Which captions were read from elsewhere than text files, and from where; what there is that could not be read.
     """
 
     samples: tuple[Sample, ...]
@@ -59,6 +63,7 @@ class Found:
     strays: tuple[str, ...] = ()
     others: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
 
 
 def may_be_picture(name: str) -> bool:
@@ -69,6 +74,12 @@ def may_be_picture(name: str) -> bool:
 def caption_of(output: str) -> str:
     """Return the name of the caption file that every trainer looks for beside a picture."""
     return f"{os.path.splitext(output)[0]}.txt"
+
+
+def caption_name(caption_id: str) -> str:
+    """Return what messages call a caption: the name of its file, and what it is called in there."""
+    file, _, entry = caption_id.partition(ENTRY)
+    return f"{os.path.basename(file)} ({entry})" if entry else os.path.basename(file)
 
 
 def output_stems(samples: Iterable[Sample]) -> dict[str, str]:

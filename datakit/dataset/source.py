@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from datakit.dataset.samples import caption_name
 from datakit.errors import CaptionError, PictureError
 from datakit.libraries import imported
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from datakit.dataset.samples import Found, Sample
 
 # What makes a source of its address, by the address's scheme; one without a scheme is a folder.
-SOURCES: Mapping[str, str] = {"folder": "datakit.dataset.folder:Folder"}
+SOURCES: Mapping[str, str] = {"folder": "datakit.dataset.captioned:CaptionedFolder"}
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://")
 
 
@@ -76,8 +77,7 @@ def read_caption_of(sample: Sample, source: Source) -> bytes | None:
     try:
         return source.read(sample.caption_id).data
     except OSError as error:
-        name = sample.caption_id.rpartition("/")[2]
-        raise CaptionError(f"caption {name} cannot be read: {error.strerror or error}") from error
+        raise CaptionError(f"caption {caption_name(sample.caption_id)} cannot be read: {error.strerror or error}") from error
 
 
 def open_source(address: str | os.PathLike[str]) -> Source:

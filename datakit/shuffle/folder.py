@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from statistics import median
 
 import msgspec
 
 from datakit import __version__
-from datakit.caption.captions import Caption, read_caption
-from datakit.caption.tokens import count_orders
-from datakit.dataset.folder import Folder
+from datakit.caption.captions import Caption, decode_caption
+from datakit.caption.encodings import is_utf8
+from datakit.caption.tokens import Tokens, count_orders
+from datakit.dataset.captioned import CaptionedFolder, agreed_encoding
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import Origin, read_origin, refuse_other_origin
 from datakit.dataset.remembered import why_empty
-from datakit.dataset.samples import Found, Sample, caption_of, copy_stems, output_stems, repeats_told, shared_stems
+from datakit.dataset.samples import (
+    Found,
+    Sample,
+    caption_name,
+    caption_of,
+    copy_stems,
+    output_stems,
+    repeats_told,
+    shared_stems,
+)
+from datakit.dataset.source import Source, read_caption_of
 from datakit.dataset.store import Store
 from datakit.errors import CaptionMissingError, NoPicturesError, PictureError, SampleError
 from datakit.geometry import Box, Size
@@ -65,15 +77,15 @@ def shuffle_folder(
         A line of a manifest cannot be used.
     """
     folder, target = Path(source), Path(output)
-    opened = Folder(folder)
+    opened = CaptionedFolder(folder)
     report = Report("shuffle", str(folder), str(target))
     opened.refuse_output(target)
-    found = _find(folder)
+    found = _find(opened, folder)
     if not execution.overwrite:
         refuse_other_origin(target, "shuffle", opened)
     if options.augment:
         check_opencv()
-    planned = _plan(folder, found, options, report)
+    planned = _plan(opened, found, options, report)
     records = {record.output: record for record in read_manifest(folder)} if (folder / MANIFEST).exists() else {}
     origin = read_origin(folder)
     if origin and origin.stage == "shuffle":
@@ -110,24 +122,25 @@ def plan_shuffle(source: str | os.PathLike[str], options: ShuffleOptions = Shuff
         The folder cannot be used.
     """
     report = Report("shuffle", str(source), "")
-    planned = _plan(Path(source), _find(Path(source)), options, report)
+    opened = CaptionedFolder(source)
+    planned = _plan(opened, _find(opened, Path(source)), options, report)
     variants = [variant for _, _, variants in planned for variant in variants]
     report.done = len(variants)
     report.sort()
     return variants, report
 
 
-def _find(folder: Path) -> Found:
+def _find(opened: CaptionedFolder, folder: Path) -> Found:
     """Find the samples of a folder; where there are none, say what its crop left out of it."""
     try:
-        return Folder(folder).find()
+        return opened.find()
     except NoPicturesError:
         if why := why_empty(folder):
             raise NoPicturesError(why) from None
         raise
 
 
-def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -> list[tuple[Sample, Caption, list[Variant]]]:
+def _plan(opened: Source, found: Found, options: ShuffleOptions, report: Report) -> list[tuple[Sample, Caption, list[Variant]]]:
     """Read every caption, decide on all copies, and fill in the report's table and notes."""
     report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
     report.notes += found.notes
@@ -148,19 +161,23 @@ def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -
         report.notes.append(
             f"{counted(len(moved), 'picture')} with copies whose name another picture has: they are called {names} and so on"
         )
+    report.notes += found.captions
+    agreed = cache(partial(agreed_encoding, found.samples, opened))
     planned: list[tuple[Sample, Caption, list[Variant]]] = []
-    movable: list[tuple[str, ...]] = []
+    read: list[Tokens] = []
     ran_out: list[str] = []
     for sample in found.samples:
         try:
-            caption = _caption(folder, sample)
+            caption = _caption(sample, opened, agreed)
         except SampleError as error:
             report.refused.append(Problem.of(sample.id, error))
             continue
         lines = [tokens_of(line, options) for line in caption.lines]
-        movable += (tokens.movable for tokens in lines)
+        read += lines
         own = options.of(sample.id)
-        ran_out += (sample.id for tokens in lines if count_orders(tokens.movable, own.repeats) < own.repeats)
+        ran_out += (
+            sample.id for tokens in lines if count_orders(tokens.movable, own.repeats, pinned=tokens.pinned) < own.repeats
+        )
         planned.append((sample, caption, variants_of(sample.id, starts[sample.id], lines, own)))
     variants = [variant for _, _, several in planned for variant in several]
     unflipped = [f"{variant.output} ({variant.unflipped})" for variant in variants if variant.unflipped]
@@ -168,30 +185,42 @@ def _plan(folder: Path, found: Found, options: ShuffleOptions, report: Report) -
         report.notes.append(
             f"{counted(len(unflipped), 'copy', 'copies')} not flipped, as their captions speak of writing (--flip-anyway): {few(unflipped)}"
         )
+    movable = [len(tokens.movable) - len(tokens.pinned) for tokens in read]
     report.table = {
         "seed": options.seed,
         "samples": len(planned),
         "copies": len(variants),
         "distinct captions": len({line for variant in variants for line in variant.caption.split("\n") if line}),
-        "movable tokens, least": min(map(len, movable), default=0),
-        "movable tokens, median": float(median(map(len, movable))) if movable else 0.0,
+        "captions read as": _styles(read),
+        "movable tokens, least": min(movable, default=0),
+        "movable tokens, median": float(median(movable)) if movable else 0.0,
         "captions whose orders ran out": len(ran_out),
     }
+    if not options.keep_separator and any("|||" in token.text for tokens in read for token in tokens.whole if token.fixed):
+        report.notes.append("captions hold |||, which keeps its place: with --keep-separator '|||' what is before it never moves")
     if ran_out:
         orders = "too few" if options.repeats_from_folders else f"fewer than {options.repeats}"
         report.notes.append(f"{orders} orders of their tokens exist, so some come twice: {few(ran_out)}")
     return planned
 
 
-def _caption(folder: Path, sample: Sample) -> Caption:
+def _styles(read: Sequence[Tokens]) -> str:
+    """Say how many captions were read as tags, how many as sentences, and how many hold both."""
+    number = Counter(tokens.style for tokens in read)
+    return ", ".join(f"{style} {number[style]}" for style in ("tags", "sentences", "both") if number[style]) or "none"
+
+
+def _caption(sample: Sample, source: Source, agreed: Callable[[], str | None]) -> Caption:
     suffix = os.path.splitext(sample.id)[1].lower()
     if suffix not in PICTURE_SUFFIXES:
         raise SampleError(f"{suffix} is not what every trainer reads: run datakit crop first, which writes it as png")
-    if sample.caption_id is None:
-        raise CaptionMissingError("no caption (.txt or .caption) beside it: write one")
-    caption = read_caption(folder / sample.caption_id)
+    data = read_caption_of(sample, source)
+    if sample.caption_id is None or data is None:
+        raise CaptionMissingError("no caption beside it, in a table or in the picture: write one")
+    name = caption_name(sample.caption_id)
+    caption = decode_caption(data, name, None if is_utf8(data) else agreed())
     if not caption.lines:
-        raise CaptionMissingError(f"caption {os.path.basename(sample.caption_id)} is empty: write one")
+        raise CaptionMissingError(f"caption {name} is empty: write one")
     return caption
 
 

@@ -14,7 +14,8 @@ from random import Random
 import msgspec
 
 from datakit.caption.captions import swap_sides, written_word
-from datakit.caption.tokens import Tokens, fill_wildcards, join, orders, parse, without
+from datakit.caption.tokens import Splitting, Token, Tokens, fill_wildcards, format_tokens, orders, parse, without
+from datakit.caption.trigger import holds_phrase, same_words
 from datakit.dataset.links import LINKS
 from datakit.dataset.samples import repeats_of
 from datakit.errors import UsageError
@@ -23,7 +24,7 @@ from datakit.picture.formats import KEPT
 from datakit.seeds import DEFAULT_SEED, generator
 
 # Part of every options key: raise it when the same options give other bytes than before.
-_RULES = 2
+_RULES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,12 @@ class ShuffleOptions:
         Take them from the name of the picture's folder where that begins with a number, as in ``10_name``.
     keep
         Leading tokens that never move.
-    separator, keep_separator, wildcards
-        See `datakit.caption.tokens.split` and `datakit.caption.tokens.parse`.
+    separator, style, keep_separator
+        See `datakit.caption.tokens.Splitting` and `datakit.caption.tokens.parse`.
+    wildcards
+        Choose one of ``{a|b}`` anew for each copy.
     prefix, suffix
-        Text before and after every caption; it never moves and does not count as kept.
+        Text before and after every caption that does not hold it; it never moves and does not count as kept.
     drop_tokens, drop_caption
         Probability (0 to 1) of leaving out each movable token, and the whole caption of a copy.
     shuffle_first
@@ -65,6 +68,7 @@ class ShuffleOptions:
     repeats_from_folders: bool = False
     keep: int = 0
     separator: str | None = None
+    style: str = "auto"
     keep_separator: str | None = None
     wildcards: bool = False
     prefix: str = ""
@@ -87,8 +91,9 @@ class ShuffleOptions:
         for name, probability in (("drop_tokens", self.drop_tokens), ("drop_caption", self.drop_caption)):
             if not (math.isfinite(probability) and 0 <= probability <= 1):
                 raise UsageError(f"{name} {probability} is not a probability: give a number from 0 to 1")
-        if "" in (self.separator, self.keep_separator):
+        if self.keep_separator == "":
             raise UsageError("an empty separator separates nothing: give the text that stands between tokens")
+        self.splitting  # noqa: B018  # raises for what cannot be
         if len((self.prefix + self.suffix).splitlines()) > 1:
             raise UsageError("prefix and suffix are tokens of one caption: leave out the line break")
         if not 1 <= self.quality <= 100:
@@ -103,6 +108,11 @@ class ShuffleOptions:
         """Return the options of one sample: the number of its copies may stand in its folder's name."""
         told = repeats_of(sample) if self.repeats_from_folders else None
         return replace(self, repeats=told) if told else self
+
+    @property
+    def splitting(self) -> Splitting:
+        """How captions are read. Raises UsageError."""
+        return Splitting(self.separator, self.style)
 
     def key(self) -> str:
         """Return a short hash of everything that decides the bytes of a copy."""
@@ -140,9 +150,35 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def tokens_of(line: str, options: ShuffleOptions) -> Tokens:
-    """Split one caption, prefix and suffix added."""
-    tokens = parse(line, options.keep, options.separator, options.keep_separator, wildcards=options.wildcards)
-    return Tokens((*_token(options.prefix), *tokens.head), tokens.movable, (*tokens.tail, *_token(options.suffix)))
+    """Split one caption, prefix and suffix added where it does not hold them.
+
+    Where it holds one as a token, that token stands in front or behind instead; where it only speaks of it, as in
+    "photo of ohwx woman", nothing is added, and the first token, if it is that one, stays in front.
+    """
+    tokens = parse(line, options.keep, options.keep_separator, options.splitting)
+    prefix, suffix = _token(options.prefix), _token(options.suffix)
+    for text, added in ((options.prefix, prefix), (options.suffix, suffix)):
+        there = [token for token in tokens.whole if added and not token.fixed and same_words(token.text, text)]
+        if there:
+            more = options.keep and there[0] in tokens.head
+            tokens = _taken_out(
+                parse(line, options.keep + 1, options.keep_separator, options.splitting) if more else tokens, there[0]
+            )
+            added[:] = [there[0]._replace(after=added[0].after)]
+        elif added and holds_phrase(line, text):
+            added.clear()
+            if text == options.prefix and not tokens.head and tokens.movable and holds_phrase(tokens.movable[0].text, text):
+                tokens = replace(tokens, head=tokens.movable[:1], movable=tokens.movable[1:])
+    return replace(tokens, head=(*prefix, *tokens.head), tail=(*tokens.tail, *suffix))
+
+
+def _taken_out(tokens: Tokens, token: Token) -> Tokens:
+    """Leave out the first token that is this one."""
+    at = tokens.whole.index(token)
+    head, movable = len(tokens.head), len(tokens.head) + len(tokens.movable)
+    left = (*tokens.whole[:at], *tokens.whole[at + 1 :])
+    head, movable = head - (at < head), movable - (at < movable)
+    return replace(tokens, head=left[:head], movable=left[head:movable], tail=left[movable:])
 
 
 def variants_of(sample: str, start: str, lines: Sequence[Tokens], options: ShuffleOptions) -> list[Variant]:
@@ -176,7 +212,9 @@ def _captions(sample: str, lines: Sequence[Tokens], options: ShuffleOptions) -> 
     streams = []
     for number, tokens in enumerate(lines):
         source = partial(generator, options.seed, sample, "shuffle", number)
-        streams.append((number, tokens, orders(tokens.movable, source, shuffle_first=options.shuffle_first)))
+        streams.append(
+            (number, tokens, orders(tokens.movable, source, shuffle_first=options.shuffle_first, pinned=tokens.pinned))
+        )
     return [
         [
             _written(tokens, next(order), options, partial(generator, options.seed, sample, copy, number))
@@ -186,23 +224,24 @@ def _captions(sample: str, lines: Sequence[Tokens], options: ShuffleOptions) -> 
     ]
 
 
-def _written(tokens: Tokens, order: tuple[str, ...], options: ShuffleOptions, source: Callable[[str], Random]) -> str:
+def _written(tokens: Tokens, order: tuple[Token, ...], options: ShuffleOptions, source: Callable[[str], Random]) -> str:
     """Write out one caption of one copy."""
     if options.drop_tokens:
         order = without(order, options.drop_tokens, source("tokens"))
     whole = (*tokens.head, *order, *tokens.tail)
     if options.wildcards:
         choices = source("wildcards")
-        whole = tuple(filter(None, (fill_wildcards(token, choices) for token in whole)))
-    return join(whole, options.separator)
+        filled = (token._replace(text=fill_wildcards(token.text, choices)) for token in whole)
+        whole = tuple(token for token in filled if token.text)
+    return format_tokens(whole, tokens.end)
 
 
 def _whole(tokens: Tokens) -> str:
-    return join((*tokens.head, *tokens.movable, *tokens.tail))
+    return format_tokens(tokens.whole, tokens.end)
 
 
-def _token(text: str) -> tuple[str, ...]:
-    return (text.strip(),) if text.strip() else ()
+def _token(text: str) -> list[Token]:
+    return [Token(text.strip())] if text.strip() else []
 
 
 def _text(lines: Iterable[str]) -> str:

@@ -12,7 +12,8 @@ const OFFLINE = "offline";
 // key -> {decision, caption shown when it was made, revision it was made on, kept: what the server has,
 // lost: what was sent and got no answer, fresh, busy}
 const waiting = new Map();
-const done = []; // {key, before, what, at}
+const done = []; // {key, before, what, at, group}
+let groups = 0;
 const watchers = new Set();
 let failures = 0;
 let wake = () => {};
@@ -51,6 +52,16 @@ export function edit(key, change, what) {
   put(key, decision);
 }
 
+/** Change several samples (key -> change) as one: they are undone together. */
+export function editAll(changes, what) {
+  groups += 1;
+  for (const [key, change] of changes) {
+    const before = done.length;
+    edit(key, change, what);
+    if (done.length > before) done.at(-1).group = groups;
+  }
+}
+
 function remember(key, before, what) {
   const last = done.at(-1);
   const now = performance.now();
@@ -68,7 +79,13 @@ export function undo() {
     return null;
   }
   put(last.key, last.before);
-  announce(`Undone: ${last.what} of ${sampleOf(last.key).id}`);
+  let more = 0;
+  while (last.group && done.at(-1)?.group === last.group) {
+    const other = done.pop();
+    put(other.key, other.before);
+    more += 1;
+  }
+  announce(`Undone: ${last.what} of ${sampleOf(last.key).id}${more ? ` and ${more} more` : ""}`);
   return last.key;
 }
 

@@ -13,6 +13,7 @@ import {
   focusSearch,
   fromHash,
   onlyBucket,
+  query,
   showFilters,
   toHash,
 } from "./filters.js";
@@ -22,9 +23,15 @@ import { chooseBucket, nudge, zoom } from "./mending.js";
 import { announce } from "./notices.js";
 import { dataset, load, lookOf, onChange, sampleOf, samples } from "./samples.js";
 import { getDataset } from "./server.js";
+import { showWords } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
-const views = { grid: byId("grid-view"), detail: byId("detail-view"), plan: byId("plan-view") };
+const views = {
+  grid: byId("grid-view"),
+  detail: byId("detail-view"),
+  plan: byId("plan-view"),
+  words: byId("words-view"),
+};
 const empty = byId("empty");
 let view = "grid";
 
@@ -35,11 +42,12 @@ function show(name) {
   for (const [each, node] of Object.entries(views)) node.hidden = each !== name;
   byId("filters").hidden = name !== "grid";
   byId("to-plan").setAttribute("aria-pressed", name === "plan");
+  byId("to-words").setAttribute("aria-pressed", name === "words");
   if (name !== "detail") detail.leaveDetail();
 }
 
 function keepAddress(push = false) {
-  const hash = toHash({ open: view === "detail" && detail.shownKey(), view: view === "plan" && "plan" });
+  const hash = toHash({ open: view === "detail" && detail.shownKey(), view: ["plan", "words"].includes(view) && view });
   if (hash === (location.hash || "#")) return;
   history[push ? "pushState" : "replaceState"](null, "", hash);
 }
@@ -84,11 +92,24 @@ function togglePlan() {
   views.plan.focus({ preventScroll: true });
 }
 
+function toggleWords() {
+  if (view === "words") return close();
+  show("words");
+  const only = (tag) => {
+    query.text = tag;
+    close();
+  };
+  showWords(grid.listed(), only, () => canUndo() && undo());
+  keepAddress(true);
+  views.words.focus({ preventScroll: true });
+}
+
 function followAddress() {
   const { open: key, view: wanted } = fromHash();
   refresh();
   if (key && sampleOf(key)) open(key, false);
   else if (wanted === "plan" && view !== "plan") togglePlan();
+  else if (wanted === "words" && view !== "words") toggleWords();
   else if (view !== "grid" && !wanted) close();
 }
 
@@ -237,6 +258,7 @@ const KEYS = [
   [["h"], "h", "saliency heat", inDetail(detail.toggleHeat)],
   [["e"], "e", "edit the caption (Ctrl+Enter saves)", inDetail(detail.focusCaption)],
   [["b"], "b", "buckets and batches", togglePlan],
+  [["c"], "c", "tags of the captions shown", toggleWords],
   [["/"], "/", "search", () => view === "grid" && focusSearch()],
   [["?"], "?", "these keys", showHelp],
   ...nudgeRows(),
@@ -282,6 +304,7 @@ async function start() {
   grid.buildGrid(open);
   listen(KEYS);
   byId("to-plan").addEventListener("click", togglePlan);
+  byId("to-words").addEventListener("click", toggleWords);
   byId("to-help").addEventListener("click", showHelp);
   byId("result").addEventListener("close", () => view === "grid" && grid.select(grid.position()));
   window.addEventListener("popstate", followAddress);

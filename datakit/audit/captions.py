@@ -1,0 +1,236 @@
+"""Audit the captions of a dataset: what they will teach, and where they are wrong about their pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datakit.audit.alike import Fingerprinted
+from datakit.audit.concept import check_written
+from datakit.audit.contradictions import Contradictions
+from datakit.audit.teaching import FUSED, LIMITS, Counted, Planned, leading_phrase
+from datakit.audit.wording import estimate_tokens
+from datakit.caption.captions import read_caption
+from datakit.caption.tokens import Splitting, parse
+from datakit.caption.trigger import holds_phrase, near_misses
+from datakit.dataset.manifest import Record, read_manifest
+from datakit.dataset.samples import caption_of
+from datakit.errors import CaptionError
+
+CURES = "take the words out of the captions where they are not the point, or vary the pictures"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedBy:
+    """How captions are audited.
+
+    Attributes
+    ----------
+    trigger
+        The word that calls what is taught; nothing takes the first token of nearly all captions for it.
+    meant
+        Words that are meant to be part of it: its class, and what never varies.
+    planned
+        The shuffle that is still to come; None to take captions as they are.
+    splitting
+        How captions are read.
+    measure
+        Counts tokenizer tokens; see `datakit.audit.wording.tokenizer_counter`.
+    """
+
+    trigger: str = ""
+    meant: Sequence[str] = ()
+    planned: Planned | None = None
+    splitting: Splitting = field(default_factory=Splitting)
+    measure: Callable[[str], int] = estimate_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is to be looked at.
+
+    Attributes
+    ----------
+    kind
+        ``fused``, ``trigger-missing``, ``trigger-like``, ``contradiction``, ``same`` or ``nearly-same``.
+    words
+        What it is about.
+    sentence, cure
+        What is so, and what to do.
+    files
+        The pictures, where it is about some.
+    """
+
+    kind: str
+    words: str
+    sentence: str
+    cure: str
+    files: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class CaptionAudit:
+    """What was found.
+
+    Attributes
+    ----------
+    counted
+        In how many captions each word stands.
+    trigger, guessed
+        The trigger, and whether it was guessed.
+    remarks
+        What is to be looked at.
+    unread
+        (caption, reason) of those that could not be read.
+    """
+
+    counted: Counted
+    trigger: str = ""
+    guessed: bool = False
+    remarks: list[Remark] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
+
+
+def audit_captions(dataset: Path, how: AuditedBy = AuditedBy()) -> CaptionAudit:
+    """Audit the captions of a dataset; memory grows with its words, not with its captions.
+
+    Raises
+    ------
+    UsageError
+        It is no dataset that a stage has finished.
+    PlanError
+        A line of its manifest cannot be used.
+    """
+    check_written(dataset)
+    trigger = how.trigger or _guess(dataset, how.splitting)
+    counted = Counted(trigger, how.measure, how.planned)
+    found = CaptionAudit(counted, trigger, guessed=bool(trigger and not how.trigger))
+    prints, contradictions = Fingerprinted(), Contradictions()
+    wrong: dict[tuple[str, str], list[str]] = {}
+    missing: list[str] = []
+    like: Counter[str] = Counter()
+    for record, lines in _read(dataset, found.unread):
+        first = record.copy in (None, 1)
+        for line in lines:
+            counted.add(line, parse(line, splitting=how.splitting), first=first)
+        text = "\n".join(lines)
+        for fault in contradictions.of(record, text):
+            wrong.setdefault(fault, []).append(record.output)
+        if trigger and not all(holds_phrase(line, trigger) for line in lines):
+            near = near_misses(lines, trigger)
+            like.update(near)
+            if not near:
+                missing.append(record.output)
+        if first:
+            prints.add(record.output, text)
+    found.remarks += _fused(counted, how.meant)
+    found.remarks += _about_trigger(counted, trigger, missing, like)
+    found.remarks += [
+        Remark("contradiction", words, f"{words!r}, but {known}", "mend the caption, or choose another window", tuple(files))
+        for (words, known), files in wrong.items()
+    ]
+    found.remarks += _alike(dataset, prints)
+    return found
+
+
+def _read(dataset: Path, unread: list[tuple[str, str]]) -> Iterator[tuple[Record, tuple[str, ...]]]:
+    """Yield the captions of each picture that has any."""
+    for record in read_manifest(dataset):
+        if record.caption is None:
+            continue
+        try:
+            lines = read_caption(dataset / record.caption).lines
+        except CaptionError as error:
+            unread.append((record.caption, str(error)))
+            continue
+        if lines:
+            yield record, lines
+
+
+def _guess(dataset: Path, splitting: Splitting) -> str:
+    """Return the token that nearly all captions begin with; it is likely to be the trigger."""
+    firsts: Counter[str] = Counter()
+    captions = 0
+    for number, (record, lines) in enumerate(_read(dataset, [])):
+        if number >= 1000:
+            break
+        if record.copy in (None, 1):
+            captions += len(lines)
+            firsts.update(tokens[0].text for tokens in (parse(line, splitting=splitting).whole for line in lines) if tokens)
+    return leading_phrase(firsts, captions)
+
+
+def _fused(counted: Counted, meant: Sequence[str]) -> list[Remark]:
+    with_it = "the trigger" if counted.trigger else "what is taught"
+    return [
+        Remark(
+            "fused",
+            each.text,
+            f"{each.text!r} stands in {each.share:.0%} of the captions (over {FUSED:.0%}): it becomes part of {with_it}, and no prompt "
+            "takes it away",
+            f"{CURES}; if it is meant to be part of it, say --fuse",
+        )
+        for each in counted.fused(meant)
+    ]
+
+
+def _about_trigger(counted: Counted, trigger: str, missing: list[str], like: Counter[str]) -> list[Remark]:
+    remarks = [
+        Remark("trigger-like", word, f"{word!r} in {count} captions looks like the trigger {trigger!r}", "mend the captions")
+        for word, count in sorted(like.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    if missing and counted.triggered:
+        sentence = f"{len(missing)} captions without the trigger {trigger!r}"
+        remarks.append(Remark("trigger-missing", trigger, sentence, "datakit shuffle --prefix puts it there", tuple(missing)))
+    elif trigger and not counted.triggered:
+        remarks.append(
+            Remark(
+                "trigger-missing", trigger, f"no caption holds the trigger {trigger!r}", "datakit shuffle --prefix puts it there"
+            )
+        )
+    return remarks
+
+
+def _alike(dataset: Path, prints: Fingerprinted) -> list[Remark]:
+    def read(name: str) -> str:
+        try:
+            return read_caption(dataset / caption_of(name)).text
+        except CaptionError:
+            return ""
+
+    remarks = []
+    for each in prints.alike():
+        said = "have the same caption" if each.same else "have nearly the same caption"
+        kind = "same" if each.same else "nearly-same"
+        cure = "say what tells the pictures apart, or leave one out"
+        remarks.append(Remark(kind, read(each.names[0])[:80], f"{len(each.names)} pictures {said}", cure, each.names))
+    return remarks
+
+
+def plain(audit: CaptionAudit, top: int) -> dict[str, object]:
+    """Return an audit as plain data for ``--json``."""
+    counted = audit.counted
+    return {
+        "captions": counted.captions,
+        "styles": dict(counted.styles),
+        "trigger": {"words": audit.trigger, "guessed": audit.guessed, "captions": counted.triggered},
+        "words": [
+            {
+                "text": each.text,
+                "captions": each.count,
+                "share": round(each.share, 4),
+                "without_trigger": each.alone,
+                "seen": round(each.seen, 4),
+            }
+            for each in counted.commonest(top)
+        ],
+        "once": counted.once(),
+        "longer": {name: counted.longer_than(limit) for name, limit in LIMITS.items()},
+        "findings": [
+            {"kind": each.kind, "words": each.words, "problem": each.sentence, "remedy": each.cure, "files": list(each.files)}
+            for each in audit.remarks
+        ],
+        "unread": [{"caption": name, "reason": reason} for name, reason in audit.unread],
+    }

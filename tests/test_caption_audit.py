@@ -1,0 +1,207 @@
+"""What captions will teach, and where they are wrong: planted faults are named, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datakit.audit.captions import AuditedBy, audit_captions
+from datakit.audit.teaching import Counted, Planned
+from datakit.caption.tokens import parse
+from datakit.caption.trigger import holds_phrase, near_misses, same_words, slips
+from datakit.dataset.manifest import Face, Record, to_line
+from datakit.geometry import Area, Box, Size
+from tests.commands import said
+
+COLOURS = ["blue", "green", "white", "black", "yellow", "grey", "brown", "pink"]
+THINGS = [
+    f"{colour} {thing}"
+    for colour in COLOURS
+    for thing in ["car", "cup", "lamp", "chair", "book", "door", "bag", "clock", "bottle", "plant"]
+]
+PLACES = [
+    f"{how} {where}"
+    for how in ["wet", "old", "quiet", "busy", "bright"]
+    for where in ["street", "park", "beach", "forest", "kitchen"]
+]
+LARGE, SMALL = Area(300, 200, 700, 700), Area(100, 100, 160, 170)
+
+
+def written(folder, captions, records=None):
+    """A dataset with these captions, of pictures nobody needs to look at."""
+    folder.mkdir()
+    lines = []
+    for number, caption in enumerate(captions):
+        name = f"p{number:03}"
+        (folder / f"{name}.txt").write_text(caption)
+        known = {"source": f"{name}.jpg", "box": Box(0, 0, 1024, 1024), "bucket": Size(1024, 1024), "faces": (Face(LARGE, 0.9),)}
+        known |= (records or {}).get(number, {})
+        lines.append(
+            to_line(
+                Record(
+                    output=f"{name}.jpg", caption=f"{name}.txt", source_sha256="0" * 64, output_sha256="0" * 64, caption_sha256="0" * 64,
+                    key="k", version="0", captions=1, **known,
+                )
+            )
+        )  # fmt: skip
+    (folder / "manifest.jsonl").write_bytes(b"".join(lines))
+    return folder
+
+
+def plain_captions(number=60):
+    chance = random.Random(3)
+    return [f"sksperson, {', '.join([chance.choice(PLACES), *chance.sample(THINGS, 4)])}" for _ in range(number)]
+
+
+def kinds(audit):
+    return sorted((remark.kind, remark.words) for remark in audit.remarks)
+
+
+def test_captions_without_faults_are_named_by_nothing(tmp_path):
+    audit = audit_captions(written(tmp_path / "d", plain_captions()), AuditedBy("sksperson"))
+    assert kinds(audit) == []
+    assert audit.counted.captions == audit.counted.triggered == 60
+
+
+def test_planted_faults_are_named_and_nothing_else(tmp_path):
+    captions = [f"{caption}, red light" if number % 20 else caption for number, caption in enumerate(plain_captions())]
+    captions[7] = captions[7].replace("sksperson", "sksperso")
+    captions[9] = captions[8]
+    captions[11] += ", portrait"
+    captions[13] = f"{captions[12]}, extra"
+    captions[15] += ", landscape"
+    captions[17] += ", solo"
+    captions[19] = captions[19].removeprefix("sksperson, ")
+    records = {
+        11: {"faces": (Face(SMALL, 0.9),)},
+        15: {"bucket": Size(832, 1216)},
+        17: {"faces": (Face(LARGE, 0.9), Face(Area(0, 0, 300, 350), 0.8))},
+    }
+    audit = audit_captions(written(tmp_path / "d", captions, records), AuditedBy("sksperson"))
+    assert kinds(audit) == sorted(
+        [
+            ("fused", "red light"), ("trigger-like", "sksperso"), ("trigger-missing", "sksperson"), ("contradiction", "portrait"),
+            ("contradiction", "landscape"), ("contradiction", "solo"), ("same", captions[8][:80]), ("nearly-same", captions[12][:80]),
+        ]
+    )  # fmt: skip
+    files = {remark.words: remark.files for remark in audit.remarks}
+    assert files["portrait"] == ("p011.jpg",)
+    assert files[captions[8][:80]] == ("p008.jpg", "p009.jpg")
+    assert files["sksperson"] == ("p019.jpg",)
+    assert {"extra", "sksperso", "portrait"} <= set(audit.counted.once())
+
+
+def test_what_is_meant_to_be_part_of_the_trigger_is_not_named(tmp_path):
+    captions = [f"{caption}, woman, red hair" for caption in plain_captions(20)]
+    folder = written(tmp_path / "d", captions)
+    assert kinds(audit_captions(folder, AuditedBy("sksperson", ["woman", "red hair"]))) == []
+    assert kinds(audit_captions(folder, AuditedBy("sksperson"))) == [("fused", "red hair"), ("fused", "woman")]
+    guessed = audit_captions(folder)
+    assert (guessed.trigger, guessed.guessed) == ("sksperson", True)
+
+
+def test_a_mirrored_copy_whose_words_are_not_is_named(tmp_path):
+    def copy(number, flip):
+        drawn = {"flip": True} if flip else None
+        return {"source": "a.jpg", "copy": number, "augmentation": drawn}
+
+    captions = ["x, hat on the left"] * 3
+    records = {number: copy(number + 1, number) for number in range(3)}
+    audit = audit_captions(written(tmp_path / "d", captions, records), AuditedBy("x"))
+    assert [(remark.kind, remark.words, remark.files) for remark in audit.remarks] == [
+        ("contradiction", "left", ("p001.jpg", "p002.jpg"))
+    ]
+    swapped = [captions[0], *[caption.replace("left", "right") for caption in captions[1:]]]
+    assert kinds(audit_captions(written(tmp_path / "e", swapped, records), AuditedBy("x"))) == []
+
+
+def counted(captions, **options):
+    each = Counted(**options)
+    for caption in captions:
+        each.add(caption, parse(caption), first=True)
+    return each
+
+
+@given(st.lists(st.lists(st.sampled_from(["ohwx", "red car", "night", "a wet street"]), min_size=1, max_size=4), min_size=1))
+def test_shares_are_those_counted_by_hand(lists):
+    captions = [", ".join(each) for each in lists]
+    found = {each.text: each for each in counted(captions, trigger="ohwx").taught()}
+    for text in ("red car", "night", "wet", "wet street"):
+        holding = [caption for caption in captions if text in caption]
+        assert (found[text].count if text in found else 0) == len(holding)
+        if holding:
+            assert found[text].alone == sum("ohwx" not in caption for caption in holding)
+            assert found[text].share == pytest.approx(len(holding) / len(captions))
+    assert "a wet street" not in found
+
+
+def one_a_word(text):
+    return len(text.replace(",", " ").split()) + 2
+
+
+def test_what_lies_behind_75_tokens_is_not_read():
+    caption = ", ".join(f"w{number}" for number in range(100))
+    found = {each.text: each.seen for each in counted([caption] * 5, measure=one_a_word).taught()}
+    assert [found[f"w{number}"] for number in (0, 74, 75, 99)] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("keep", [0, 10])
+def test_a_shuffle_is_foretold_as_it_comes_out(keep):
+    words = [f"w{number}" for number in range(100)]
+    foretold = {
+        each.text: each.seen for each in counted([", ".join(words)] * 5, measure=one_a_word, planned=Planned(keep)).taught()
+    }
+    chance = random.Random(1)
+    seen = sum("w99" in [*words[:keep], *chance.sample(words[keep:], 100 - keep)][:75] for _ in range(2000)) / 2000
+    assert foretold["w99"] == pytest.approx(seen, abs=0.03)
+    assert (foretold["w0"] == 1) == bool(keep)
+    dropped = {each.text: each.seen for each in counted(["a, b, c"], planned=Planned(1, 0.25)).taught()}
+    assert dropped == {"b": 0.75, "c": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [("sksperso", "sksperson", 1), ("ohxw", "ohwx", 1), ("abc", "abc", 0), ("abcd", "dcba", 3), ("", "ab", 2)],
+)
+def test_slips_are_counted(one, other, expected):
+    assert slips(one, other, 5) == slips(other, one, 5) == expected
+    assert slips(one, other, 1) == min(expected, 2)
+
+
+def test_near_misses_of_the_trigger():
+    captions = ["sksperso, hat", "SKSPERSON, hat", "skspersons, hat", "a sks_person, hat", "persona", "sksperso, cat"]
+    assert near_misses(captions, "sksperson") == {"sksperso": 2}
+    assert near_misses(["ohwx womna, hat", "ohwx woman"], "ohwx woman") == {"ohwx womna": 1}
+    assert near_misses(["ski"], "sks") == {}
+    assert holds_phrase("photo of Ohwx_Woman.", "ohwx woman")
+    assert not holds_phrase("ohwx womanly", "ohwx woman")
+    assert same_words("Ohwx_Woman", "ohwx  woman")
+
+
+def test_the_command_prints_a_table_or_json(tmp_path):
+    written(tmp_path / "d", [f"{caption}, red light" for caption in plain_captions(20)])
+    code, output = said("captions audit d --top 2", tmp_path)
+    assert code == 0
+    assert "trigger 'sksperson': in 20 captions, which nearly all captions begin with" in output
+    assert "   100%        20                0          100%  red light\n" in output
+    assert "   100%        20                0          100%  sksperson\n" in output
+    assert "1 to look at:\n  'red light' stands in 100% of the captions (over 85%)" in output
+    code, output = said("captions audit d --json --trigger sksperson --fuse red,light", tmp_path)
+    read = json.loads(output)
+    assert (code, read["captions"], read["findings"]) == (0, 20, [])
+    assert read["words"][1] == {"text": "sksperson", "captions": 20, "share": 1.0, "without_trigger": 0, "seen": 1.0}
+    assert said("captions audit d --keep 1 --drop-tokens 0.5 --top 2", tmp_path)[1].count(" 50%  ") == 1  # all but the trigger
+    assert said("captions audit .", tmp_path)[0] == 2
+
+
+def test_phrases_beyond_memory_are_let_go_and_common_ones_stay(monkeypatch):
+    monkeypatch.setattr("datakit.audit.teaching._KEPT", 100)
+    each = counted([f"ohwx, red light, thing{number} one{number}" for number in range(300)], trigger="ohwx")
+    assert [one.text for one in each.fused(())] == ["red light"]
+    assert len(each._phrases) <= 101
+    assert replace(each.taught()[0], text="").count == 300
