@@ -83,6 +83,21 @@ def test_a_table_of_the_folder(source, name):
     assert found.captions[0].startswith(f"2 captions from {name}")
 
 
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "one"}\n{"file_name": "a.png", "text": "two"}\n' * 2),
+        ("metadata.csv", "file_name,text\na.png,one\na.png,two\n"),
+        ("captions.json", json.dumps({"a.png": ["one", "two"]})),
+        ("captions.json", json.dumps([{"file_name": "a.png", "text": "one"}, {"file_name": "a.png", "text": "two"}])),
+    ],
+)
+def test_several_rows_of_a_picture_are_several_captions(source, name, table):
+    picture(source / "a.png")
+    (source / name).write_text(table)
+    assert captions(source)[0] == {"a.png": "one\ntwo"}
+
+
 def test_a_table_in_parquet(source):
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -81,6 +81,8 @@ def read_sidecar(data: bytes, name: str) -> tuple[str, str] | None:
 def read_table(data: bytes, name: str) -> Table:
     """Read the captions of several pictures from .json, .jsonl, .csv or .parquet, by the names that `KEYS` lists.
 
+    Several rows of one picture are several captions of it, a line each.
+
     Raises
     ------
     CaptionError
@@ -97,28 +99,29 @@ def read_table(data: bytes, name: str) -> Table:
         rows = _parquet(data, name)
     else:
         rows = _entries(_json(data, name))
-    captions: dict[str, str] = {}
+    captions: dict[str, list[str]] = {}
     keys: dict[str, None] = {}
     for row in rows:
         picture = next((row[key] for key in _FILES if isinstance(row.get(key), str)), None) if isinstance(row, dict) else None
         found = caption_in(row)
         if picture and found:
-            captions[picture.replace("\\", "/").removeprefix("./")] = found[0]
+            captions.setdefault(picture.replace("\\", "/").removeprefix("./"), []).append(found[0])
             keys[found[1]] = None
-    return Table(captions, keys)
+    return Table({name: "\n".join(dict.fromkeys(lines)) for name, lines in captions.items()}, keys)
 
 
 def _entries(value: Any) -> Iterator[Any]:
     """Yield what a JSON file says of each picture, as rows that name it: a list of them, or a mapping by name."""
     if isinstance(value, dict):
         for name, said in value.items():
-            yield (
-                {"caption": said, _FILES[0]: name}
-                if isinstance(said, str)
-                else {**said, _FILES[0]: name}
-                if isinstance(said, dict)
-                else {}
-            )
+            for each in said if isinstance(said, list) else [said]:
+                yield (
+                    {"caption": each, _FILES[0]: name}
+                    if isinstance(each, str)
+                    else {**each, _FILES[0]: name}
+                    if isinstance(each, dict)
+                    else {}
+                )
     elif isinstance(value, list):
         yield from value
 
