@@ -53,14 +53,21 @@ def print_written(emission: Emission, file: str, err: bool) -> None:
     """Print what was written into a file, what it needs of the trainer, and how to start that."""
     for name, concept in emission.entries:
         often = "once" if concept.passes == 1 else f"{concept.passes} times"
-        size = f"{counted(len(concept.records), 'picture')} in {counted(len(concept.buckets), 'bucket')}"
-        click.echo(f"{name}: {size}, each file seen {often} an epoch", err=err)
+        pictures, seen = len({record.output for record in concept.records}), "file"
+        size = counted(pictures, "picture")
+        if pictures < len(concept.records):
+            size, seen = f"{size} with {counted(len(concept.records), 'caption')}", "caption"
+        size += f" in {counted(len(concept.buckets), 'bucket')}"
+        click.echo(f"{name}: {size}, each {seen} seen {often} an epoch", err=err)
         for note in concept.notes:
             click.echo(f"  {note}", err=err)
     for sentence in emission.needs:
         click.echo(sentence, err=True)
     if emission.command:
-        click.echo(f"start it with: {emission.command.replace('FILE', shlex.quote(os.path.abspath(file)))}", err=err)
+        click.echo(
+            f"start it with, your own options added: {emission.command.replace('FILE', shlex.quote(os.path.abspath(file)))}",
+            err=err,
+        )
     click.echo(_proved(emission.provided), err=err)
 
 

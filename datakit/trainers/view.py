@@ -217,8 +217,8 @@ def changed_sizes(view: View, fate: Callable[[Size], Fate], because: str = "") -
     ]
 
 
-def make_view(view: View) -> None:
-    """Make the folder of a view, whole or not at all; one that is there already is completed.
+def make_view(view: View) -> bool:
+    """Make the folder of a view, whole or not at all; one that is there already is completed. Return whether it is new.
 
     Raises
     ------
@@ -232,14 +232,16 @@ def make_view(view: View) -> None:
         with FileLock(root / VIEWS_LOCK):
             temporary = root / VIEWS_TEMPORARY
             shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
-            if view.folder.exists():
-                _refuse_strange(view)
-                _fill(view, view.folder)
-            else:
+            new = not view.folder.exists()
+            if new:
                 _fill(view, temporary)
                 os.rename(temporary, view.folder)
+            else:
+                _refuse_strange(view)
+                _fill(view, view.folder)
     except OSError as error:
         raise UsageError(f"{view.folder} cannot be made: {error.strerror or error}") from error
+    return new
 
 
 def old_views(trainer: str, current: Collection[Path], concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:

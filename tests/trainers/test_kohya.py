@@ -244,7 +244,7 @@ def test_the_command_to_start_it_names_the_file(run, make_dataset, tmp_path):
     make_dataset()
     said = run(backend, "out", "--trainer=kohya", "--cache-root=cache", "--batch-size=4", "--output=my set.toml").output
     assert (
-        f"start it with: accelerate launch sdxl_train_network.py --cache_latents --dataset_config '{tmp_path}/my set.toml'"
+        f"start it with, your own options added: accelerate launch sdxl_train_network.py --cache_latents --dataset_config '{tmp_path}/my set.toml'"
         in said
     )
     assert read(tmp_path / "my set.toml")[0].options["batch_size"] == 4

@@ -54,10 +54,14 @@ class Diffusers(ThroughView):
         # A caption that was left out on purpose is empty, and DreamBooth scripts would put the instance prompt in its place.
         prompt = "" if any(untitled(record) for concept in concepts for record in concept.records) else "photo"
         rule = rule_for(family.of, in_order(view.buckets))
-        changed = changed_sizes(view, partial(replay, rule=rule), f"{family.of.name} has no buckets")
+        changed = changed_sizes(
+            view,
+            partial(replay, rule=rule),
+            f"{family.of.name} has no buckets: crop with --bucket 1024x1024, or choose a --model-family whose script has them",
+        )
         return DatasetFile(
             content=write(family, os.fspath(view.folder), rule, options.batch_size or 1, prompt),
-            entries=tuple(view.folder.name for _ in concepts),
+            entries=tuple(concept.id for concept in concepts),
             changed=tuple(changed),
             needs=(_NEEDS,) if any(record.captions > 1 for concept in concepts for record in concept.records) else (),
             views=(view,),

@@ -24,6 +24,7 @@ def epoch(loads: Sequence[BucketLoad], batching: Batching) -> Epoch:
         loads=tuple(loads),
         planned_steps=math.ceil(sum(load.planned for load in loads) / batching.accumulate),
         real_steps=math.ceil(sum(load.real for load in loads) / batching.accumulate),
+        recipe=True,
     )
 
 
