@@ -88,7 +88,7 @@ def _cause(rule: Bucketing) -> tuple[str, str]:
 
 
 def _captions(subset: Subset) -> Captions:
-    several = "" if subset.options.get("enable_wildcard") else "only the first is trained"
+    several = "" if subset.options.get("enable_wildcard") else "only the first is trained; enable_wildcard = true draws one of them"
     missing = "trained without a caption"
     if subset.options.get("class_tokens"):
         missing = f"trained as {subset.options['class_tokens']!r}"
