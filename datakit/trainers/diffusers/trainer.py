@@ -14,6 +14,7 @@ from datakit.run.stage import Execution
 from datakit.sizes import in_order
 from datakit.trainers.diffusers.file import recognises, rule_for, write
 from datakit.trainers.diffusers.prove import prove
+from datakit.trainers.diffusers.reading import Reading
 from datakit.trainers.diffusers.replay import replay
 from datakit.trainers.diffusers.scripts import FAMILIES
 from datakit.trainers.diffusers.steps import steps
@@ -33,6 +34,7 @@ class Diffusers(ThroughView):
 
     title = "diffusers"
     file_name = "diffusers.sh"
+    reading = Reading()
     families: Mapping[str, Mapping[str, int]] = {name: family.encoders for name, family in FAMILIES.items()}
     releases: tuple[str, ...] = ("0.40",)
     too_small = "diffusers' scripts with buckets never train it"

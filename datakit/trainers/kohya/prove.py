@@ -97,7 +97,7 @@ def _captions(subset: Subset) -> Captions:
         if subset.caption_extension != ".txt"
         else "write it into a .txt of its name, on one line"
     )
-    return Captions(subset.caption_extension, missing, several, cure)
+    return Captions(subset.caption_extension, missing, several, cure, stops_at_nothing=True)
 
 
 def _options(name: str, options: Mapping[str, Any]) -> Iterator[Fault]:
