@@ -36,6 +36,7 @@ from datakit.cli.shared import (
 if TYPE_CHECKING:
     from datakit.run.stage import Execution
     from datakit.trainers.backend import AuditOptions
+    from datakit.trainers.leftovers import Leftover
     from datakit.trainers.protocol import BackendOptions
     from datakit.trainers.training import Batching
 
@@ -194,8 +195,8 @@ def audit_options(command: Command) -> Command:
 @click.option(
     "--prune",
     is_flag=True,
-    help="First delete what the trainer left of these datasets under other ids: its scans in their folders, and below "
-    "--cache-root views, latents and text embeddings of other content.",
+    help="Delete what the trainer left of these datasets under other ids: its scans in their folders, and once the file is "
+    "written, below --cache-root, views, latents and text embeddings of other content.",
 )
 @overwrite_option
 @looking_options
@@ -242,7 +243,7 @@ def backend(
     from datakit.dataset.origin import refuse_in_source
     from datakit.report import counted
     from datakit.trainers import trainer
-    from datakit.trainers.backend import emit_backend
+    from datakit.trainers.backend import emit_backend, find_leftovers
     from datakit.trainers.view import make_view
 
     output = output or trainer(options.trainer).file_name
@@ -250,10 +251,15 @@ def backend(
     if fix:
         refuse_in_source(cache_root, folders)
         _mend(folders, verbose)
-    if prune:
-        _prune(folders, cache_root, options)
+    scans, caches = find_leftovers(folders, cache_root, options) if prune else ([], [])
+    _delete(scans)
     emission = emit_backend(folders, cache_root, options, execution=execution)
-    _say(emission.notes)
+    _say(
+        [
+            *emission.notes,
+            *(leftover.describe() for leftover in emission.leftovers if leftover not in caches or not leftover.ours),
+        ]
+    )
     if emission.content is None:
         print_refusal(emission.findings, emission.changed, as_json, verbose)
         ctx.exit(1)
@@ -264,6 +270,7 @@ def backend(
         click.echo(emission.content, nl=False)
     else:
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
+    _delete(caches)
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
         written = {"written": output, "entries": summary, "findings": [], "changed": []}
@@ -341,10 +348,10 @@ def _say(notes: Sequence[str]) -> None:
         click.echo(sentence, err=True)
 
 
-def _prune(folders: Sequence[Path], cache_root: Path, options: BackendOptions) -> None:
-    from datakit.trainers.backend import prune_leftovers
+def _delete(leftovers: Sequence[Leftover]) -> None:
+    from datakit.trainers.leftovers import delete
 
-    for leftover in prune_leftovers(folders, cache_root, options):
+    for leftover in delete(leftovers):
         click.echo(f"deleted {leftover.path}: {leftover.what}", err=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,17 +141,27 @@ def _findings(trained: Trained, files: Sequence[str], looks: Mapping[str, Look],
 
 
 def _compare_datasets(trained: Trained, verdict: Verdict) -> None:
-    """Name the datasets of a view that are no longer as it shows them."""
+    """Name the datasets of a view that are no longer as it shows them; of copies of one that share it, one as it was is enough."""
     made = read_made(trained.folder)
+    copies: dict[str, dict[str, str]] = defaultdict(dict)
     for dataset, content in (made.datasets if made else {}).items():
-        try:
-            now = content_hash(read_manifest(Path(dataset)))
-        except DatakitError:
-            verdict.notes.append(f"{trained.name}: the dataset {dataset} is gone; what it held is trained as it was")
-            continue
-        if now != content:
-            problem = f"the dataset {dataset} has changed since this was written, and is trained as it was"
+        copies[content][dataset] = _content(Path(dataset))
+    for content, now in copies.items():
+        changed = [dataset for dataset, other in now.items() if other not in ("", content)]
+        problem = f"the dataset {few(changed)} has changed since this was written, and is trained as it was"
+        if changed and content in now.values():
+            verdict.notes.append(f"{trained.name}: {problem}, as a copy of it still is")
+        elif changed:
             verdict.faults.append(Fault(trained.name, "", problem, "run datakit backend again"))
+        elif content not in now.values():
+            verdict.notes.append(f"{trained.name}: the dataset {few(list(now))} is gone; what it held is trained as it was")
+
+
+def _content(dataset: Path) -> str:
+    try:
+        return content_hash(read_manifest(dataset))
+    except DatakitError:
+        return ""
 
 
 def _captions(trained: Trained, files: Sequence[str], verdict: Verdict) -> list[Finding]:

@@ -90,7 +90,7 @@ class View:
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What a view says of itself: whose it is, and the datasets (absolute) with the content that it shows."""
+    """What a view says of itself: whose it is, and all datasets (absolute) that it was asked for, with the content that it shows."""
 
     trainer: str
     datasets: dict[str, str] = {}
@@ -260,13 +260,20 @@ def make_view(view: View) -> None:
 def old_views(trainer: str, current: Collection[Path], concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
     """Return the views that a trainer no longer needs of some datasets; ``current`` are the folders of those that it does."""
     datasets = {os.fspath(concept.folder) for concept in concepts}
+
+    def of_others(made: Made) -> bool:
+        """Tell whether a copy of a dataset, elsewhere and not gone, has the view too."""
+        return any(path not in datasets and os.path.exists(os.path.join(path, MANIFEST)) for path in made.datasets)
+
     found = []
     with suppress(OSError):
         for path in sorted(Path(cache_root).iterdir()):
             made = read_made(path)
             if made is None or made.trainer != trainer or Path(os.path.abspath(path)) in current:
                 continue
-            if hash_in(path.name) and datasets.issuperset(made.datasets):
+            if path.is_symlink() or datasets.isdisjoint(made.datasets) or of_others(made):
+                continue
+            if hash_in(path.name):
                 found.append(Leftover(path, "a view, with the trainer's caches in it, of an earlier content or name"))
     return found
 
@@ -341,7 +348,10 @@ def _fill(view: View, folder: Path) -> None:
     for name, content in (view.listing(captioned) if view.listing else {}).items():
         write_atomically(folder / name, content)
     write_atomically(folder / MANIFEST, [to_line(record) for record in records])
-    write_atomically(folder / VIEW, msgspec.json.encode(Made(view.trainer, dict(view.datasets)), order="sorted") + b"\n")
+    made = read_made(folder)
+    # Copies of a dataset that have its name share its view.
+    datasets = {**(made.datasets if made else {}), **view.datasets}
+    write_atomically(folder / VIEW, msgspec.json.encode(Made(view.trainer, datasets), order="sorted") + b"\n")
 
 
 def _place(link: Link, folder: Path, temporary: Path) -> None:

@@ -19,7 +19,7 @@ from datakit.dataset.layout import VIEW, VIEWS_TEMPORARY
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.dataset.samples import fold
 from datakit.errors import UsageError
-from datakit.trainers.view import Layout, make_view, plan_view, read_made, written_out
+from datakit.trainers.view import Layout, make_view, old_views, plan_view, read_made, written_out
 from tests.conftest import BUCKETS
 from tests.trainers.golden_cases import CACHE, concept
 
@@ -296,3 +296,56 @@ def rename(folder, stem, to, suffix=".jpg"):
         for record in read_manifest(folder)
     ]
     (folder / MANIFEST).write_bytes(b"".join(map(to_line, records)))
+
+
+@pytest.fixture
+def copied(make_dataset, tmp_path, run):
+    """A dataset and a copy of it under the same name, a file for each, one view for both; and the copy changed since."""
+    folder = make_dataset(buckets=BUCKETS[:2])
+    shutil.copytree(folder, tmp_path / "copy" / "out")
+    run(backend, "out", "--trainer", "kohya", "--cache-root", "cache", "--output", "first.toml")
+    run(backend, "copy/out", "--trainer", "kohya", "--cache-root", "cache", "--output", "second.toml")
+    (view,) = (tmp_path / "cache").glob("out-*")
+    (tmp_path / "copy" / "out" / "p00.txt").write_text("another caption")
+    return view
+
+
+def test_a_view_that_a_copy_of_the_dataset_has_too_is_not_pruned(copied, tmp_path, run):
+    ask = ("copy/out", "--trainer", "kohya", "--cache-root", "cache", "--output", "second.toml")
+    assert "deleted" not in run(backend, *ask, "--fix", "--prune").stderr
+    said = run(verify, "first.toml").stdout
+    assert f"the dataset {tmp_path / 'copy' / 'out'} has changed since this was written" in said
+    run(verify, "second.toml")
+    shutil.rmtree(tmp_path / "out")
+    assert f"deleted cache/{copied.name}" in run(backend, *ask, "--prune").stderr
+    assert not copied.exists()
+
+
+def test_where_every_copy_of_a_dataset_has_changed_its_view_is_no_proof(copied, tmp_path, run):
+    (tmp_path / "out" / "p00.txt").write_text("another caption")
+    for folder in ("out", "copy/out"):
+        run(backend, folder, "--fix", "--trainer", "kohya", "--cache-root", "elsewhere", "--output", "other.toml")
+    assert "has changed since this was written, and is trained as it was" in run(verify, "first.toml", exit_code=1).stdout
+
+
+def test_where_nothing_is_written_no_view_is_pruned(copied, tmp_path, run):
+    shutil.rmtree(tmp_path / "copy")
+    (tmp_path / "out" / "p00.txt").write_text("another caption")
+    ask = ("out", "--trainer", "kohya", "--cache-root", "cache", "--output", "first.toml", "--prune")
+    assert "deleted" not in run(backend, *ask, exit_code=1).stderr
+    (tmp_path / "first.toml").write_text("mine")
+    with pytest.raises(UsageError, match="edited since"):
+        run(backend, *ask, "--fix")
+    assert copied.exists()
+    assert f"deleted cache/{copied.name}" in run(backend, *ask, "--overwrite").stderr
+
+
+def test_a_link_to_a_view_is_left_alone(made, tmp_path):
+    folder, view = made
+    (tmp_path / "cache" / "out-0123abcd").symlink_to(view.folder)
+    assert old_views("kohya", [view.folder], [read_concept(folder)], tmp_path / "cache") == []
+
+
+def test_diffusers_takes_each_dataset_once(made, run):
+    with pytest.raises(UsageError, match="a dataset is given twice"):
+        run(backend, "out", "out", "--id", "a", "--id", "b", "--trainer", "diffusers", "--cache-root", "cache")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from datakit.audit.concept import Concept, untitled
 from datakit.dataset.metadata import CARD, CARD_CONTENT, METADATA, metadata_rows
+from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import in_order
 from datakit.trainers.diffusers.file import recognises, rule_for, write
@@ -82,6 +83,8 @@ class Diffusers(ThroughView):
 def _view(concepts: Sequence[Concept], cache_root: Path) -> View:
     """Lay out all datasets in one folder, as a script takes but one: weights become rows."""
     passes = {concept.folder: written_out(concept).passes for concept in concepts}
+    if len(passes) < len(concepts):
+        raise UsageError("a dataset is given twice: give each once, and more weight by its --repeats, as all become one folder")
 
     def listing(links: Sequence[tuple[Link, tuple[str, ...]]]) -> Mapping[str, bytes]:
         rows = (metadata_rows(link.name, "\n".join(lines)) * passes[link.dataset] for link, lines in links)
