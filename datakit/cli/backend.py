@@ -250,7 +250,7 @@ def backend(
         _say_deleted(prune_scans(folders, options))
     emission = emit_backend(folders, cache_root, options, execution=execution)
     _say(emission.notes)
-    _say(() if prune else [leftover.describe() for leftover in emission.old])
+    _say(() if prune else [leftover.describe() for leftover in emission.leftovers])
     if emission.content is None:
         print_refusal(emission.findings, emission.changed, as_json, verbose)
         ctx.exit(1)
@@ -262,7 +262,7 @@ def backend(
     else:
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
     if prune:
-        _say_deleted(delete(emission.old))  # no sooner: the file of before may name them
+        _say_deleted(delete(emission.leftovers))  # no sooner: the file of before may name them
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
         written = {"written": output, "entries": summary, "findings": [], "changed": []}

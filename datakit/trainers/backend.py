@@ -18,7 +18,7 @@ from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
 from datakit.trainers import DEFAULT, TRAINERS, trainer
-from datakit.trainers.leftovers import Leftover, delete
+from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, Trainer, family_of
 from datakit.trainers.training import Batching, BucketLoad, Training, plan_training, ways_out
 from datakit.trainers.verdict import Verdict
@@ -40,7 +40,7 @@ class Emission:
     notes
         A sentence for each way in which a dataset is older than what it was made from, and for each thing that the trainer will
         do and that may surprise.
-    old
+    leftovers
         Caches of the datasets as they were or were called before; `datakit.trainers.leftovers.delete` deletes datakit's own.
     needs, provided, views, command
         As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.view.make_view`.
@@ -51,7 +51,7 @@ class Emission:
     findings: tuple[tuple[Concept, Finding], ...]
     changed: tuple[str, ...]
     notes: tuple[str, ...]
-    old: tuple[Leftover, ...]
+    leftovers: tuple[Leftover, ...]
     needs: tuple[str, ...]
     provided: tuple[str, ...]
     views: tuple[View, ...]
@@ -88,7 +88,7 @@ def emit_backend(
         findings=tuple(findings),
         changed=file.changed,
         notes=(*_behind(folders, concepts), *file.notes),
-        old=tuple(target.old_caches(concepts, Path(cache_root))),
+        leftovers=tuple(target.old_caches(concepts, Path(cache_root))),
         needs=file.needs,
         provided=file.provided,
         views=file.views,

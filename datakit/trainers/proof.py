@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,8 @@ class Captions:
         What to do about either.
     empty
         What happens to a picture whose file holds nothing, as a clause; as if there were none, where nothing is said.
+    stops_at_nothing
+        Whether the trainer stops at a file of no bytes.
     """
 
     suffix: str = ".txt"
@@ -46,6 +48,7 @@ class Captions:
     several: str = ""
     cure: str = "write one into a .txt of its name"
     empty: str = ""
+    stops_at_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Seen:
 def prove_folder(trained: Trained, execution: Execution, verdict: Verdict) -> Seen:
     """Look at every file of a folder, and add to a verdict what would not be trained as written."""
     name, folder, reader = trained.name, trained.folder, trained.reader
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # of any text, where Path.is_dir raises an error at some
         verdict.faults.append(Fault(name, "", f"{folder} is not there"))
         return Seen()
     files = list_files(folder)
@@ -123,22 +126,42 @@ def _findings(trained: Trained, files: Sequence[str], looks: Mapping[str, Look],
     if trained.captions is None:
         findings = [finding for finding in findings if not finding.kind.startswith("caption")]
     found = {finding.path for finding in findings}
-    more = [finding for finding in _captions(trained, files, verdict) if finding.path not in found]
+    unlisted = [
+        Finding(
+            "picture-unknown",
+            name,
+            "in the manifest, and not listed by the trainer",
+            "rename it in the source folder, and crop again",
+        )
+        for name in (record.output for record in concept.records)
+        if name in looks and not reader.takes(name)
+    ]
+    more = [finding for finding in (*unlisted, *_captions(trained, files, verdict)) if finding.path not in found]
     return [finding for finding in findings if finding.kind != "size"] + more
 
 
 def _compare_datasets(trained: Trained, verdict: Verdict) -> None:
-    """Name the datasets of a view that are no longer as it shows them."""
+    """Name the datasets of a view that are no longer as it shows them; of copies of one that share it, one as it was is enough."""
     made = read_made(trained.folder)
+    copies: dict[str, dict[str, str]] = defaultdict(dict)
     for dataset, content in (made.datasets if made else {}).items():
-        try:
-            now = content_hash(read_manifest(Path(dataset)))
-        except DatakitError:
-            verdict.notes.append(f"{trained.name}: the dataset {dataset} is gone; what it held is trained as it was")
-            continue
-        if now != content:
-            problem = f"the dataset {dataset} has changed since this was written, and is trained as it was"
+        copies[content][dataset] = _content(Path(dataset))
+    for content, now in copies.items():
+        changed = [dataset for dataset, other in now.items() if other not in ("", content)]
+        problem = f"the dataset {few(changed)} has changed since this was written, and is trained as it was"
+        if changed and content in now.values():
+            verdict.notes.append(f"{trained.name}: {problem}, as a copy of it still is")
+        elif changed:
             verdict.faults.append(Fault(trained.name, "", problem, "run datakit backend again"))
+        elif content not in now.values():
+            verdict.notes.append(f"{trained.name}: the dataset {few(list(now))} is gone; what it held is trained as it was")
+
+
+def _content(dataset: Path) -> str:
+    try:
+        return content_hash(read_manifest(dataset))
+    except DatakitError:
+        return ""
 
 
 def _captions(trained: Trained, files: Sequence[str], verdict: Verdict) -> list[Finding]:
@@ -154,11 +177,14 @@ def _captions(trained: Trained, files: Sequence[str], verdict: Verdict) -> list[
         except FileNotFoundError:
             findings.append(Finding("caption-missing", picture, f"no {rule.suffix} beside it: {rule.missing}", rule.cure))
             continue
-        except OSError as error:
+        except (OSError, ValueError) as error:  # no file can have such a name
             remedy = "make it a file that you may read"
-            findings.append(Finding("caption-unreadable", name, f"cannot be read: {error.strerror}", remedy))
+            findings.append(Finding("caption-unreadable", name, f"cannot be read: {getattr(error, 'strerror', error)}", remedy))
             continue
-        if not data.strip():
+        if not data and rule.stops_at_nothing:
+            remedy = "write a caption into it, or a line feed where there is to be none"
+            findings.append(Finding("caption-empty", name, "a file of no bytes: the trainer stops at it", remedy))
+        elif not data.strip():
             empty.append(name)
         elif (fault := caption_fault(data, name)) is not None:
             findings.append(fault)

@@ -248,3 +248,14 @@ def test_the_command_to_start_it_names_the_file(run, make_dataset, tmp_path):
         in said
     )
     assert read(tmp_path / "my set.toml")[0].options["batch_size"] == 4
+
+
+def test_a_file_of_no_bytes_stops_it_and_a_lone_line_feed_does_not(theirs):
+    for name in ("manifest.jsonl", "metadata.jsonl"):
+        (theirs.folder / name).unlink()
+    (theirs.folder / "p00.txt").write_bytes(b"")
+    assert problems(theirs(*GOOD)) == {"a file of no bytes: the trainer stops at it"}
+    (theirs.folder / "p00.txt").write_bytes(b"\n")
+    verdict = theirs(*GOOD)
+    assert not verdict.faults
+    assert any("1 empty caption (p00.txt): trained without a caption" in note for note in verdict.notes)

@@ -16,7 +16,8 @@ from datakit.trainers.toml import lists_tables, read_toml, table
 _ORDER = "# width, height, frames; from narrow to wide: diffusion-pipe mixes them up in any other order\n"
 # More of them end the run (``validate``).
 _MOST_RESOLUTIONS = 3
-_FAR = 10**6
+# Rounded to three decimals, as it rounds aspects, less is nothing.
+_NEAR, _FAR = 0.001, 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def _aspects(options: Mapping[str, Any]) -> tuple[float, ...] | None:
         return _numbers(options["ar_buckets"], lambda pair: pair[0] / pair[1])
     bounds: list[Any] = [options.get(key) for key in ("min_ar", "max_ar", "num_ar_buckets")]
     least, most, number = bounds
-    usable = all(_is_number(bound) and 0 < bound < _FAR for bound in bounds) and _is_length(number)
+    usable = all(_is_number(bound) and _NEAR < bound < _FAR for bound in bounds) and _is_length(number)
     return spaced_aspects(float(least), float(most), number) if usable else None
 
 
@@ -162,8 +163,8 @@ def _numbers(values: Any, of_pair: Any) -> tuple[float, ...] | None:
     """Return numbers, or what becomes of pairs of them; None where there are none, or anything else among them."""
     found = []
     for value in values if isinstance(values, list) else ():
-        pair = isinstance(value, list) and len(value) == 2 and all(_is_number(each) and 0 < each < _FAR for each in value)
-        if not pair and not (_is_number(value) and 0 < value < _FAR):
+        pair = isinstance(value, list) and len(value) == 2 and all(_is_number(each) and _NEAR < each < _FAR for each in value)
+        if not pair and not (_is_number(value) and _NEAR < value < _FAR):
             return None
         found.append(float(of_pair(value) if pair else value))
     return tuple(found) or None

@@ -11,7 +11,7 @@ from datakit.audit.concept import Concept
 from datakit.run.stage import Execution
 from datakit.trainers.diffusionpipe.file import ordered, recognises, write
 from datakit.trainers.diffusionpipe.prove import prove
-from datakit.trainers.diffusionpipe.reading import CAPTIONS, listing
+from datakit.trainers.diffusionpipe.reading import CAPTIONS, Reading, listing
 from datakit.trainers.diffusionpipe.replay import COARSE, COARSE_STEP, STEP, replay
 from datakit.trainers.diffusionpipe.steps import steps
 from datakit.trainers.leftovers import Leftover
@@ -33,6 +33,7 @@ class DiffusionPipe(ThroughView):
 
     title = "diffusion-pipe"
     file_name = "diffusion-pipe.toml"
+    reading = Reading()
     # By ``type`` of its config. Where nothing is said it sets no limit, or takes a text in pieces.
     families: Mapping[str, Mapping[str, int]] = {
         "flux": {"CLIP": 77, "T5": 512},

@@ -88,7 +88,9 @@ def _cause(rule: Bucketing) -> tuple[str, str]:
 
 
 def _captions(subset: Subset) -> Captions:
-    several = "" if subset.options.get("enable_wildcard") else "only the first is trained; enable_wildcard = true draws one of them"
+    several = (
+        "" if subset.options.get("enable_wildcard") else "only the first is trained; enable_wildcard = true draws one of them"
+    )
     missing = "trained without a caption"
     if subset.options.get("class_tokens"):
         missing = f"trained as {subset.options['class_tokens']!r}"
@@ -97,7 +99,7 @@ def _captions(subset: Subset) -> Captions:
         if subset.caption_extension != ".txt"
         else "write it into a .txt of its name, on one line"
     )
-    return Captions(subset.caption_extension, missing, several, cure)
+    return Captions(subset.caption_extension, missing, several, cure, stops_at_nothing=True)
 
 
 def _options(name: str, options: Mapping[str, Any]) -> Iterator[Fault]:

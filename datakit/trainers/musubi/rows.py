@@ -42,6 +42,8 @@ def prove_rows(trained: Trained, execution: Execution, verdict: Verdict) -> None
             verdict.faults.append(
                 Fault(trained.name, "", "a line that is no row: the trainer stops", _CURE, f"line {number}: {error}")
             )
+    if not lines:
+        verdict.faults.append(Fault(trained.name, "", f"{file} holds no row: nothing is trained", _CURE))
     folders: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         folder, name = os.path.split(row.image_path)
