@@ -237,7 +237,7 @@ def backend(
     from datakit.dataset.origin import refuse_in_source
     from datakit.report import counted
     from datakit.trainers import trainer
-    from datakit.trainers.backend import emit_backend, prune_scans
+    from datakit.trainers.backend import emit_backend, find_leftovers
     from datakit.trainers.leftovers import delete
     from datakit.trainers.view import make_view
 
@@ -246,11 +246,11 @@ def backend(
     if fix:
         refuse_in_source(cache_root, folders)
         _mend(folders, verbose)
-    if prune:
-        _say_deleted(prune_scans(folders, options))
+    scans, caches = find_leftovers(folders, cache_root, options) if prune else ([], [])
+    _say_deleted(delete(scans))
     emission = emit_backend(folders, cache_root, options, execution=execution)
     _say(emission.notes)
-    _say(() if prune else [leftover.describe() for leftover in emission.leftovers])
+    _say([leftover.describe() for leftover in emission.leftovers if leftover not in caches or not leftover.ours])
     if emission.content is None:
         print_refusal(emission.findings, emission.changed, as_json, verbose)
         ctx.exit(1)
@@ -261,8 +261,7 @@ def backend(
         click.echo(emission.content, nl=False)
     else:
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
-    if prune:
-        _say_deleted(delete(emission.leftovers))  # no sooner: the file of before may name them
+    _say_deleted(delete(caches))  # no sooner: the file of before may name them
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
         written = {"written": output, "entries": summary, "findings": [], "changed": []}

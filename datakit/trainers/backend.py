@@ -96,19 +96,29 @@ def emit_backend(
     )
 
 
-def prune_scans(datasets: Sequence[str | os.PathLike[str]], options: BackendOptions = BackendOptions()) -> list[Leftover]:
-    """Delete what the trainer left in the folders of some datasets under other ids, and return it.
+def find_leftovers(
+    datasets: Sequence[str | os.PathLike[str]], cache_root: str | os.PathLike[str], options: BackendOptions = BackendOptions()
+) -> tuple[list[Leftover], list[Leftover]]:
+    """Return what the trainer left of some datasets as they were or were called before, for `datakit.trainers.leftovers.delete`.
+
+    First what lies in their folders under other ids, which `emit_backend` refuses; then below ``cache_root`` the caches and views
+    of another content or of another id, which a dataset file of before may still name until a new one is written.
 
     Raises
     ------
     UsageError
-        A folder is no dataset, or something cannot be deleted.
+        A folder is no dataset, or ``cache_root`` lies in a source or in a dataset.
     PlanError
         A line of a manifest cannot be used.
     """
-    concepts = read_concepts([Path(dataset) for dataset in datasets], options.names, options.repeats)
+    target = trainer(options.trainer)
+    folders = [Path(dataset) for dataset in datasets]
+    refuse_in_source(Path(cache_root), folders)
+    concepts = read_concepts(folders, options.names, options.repeats)
+    check_apart(concepts, Path(cache_root))
     ids = {concept.id for concept in concepts}
-    return delete(leftover for concept in concepts for leftover in trainer(options.trainer).left_behind(concept, ids))
+    left = [leftover for concept in concepts for leftover in target.left_behind(concept, ids)]
+    return left, target.old_caches(concepts, Path(cache_root))
 
 
 @dataclass(frozen=True, slots=True)

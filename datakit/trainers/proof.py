@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datakit.audit.checks import Finding, caption_fault, check_dataset, check_folder, list_files
-from datakit.audit.concept import content_hash, read_concept
+from datakit.audit.concept import read_concept
 from datakit.audit.looks import Look, look_at_all
 from datakit.audit.reader import Reader
 from datakit.caption.captions import decode_caption
-from datakit.dataset.manifest import MANIFEST, read_manifest
-from datakit.errors import CaptionError, DatakitError
+from datakit.dataset.manifest import MANIFEST
+from datakit.errors import CaptionError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
 from datakit.trainers.fate import Fate
+from datakit.trainers.originals import compare_datasets
 from datakit.trainers.verdict import Fault, Verdict
-from datakit.trainers.view import read_made
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _findings(trained: Trained, files: Sequence[str], looks: Mapping[str, Look],
     if not (folder / MANIFEST).is_file():
         return [*check_folder(folder, files, looks, reader, captions=False), *_captions(trained, files, verdict)]
     concept = read_concept(folder)
-    _compare_datasets(trained, verdict)
+    compare_datasets(trained.name, folder, verdict)
     findings = check_dataset(concept, files, looks, reader)
     if trained.captions is None:
         findings = [finding for finding in findings if not finding.kind.startswith("caption")]
@@ -138,30 +138,6 @@ def _findings(trained: Trained, files: Sequence[str], looks: Mapping[str, Look],
     ]
     more = [finding for finding in (*unlisted, *_captions(trained, files, verdict)) if finding.path not in found]
     return [finding for finding in findings if finding.kind != "size"] + more
-
-
-def _compare_datasets(trained: Trained, verdict: Verdict) -> None:
-    """Name the datasets of a view that are no longer as it shows them; of copies of one that share it, one as it was is enough."""
-    made = read_made(trained.folder)
-    copies: dict[str, dict[str, str]] = defaultdict(dict)
-    for dataset, content in (made.datasets if made else {}).items():
-        copies[content][dataset] = _content(Path(dataset))
-    for content, now in copies.items():
-        changed = [dataset for dataset, other in now.items() if other not in ("", content)]
-        problem = f"the dataset {few(changed)} has changed since this was written, and is trained as it was"
-        if changed and content in now.values():
-            verdict.notes.append(f"{trained.name}: {problem}, as a copy of it still is")
-        elif changed:
-            verdict.faults.append(Fault(trained.name, "", problem, "run datakit backend again"))
-        elif content not in now.values():
-            verdict.notes.append(f"{trained.name}: the dataset {few(list(now))} is gone; what it held is trained as it was")
-
-
-def _content(dataset: Path) -> str:
-    try:
-        return content_hash(read_manifest(dataset))
-    except DatakitError:
-        return ""
 
 
 def _captions(trained: Trained, files: Sequence[str], verdict: Verdict) -> list[Finding]:

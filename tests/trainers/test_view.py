@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit.audit.concept import Concept, read_concept
+from datakit.audit.mend import mend_captions
 from datakit.cli.backend import backend
 from datakit.cli.verify import verify
 from datakit.dataset.fingerprints import hash_file
@@ -196,7 +197,11 @@ def test_old_views_are_named_and_pruned_with_their_caches(run, make_dataset, tmp
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (lambda dataset, view: (dataset / "p00.txt").write_text("edited"), None),
+        (lambda dataset, view: None, None),
+        (lambda dataset, view: (dataset / "p00.txt").write_text("edited"), "changed by hand, and trained as before: p00.txt"),
+        (lambda dataset, view: (dataset / "p00.jpg").unlink(), "changed by hand, and trained as before: p00.jpg"),
+        (lambda dataset, view: shutil.copy(dataset / "p00.jpg", dataset / "new.jpg"), "trained as before: new.jpg"),
+        (lambda dataset, view: exchange(dataset / "p00.jpg", dataset / "p01.jpg"), "trained as before: p00.jpg, p01.jpg"),
         (lambda dataset, view: (view / "p00.txt").write_text("edited"), "edited since datakit wrote it: p00.txt"),
         (lambda dataset, view: (view / "p00.txt").write_bytes(b"\xef\xbb\xbfwords"), "a byte order mark: p00.txt"),
         (lambda dataset, view: (view / "p00.txt").unlink(), "no caption: p00.jpg"),
@@ -217,6 +222,12 @@ def test_what_happens_to_a_view_is_found(run, make_dataset, tmp_path, harm, word
     harm(folder, view)
     said = run(verify, "kohya.toml", exit_code=1 if words else 0).stdout
     assert (words or "proved") in said
+
+
+def exchange(one, other):
+    one.rename(one.with_name("kept"))
+    other.rename(one)
+    one.with_name("kept").rename(other)
 
 
 def swap(one, other):
@@ -349,3 +360,13 @@ def test_a_link_to_a_view_is_left_alone(made, tmp_path):
 def test_diffusers_takes_each_dataset_once(made, run):
     with pytest.raises(UsageError, match="a dataset is given twice"):
         run(backend, "out", "out", "--id", "a", "--id", "b", "--trainer", "diffusers", "--cache-root", "cache")
+
+
+def test_captions_of_a_view_are_mended_in_the_dataset(run, make_dataset, tmp_path):
+    make_dataset(buckets=BUCKETS[:1])
+    run(backend, "out", "--trainer=kohya", "--cache-root=cache")
+    (view,) = [path for path in (tmp_path / "cache").iterdir() if read_made(path)]
+    (view / "p00.txt").write_text("edited")
+    with pytest.raises(UsageError, match="is a view of a dataset: mend the dataset"):
+        mend_captions(view)
+    assert (view / "p00.txt").read_text() == "edited"
