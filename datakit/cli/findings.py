@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datakit.audit.checks import Finding
     from datakit.audit.concept import Concept
     from datakit.trainers.backend import Audit, Emission
-    from datakit.trainers.training import BucketLoad, Training
+    from datakit.trainers.training import BucketLoad
     from datakit.trainers.verdict import Fault, Verdict
 
 _PROVED = "proved: every picture is trained pixel by pixel as written"
@@ -123,7 +123,6 @@ def print_epoch(audit: Audit, too_small: str) -> None:
     for note in audit.training.notes:
         click.echo(note)
     click.echo(f"one real epoch takes {audit.training.real_steps_per_epoch} optimizer steps")
-    print_miscount(audit.training)
     if audit.ways_out:
         click.echo(f"too small for one optimizer step; {too_small}. Ways out:")
         for way in audit.ways_out:
@@ -132,16 +131,6 @@ def print_epoch(audit: Audit, too_small: str) -> None:
 
 def _left_out(load: BucketLoad) -> str:
     return f"{counted(load.dropped, 'sample')} {'never trained' if load.never else 'left out'}"
-
-
-def print_miscount(training: Training) -> None:
-    """Say so where the trainer will count its epochs wrongly."""
-    planned, real = training.planned_steps_per_epoch, training.real_steps_per_epoch
-    if planned != real:
-        click.echo(
-            f"the trainer's own count of epochs will be off: it plans {planned} steps an epoch and runs {real}, "
-            "for it fills up the last batch of a bucket in every pass"
-        )
 
 
 def plain(concept: Concept, finding: Finding) -> dict[str, Any]:

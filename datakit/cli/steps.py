@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from datakit.cli.findings import print_miscount
 from datakit.cli.shared import (
     Command,
     batching_options,
@@ -152,7 +151,6 @@ def print_training(training: Training, title: str) -> None:
     )
     for note in training.notes:
         click.echo(note)
-    print_miscount(training)
 
 
 def _read(folders: Sequence[Path], repeats: Sequence[int], target: Trainer, family: str) -> list[Concept]:

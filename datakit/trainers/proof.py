@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datakit.audit.checks import Finding, caption_fault, check_dataset, check_folder, list_files
+from datakit.audit.checks import Finding, Kind, caption_fault, check_dataset, check_folder, list_files
 from datakit.audit.concept import read_concept
 from datakit.audit.looks import Look, look_at_all
 from datakit.audit.reader import Reader
@@ -21,6 +21,16 @@ from datakit.run.stage import Execution
 from datakit.trainers.fate import Fate
 from datakit.trainers.originals import compare_datasets
 from datakit.trainers.verdict import Fault, Verdict
+
+# What to do about a file of a view, where datakit names what a stage would do about a file of a dataset.
+_PUT_BACK = "run `datakit backend` again, which puts it back"
+_MADE_ANEW = "move it away and run `datakit backend` again, which makes it anew; what is to change is changed in the dataset"
+_IN_A_VIEW: Mapping[Kind, str] = {
+    "picture-missing": _PUT_BACK, "caption-missing": _PUT_BACK, "picture-changed": _MADE_ANEW, "picture-unreadable": _MADE_ANEW,
+    "caption-empty": _MADE_ANEW, "caption-dirty": _MADE_ANEW, "caption-edited": _MADE_ANEW, "caption-unreadable": _MADE_ANEW,
+    "alpha": _MADE_ANEW, "orientation": _MADE_ANEW, "depth": _MADE_ANEW, "profile": _MADE_ANEW,
+    "picture-unknown": "move it out", "caption-unknown": "move it out", "stem": "move out what the manifest does not know",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,8 @@ class Trained:
         None where captions do not lie beside the pictures.
     bucket
         What the trainer calls the bucket of a size.
+    whole
+        Whether all pictures of the folder are meant; not where a file names some of them.
     """
 
     name: str
@@ -81,6 +93,7 @@ class Trained:
     cure: str
     captions: Captions | None = Captions()
     bucket: Callable[[Size], str] = str
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,8 @@ def prove_folder(trained: Trained, execution: Execution, verdict: Verdict) -> Se
     if not pictures:
         verdict.faults.append(Fault(name, "", f"{folder} holds no picture that the trainer takes"))
     findings = _findings(trained, files, looks, verdict)
+    if read_made(folder) is not None:
+        findings = [replace(finding, remedy=_IN_A_VIEW.get(finding.kind, finding.remedy)) for finding in findings]
     verdict.faults += [
         Fault(name, finding.path, finding.problem, finding.remedy_for(folder), finding.detail) for finding in findings
     ]
@@ -134,7 +149,7 @@ def _findings(trained: Trained, files: Sequence[str], looks: Mapping[str, Look],
             "rename it in the source folder, and crop again",
         )
         for name in (record.output for record in concept.records)
-        if name in looks and not reader.takes(name)
+        if trained.whole and name in looks and not reader.takes(name)
     ]
     more = [finding for finding in (*unlisted, *_captions(trained, files, verdict)) if finding.path not in found]
     return [finding for finding in findings if finding.kind != "size"] + more

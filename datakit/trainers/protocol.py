@@ -185,10 +185,10 @@ def refuse_settings(options: BackendOptions, title: str) -> None:
     Raises
     ------
     UsageError
-        Settings, a shuffle of captions or an object store are asked for.
+        Settings, a shuffle of captions, kept tokens or a place in an object store are asked for.
     """
     if options.at or options.endpoint is not None:
-        raise UsageError(f"{title} reads no {' '.join(options.at) or options.endpoint}: give it the dataset as a folder")
+        raise UsageError(f"{title} reads nothing from an object store: leave out --at and --endpoint")
     if options.keep:
         raise UsageError(f"{title} keeps no tokens in front, as it shuffles none: give --keep to `datakit shuffle`")
     if options.settings:

@@ -187,7 +187,7 @@ def test_two_datasets_share_their_buckets_and_keep_their_repeats(run, make_datas
     assert (first.repeats, second.repeats) == (3, 2)
     assert first.rule == second.rule == SizeBuckets(((896, 1152, 1), (1024, 1024, 1), (1344, 768, 1)))
     assert (
-        f"start it with, your own options added: deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # in which stands: dataset = {tmp_path}"
+        f"start it with, your own options added: deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # CONFIG.toml names as its dataset: {tmp_path}"
         in said
     )
     run(verify, "diffusion-pipe.toml")

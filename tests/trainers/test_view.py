@@ -20,6 +20,7 @@ from datakit.dataset.layout import VIEW, VIEWS_TEMPORARY
 from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.dataset.samples import fold
 from datakit.errors import UsageError
+from datakit.trainers import DEFAULT, TRAINERS
 from datakit.trainers.view import Layout, make_view, old_views, plan_view, read_made, written_out
 from tests.conftest import BUCKETS
 from tests.trainers.golden_cases import CACHE, concept
@@ -370,3 +371,43 @@ def test_captions_of_a_view_are_mended_in_the_dataset(run, make_dataset, tmp_pat
     with pytest.raises(UsageError, match="is a view of a dataset: mend the dataset"):
         mend_captions(view)
     assert (view / "p00.txt").read_text() == "edited"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "remedy"),
+    [
+        ("p00.jpg", None, "run `datakit backend` again, which puts it back"),
+        ("p00.txt", None, "run `datakit backend` again, which puts it back"),
+        ("p00.jpg", b"other", "move it away and run `datakit backend` again"),
+        ("p00.txt", b"other", "move it away and run `datakit backend` again"),
+        ("q.jpg", b"other", "move it out"),
+        ("q.txt", b"other", "move it out"),
+    ],
+)
+def test_a_fault_in_a_view_is_mended_by_backend(made, tmp_path, run, name, content, remedy):
+    _, view = made
+    run(backend, "out", "--trainer", "kohya", "--cache-root", "cache")
+    (view.folder / name).unlink(missing_ok=True)
+    if content is not None:
+        (view.folder / name).write_bytes(content)
+    said = run(verify, "kohya.toml", exit_code=1).stdout
+    assert remedy in said
+    assert "the stage that wrote" not in said
+    assert "datakit check" not in said
+    if "move" in remedy:
+        (view.folder / name).unlink()
+    run(backend, "out", "--trainer", "kohya", "--cache-root", "cache")
+    run(verify, "kohya.toml")
+
+
+@pytest.mark.parametrize("option", [("--at", "s3://bucket"), ("--endpoint", "https://store.example")])
+@pytest.mark.parametrize("name", sorted(TRAINERS.keys() - {DEFAULT}))
+def test_an_object_store_is_refused_where_a_trainer_reads_none(made, run, name, option):
+    with pytest.raises(UsageError, match="reads nothing from an object store"):
+        run(backend, "out", "--trainer", name, "--cache-root", "cache", *option)
+
+
+@pytest.mark.parametrize("name", ["simpletuner", "onetrainer", "diffusion-pipe"])
+def test_a_batch_size_is_refused_where_no_dataset_file_says_it(made, run, name):
+    with pytest.raises(UsageError, match="reads the batch size from its"):
+        run(backend, "out", "--trainer", name, "--cache-root", "cache", "--batch-size", "4")

@@ -153,6 +153,7 @@ def _trained(read: _Read, folder: Path, reader: Reading | Listed) -> Trained:
         cause=read.cause,
         cure=_CURE,
         captions=None if isinstance(reader, Listed) else Captions(read.dataset.suffix, missing, several, cure),
+        whole=not isinstance(reader, Listed),
     )
 
 

@@ -59,7 +59,9 @@ def prove_rows(trained: Trained, execution: Execution, verdict: Verdict) -> None
             problem = f"image_path in {folder!r} is relative: the trainer looks from wherever it is started"
             verdict.faults.append(Fault(trained.name, "", problem, "write absolute paths"))
         elif names.difference(absent):
-            prove_folder(replace(trained, folder=Path(folder), reader=Rows(names), captions=None), execution, verdict)
+            prove_folder(
+                replace(trained, folder=Path(folder), reader=Rows(names), captions=None, whole=False), execution, verdict
+            )
 
 
 def _alike(rows: Sequence[_Row]) -> Iterator[tuple[str, str, str, str]]:
