@@ -21,6 +21,7 @@ from datakit.run.stage import Execution
 from datakit.trainers.fate import Fate
 from datakit.trainers.originals import compare_datasets
 from datakit.trainers.verdict import Fault, Verdict
+from datakit.trainers.view import read_made
 
 # What to do about a file of a view, where datakit names what a stage would do about a file of a dataset.
 _PUT_BACK = "run `datakit backend` again, which puts it back"
