@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from datakit.trainers.toml import lists_tables, read_toml, table
 _ORDER = "# width, height, frames; from narrow to wide: diffusion-pipe mixes them up in any other order\n"
 # More of them end the run (``validate``).
 _MOST_RESOLUTIONS = 3
+# The config of a training names its dataset file so, and no other trainer's file does.
+_CONFIG = re.compile(rb"^dataset\s*=\s*['\"]", re.MULTILINE)
 # Rounded to three decimals, as it rounds aspects, less is nothing.
 _NEAR, _FAR = 0.001, 10**6
 
@@ -84,8 +87,8 @@ def write(folders: Sequence[tuple[str, int]], rule: SizeBuckets) -> bytes:
 
 
 def recognises(content: bytes) -> bool:
-    """Tell whether a file of this content looks like a dataset file of diffusion-pipe, faulty or not."""
-    return lists_tables(content, "directory", {"path"})
+    """Tell whether a file of this content looks like a dataset file of diffusion-pipe, faulty or not, or like the config that names one."""
+    return lists_tables(content, "directory", {"path"}) or _CONFIG.search(content) is not None
 
 
 def read(path: Path) -> list[Directory]:
