@@ -228,3 +228,10 @@ def swap(one, other):
 def rewrite(dataset):
     lines = (dataset / MANIFEST).read_bytes().splitlines(keepends=True)
     (dataset / MANIFEST).write_bytes(b"".join(lines[:1]))
+
+
+def test_copies_with_several_captions_each_are_shown_as_often_as_was_asked(make_dataset):
+    folder = make_dataset(buckets=BUCKETS[:1], copies=3, lines=2)
+    for repeats, passes in ((None, 1), (3, 1), (6, 2)):
+        trained = written_out(read_concept(folder, repeats=repeats))
+        assert (len(trained.records), trained.passes) == (6, passes)
