@@ -207,6 +207,8 @@ def written_out(concept: Concept) -> Concept:
     """
     lines = Counter(record.captions for record in concept.records if record.captions)
     usual = min(lines, key=lambda count: (-lines[count], count), default=1)
+    if any(record.copy is not None for record in concept.records):
+        usual = 1  # how often copies are shown was never counted by their captions
     if concept.passes % usual:
         raise UsageError(
             f"{concept.folder} has {usual} captions a picture, each of which becomes a file here: repeats {concept.passes} would show "

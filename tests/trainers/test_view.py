@@ -411,3 +411,10 @@ def test_an_object_store_is_refused_where_a_trainer_reads_none(made, run, name, 
 def test_a_batch_size_is_refused_where_no_dataset_file_says_it(made, run, name):
     with pytest.raises(UsageError, match="reads the batch size from its"):
         run(backend, "out", "--trainer", name, "--cache-root", "cache", "--batch-size", "4")
+
+
+def test_copies_with_several_captions_each_are_shown_as_often_as_was_asked(make_dataset):
+    folder = make_dataset(buckets=BUCKETS[:1], copies=3, lines=2)
+    for repeats, passes in ((None, 1), (3, 1), (6, 2)):
+        trained = written_out(read_concept(folder, repeats=repeats))
+        assert (len(trained.records), trained.passes) == (6, passes)
