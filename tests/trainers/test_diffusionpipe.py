@@ -141,7 +141,7 @@ def test_each_of_several_captions_is_a_sample_of_its_own(run, make_dataset, tmp_
     said = run(backend, "lines", "--trainer=diffusion-pipe", "--cache-root=cache").output
     (directory,) = read(tmp_path / "diffusion-pipe.toml")
     view = tmp_path / "cache" / directory.path.rpartition("/")[2]
-    assert f"{view.name}: 5 pictures in 2 buckets, each file seen once an epoch" in said
+    assert f"{view.name}: 2 pictures with 5 captions in 2 buckets, each caption seen once an epoch" in said
     text = (view / "captions.json").read_text("ascii")
     assert json.loads(text) == {
         "p00.jpg": ["größer, \u2028 eins", "zwei", "drei"],

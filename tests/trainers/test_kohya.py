@@ -205,7 +205,7 @@ def test_several_captions_are_drawn_or_written_out_as_the_family_allows(run, mak
     assert subset.options["enable_wildcard"] is not expanded
     assert subset.options["num_repeats"] == (1 if expanded else 3)
     assert ("do not cache text encoder outputs" in said) is not expanded
-    assert f"lines-{subset.image_dir[-8:]}: {6 if expanded else 2} pictures" in said
+    assert f"lines-{subset.image_dir[-8:]}: 2 pictures {'with 6 captions ' if expanded else ''}in 2 buckets" in said
     run(verify, "kohya.toml")
 
 
