@@ -264,7 +264,7 @@ def test_a_file_of_no_bytes_stops_it_and_a_lone_line_feed_does_not(theirs):
     assert any("1 empty caption (p00.txt): trained without a caption" in note for note in verdict.notes)
 
 
-def test_braces_are_a_choice_of_words_where_lines_are_drawn(theirs):
+def test_braces_in_a_folder_of_somebodys_are_a_fault_where_lines_are_drawn(theirs):
     for name in ("manifest.jsonl", "metadata.jsonl"):
         (theirs.folder / name).unlink()
     (theirs.folder / "p00.txt").write_text("a {red|blue} hat\na hat")
