@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
+from datakit.audit.concept import Concept
 from datakit.trainers.diffusers.steps import steps as diffusers
 from datakit.trainers.diffusionpipe.steps import steps as diffusionpipe
 from datakit.trainers.training import Batching, BucketLoad, Epoch
 from tests.conftest import BUCKETS
+from tests.trainers.golden_cases import concept
 
 SQUARE, WIDE, HIGH = BUCKETS[0], BUCKETS[5], BUCKETS[6]
 # a: 5 squares twice and 4 wide ones twice; b: 3 squares three times, one high one three times.
-COUNTS = [("a", {SQUARE: 5, WIDE: 4}, 2), ("b", {SQUARE: 3, HIGH: 1}, 3)]
+
+
+def dataset(name, counts, passes):
+    """Return a dataset that lies nowhere, of so many pictures of each size."""
+    (like,) = concept(name, 1).records
+    sizes = [size for size, number in counts.items() for _ in range(number)]
+    records = (msgspec.structs.replace(like, output=f"{number}.png", bucket=size) for number, size in enumerate(sizes))
+    return Concept(Path("/data") / name, name, tuple(records), passes)
+
+
+CONCEPTS = [dataset("a", {SQUARE: 5, WIDE: 4}, 2), dataset("b", {SQUARE: 3, HIGH: 1}, 3)]
 
 
 def load(concept, bucket, pictures, passes, batches, dropped, *, too_small=False, never=False):
@@ -30,7 +45,7 @@ def load(concept, bucket, pictures, passes, batches, dropped, *, too_small=False
 )
 def test_diffusion_pipe_trains_whole_steps_alone(batching, loads, number):
     squares, wide, high = loads
-    epoch = diffusionpipe(COUNTS, batching)
+    epoch = diffusionpipe(CONCEPTS, batching)
     assert epoch.loads == (
         load("a + b", SQUARE, 19, 1, *squares, never=True),
         load("a", WIDE, 4, 2, *wide, never=True),
@@ -55,7 +70,7 @@ def test_diffusion_pipe_trains_whole_steps_alone(batching, loads, number):
 )
 def test_diffusers_leaves_out_what_fills_no_batch(batching, loads, number, square):
     squares, wide, high = loads
-    epoch = diffusers(COUNTS, batching)
+    epoch = diffusers(CONCEPTS, batching)
     assert epoch.loads == (
         load("a + b", SQUARE, 19, 1, *squares),
         load("a", WIDE, 4, 2, *wide),
@@ -67,5 +82,5 @@ def test_diffusers_leaves_out_what_fills_no_batch(batching, loads, number, squar
 
 
 def test_exactly_one_batch_is_enough():
-    assert diffusionpipe([("a", {SQUARE: 4}, 1)], Batching(4)) == Epoch((load("a", SQUARE, 4, 1, 1, 0, never=True),), 1, 1)
-    assert diffusers([("a", {SQUARE: 4}, 1)], Batching(4)).loads == (load("a", SQUARE, 4, 1, 1, 0),)
+    assert diffusionpipe([dataset("a", {SQUARE: 4}, 1)], Batching(4)) == Epoch((load("a", SQUARE, 4, 1, 1, 0, never=True),), 1, 1)
+    assert diffusers([dataset("a", {SQUARE: 4}, 1)], Batching(4)).loads == (load("a", SQUARE, 4, 1, 1, 0),)
