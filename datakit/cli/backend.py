@@ -17,6 +17,7 @@ from datakit.cli.findings import (
     print_grouped,
     print_refusal,
     print_written,
+    start_of,
 )
 from datakit.cli.shared import (
     Command,
@@ -265,7 +266,8 @@ def backend(
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
         written = {"written": output, "entries": summary, "findings": [], "changed": []}
-        print_json(written | {"provided": emission.provided, "command": emission.command})
+        views = [str(view.folder) for view in emission.views]
+        print_json(written | {"provided": emission.provided, "views": views, "command": start_of(emission, output)})
     else:
         print_written(emission, output, err=output == "-")
 

@@ -64,11 +64,13 @@ def print_written(emission: Emission, file: str, err: bool) -> None:
     for sentence in emission.needs:
         click.echo(sentence, err=True)
     if emission.command:
-        click.echo(
-            f"start it with, your own options added: {emission.command.replace('FILE', shlex.quote(os.path.abspath(file)))}",
-            err=err,
-        )
+        click.echo(f"start it with, your own options added: {start_of(emission, file)}", err=err)
     click.echo(_proved(emission.provided), err=err)
+
+
+def start_of(emission: Emission, file: str) -> str:
+    """Return the command line that starts the trainer with what was written into a file."""
+    return emission.command.replace("FILE", shlex.quote(os.path.abspath(file)))
 
 
 def _proved(provided: Sequence[str]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -259,3 +262,23 @@ def test_a_file_of_no_bytes_stops_it_and_a_lone_line_feed_does_not(theirs):
     verdict = theirs(*GOOD)
     assert not verdict.faults
     assert any("1 empty caption (p00.txt): trained without a caption" in note for note in verdict.notes)
+
+
+def test_braces_in_a_folder_of_somebodys_are_a_fault_where_lines_are_drawn(theirs):
+    for name in ("manifest.jsonl", "metadata.jsonl"):
+        (theirs.folder / name).unlink()
+    (theirs.folder / "p00.txt").write_text("a {red|blue} hat\na hat")
+    (fault,) = theirs(*GOOD, "enable_wildcard = true").faults
+    assert (fault.path, fault.problem) == (
+        "p00.txt",
+        "braces, which the trainer takes for a choice of words as enable_wildcard is set",
+    )
+    (theirs.folder / "p00.txt").write_text("a {red|blue} hat")
+    assert not theirs(*GOOD).faults
+
+
+def test_the_command_line_as_plain_data_names_the_file_and_the_views(make_dataset, tmp_path, run):
+    make_dataset(buckets=BUCKETS[:1])
+    said = json.loads(run(backend, "out", "--trainer", "kohya", "--cache-root", "cache", "--json").stdout)
+    assert said["command"].endswith(f"--dataset_config {tmp_path / 'kohya.toml'}")
+    assert [os.path.isdir(view) for view in said["views"]] == [True]

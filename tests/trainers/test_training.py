@@ -220,8 +220,7 @@ def test_a_training_as_plain_data():
             },
         ],
         "notes": [
-            "SimpleTuner's own count of epochs will be off: it plans 4 steps an epoch and runs 5, for it fills up the last batch of "
-             "a bucket in every pass",
+            "SimpleTuner's own count of epochs will be off: it plans 4 steps an epoch and runs 5, for it fills up the last batch of a bucket in every pass",
         ],
     }  # fmt: skip
 
