@@ -243,7 +243,9 @@ def _untitled(records: Sequence[Record]) -> tuple[str, ...]:
     if not number:
         return ()
     # SimpleTuner 3.1.6 encodes an empty caption file as the empty prompt, as its own caption dropout does.
-    return (f"{number} of {len(records)} copies have an empty caption, on top of the trainer's caption_dropout_probability",)
+    return (
+        f"{number} of {len(records)} copies have an empty caption, on top of those that the trainer's own caption dropout leaves out",
+    )
 
 
 def _slug(name: str) -> str:

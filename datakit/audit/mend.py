@@ -12,6 +12,7 @@ import msgspec
 from datakit.audit.checks import caption_fault
 from datakit.audit.concept import untitled
 from datakit.caption.captions import decode_caption
+from datakit.dataset.layout import VIEW
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest, to_line, write_atomically
 from datakit.dataset.metadata import METADATA, metadata_rows, read_metadata, write_card
 from datakit.dataset.samples import caption_of
@@ -54,6 +55,8 @@ def mend_captions(folder: Path) -> Mended:
     mended = Mended()
     if not (folder / MANIFEST).is_file():
         raise UsageError(f"{folder} has no {MANIFEST}: only a dataset that datakit wrote is mended, never a source")
+    if (folder / VIEW).is_file():
+        raise UsageError(f"{folder} is a view of a dataset: mend the dataset, and run `datakit backend` again")
     with Store(folder) as store:  # its lock keeps other runs away, and it clears unfinished files away
         if is_interrupted(folder):
             raise UsageError(f"{folder} holds the rest of an interrupted run: run the stage that wrote it again first")

@@ -17,6 +17,7 @@ from datakit.cli.findings import (
     print_grouped,
     print_refusal,
     print_written,
+    start_of,
 )
 from datakit.cli.shared import (
     Command,
@@ -24,6 +25,7 @@ from datakit.cli.shared import (
     chosen,
     cores,
     datasets_argument,
+    family_option,
     json_option,
     overwrite_option,
     print_json,
@@ -36,16 +38,10 @@ from datakit.cli.shared import (
 if TYPE_CHECKING:
     from datakit.run.stage import Execution
     from datakit.trainers.backend import AuditOptions
+    from datakit.trainers.leftovers import Leftover
     from datakit.trainers.protocol import BackendOptions
     from datakit.trainers.training import Batching
 
-family_option = click.option(
-    "--model-family",
-    "family",
-    show_default="the trainer's first",
-    metavar="NAME",
-    help="Which model is trained, by the trainer's name for it, such as sd3, sdxl or flux.",
-)
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Name every file of a finding.")
 fix_option = click.option(
     "--fix",
@@ -194,8 +190,8 @@ def audit_options(command: Command) -> Command:
 @click.option(
     "--prune",
     is_flag=True,
-    help="First delete what the trainer left of these datasets under other ids: its scans in their folders, and below "
-    "--cache-root views, latents and text embeddings of other content.",
+    help="Delete what the trainer left of these datasets under other ids: first its scans in their folders, and once the file is "
+    "written, views, latents and text embeddings of other content below --cache-root.",
 )
 @overwrite_option
 @looking_options
@@ -242,7 +238,8 @@ def backend(
     from datakit.dataset.origin import refuse_in_source
     from datakit.report import counted
     from datakit.trainers import trainer
-    from datakit.trainers.backend import emit_backend
+    from datakit.trainers.backend import emit_backend, find_leftovers
+    from datakit.trainers.leftovers import delete
     from datakit.trainers.view import make_view
 
     output = output or trainer(options.trainer).file_name
@@ -250,24 +247,27 @@ def backend(
     if fix:
         refuse_in_source(cache_root, folders)
         _mend(folders, verbose)
-    if prune:
-        _prune(folders, cache_root, options)
+    scans, caches = find_leftovers(folders, cache_root, options) if prune else ([], [])
+    _say_deleted(delete(scans))
     emission = emit_backend(folders, cache_root, options, execution=execution)
     _say(emission.notes)
+    _say([leftover.describe() for leftover in emission.leftovers if leftover not in caches or not leftover.ours])
     if emission.content is None:
         print_refusal(emission.findings, emission.changed, as_json, verbose)
         ctx.exit(1)
     for view in emission.views:
-        make_view(view)
-        click.echo(f"made {view.folder}/, a view of {counted(len(view.links), 'picture')}", err=True)
+        done = "made" if make_view(view) else "using"
+        click.echo(f"{done} {view.folder}/, a view of {counted(len(view.links), 'picture')}", err=True)
     if output == "-":
         click.echo(emission.content, nl=False)
     else:
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
+    _say_deleted(delete(caches))  # no sooner: the file of before may name them
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
         written = {"written": output, "entries": summary, "findings": [], "changed": []}
-        print_json(written | {"provided": emission.provided, "command": emission.command})
+        views = [str(view.folder) for view in emission.views]
+        print_json(written | {"provided": emission.provided, "views": views, "command": start_of(emission, output)})
     else:
         print_written(emission, output, err=output == "-")
 
@@ -341,10 +341,8 @@ def _say(notes: Sequence[str]) -> None:
         click.echo(sentence, err=True)
 
 
-def _prune(folders: Sequence[Path], cache_root: Path, options: BackendOptions) -> None:
-    from datakit.trainers.backend import prune_leftovers
-
-    for leftover in prune_leftovers(folders, cache_root, options):
+def _say_deleted(leftovers: Sequence[Leftover]) -> None:
+    for leftover in leftovers:
         click.echo(f"deleted {leftover.path}: {leftover.what}", err=True)
 
 

@@ -18,7 +18,7 @@ from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
 from datakit.trainers import DEFAULT, TRAINERS, trainer
-from datakit.trainers.leftovers import Leftover, delete
+from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, Trainer, family_of
 from datakit.trainers.training import Batching, BucketLoad, Training, plan_training, ways_out
 from datakit.trainers.verdict import Verdict
@@ -38,8 +38,10 @@ class Emission:
     findings, changed
         What is wrong with files, and a sentence for each size that the trainer would change.
     notes
-        A sentence for each way in which a dataset is older than what it was made from, for each old cache of it, and for each
-        thing that the trainer will do and that may surprise.
+        A sentence for each way in which a dataset is older than what it was made from, and for each thing that the trainer will
+        do and that may surprise.
+    leftovers
+        Caches of the datasets as they were or were called before; `datakit.trainers.leftovers.delete` deletes datakit's own.
     needs, provided, views, command
         As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.view.make_view`.
     """
@@ -49,6 +51,7 @@ class Emission:
     findings: tuple[tuple[Concept, Finding], ...]
     changed: tuple[str, ...]
     notes: tuple[str, ...]
+    leftovers: tuple[Leftover, ...]
     needs: tuple[str, ...]
     provided: tuple[str, ...]
     views: tuple[View, ...]
@@ -79,13 +82,13 @@ def emit_backend(
     file = target.emit(concepts, Path(cache_root), options)
     trained = [target.trained(concept, options.model_family) for concept in concepts]
     findings = [(concept, finding) for concept in concepts for finding in _look(concept, concepts, target, execution)[0]]
-    old = [leftover.describe() for leftover in target.old_caches(concepts, Path(cache_root))]
     return Emission(
         content=None if findings or file.changed else file.content,
         entries=tuple(zip(file.entries, trained, strict=True)),
         findings=tuple(findings),
         changed=file.changed,
-        notes=(*_behind(folders, concepts), *old, *file.notes),
+        notes=(*_behind(folders, concepts), *file.notes),
+        leftovers=tuple(target.old_caches(concepts, Path(cache_root))),
         needs=file.needs,
         provided=file.provided,
         views=file.views,
@@ -93,18 +96,18 @@ def emit_backend(
     )
 
 
-def prune_leftovers(
+def find_leftovers(
     datasets: Sequence[str | os.PathLike[str]], cache_root: str | os.PathLike[str], options: BackendOptions = BackendOptions()
-) -> list[Leftover]:
-    """Delete what the trainer left of some datasets as they were or were called before, and return it.
+) -> tuple[list[Leftover], list[Leftover]]:
+    """Return what the trainer left of some datasets as they were or were called before, for `datakit.trainers.leftovers.delete`.
 
-    That is what lies in their folders under other ids, and below ``cache_root`` the caches of another content or of another
-    id; what has no name of datakit's own form stays.
+    First what lies in their folders under other ids, which `emit_backend` refuses; then below ``cache_root`` the caches and views
+    of another content or of another id, which a dataset file of before may still name until a new one is written.
 
     Raises
     ------
     UsageError
-        A folder is no dataset, ``cache_root`` lies in a source, or something cannot be deleted.
+        A folder is no dataset, or ``cache_root`` lies in a source or in a dataset.
     PlanError
         A line of a manifest cannot be used.
     """
@@ -115,7 +118,7 @@ def prune_leftovers(
     check_apart(concepts, Path(cache_root))
     ids = {concept.id for concept in concepts}
     left = [leftover for concept in concepts for leftover in target.left_behind(concept, ids)]
-    return delete([*left, *target.old_caches(concepts, Path(cache_root))])
+    return left, target.old_caches(concepts, Path(cache_root))
 
 
 @dataclass(frozen=True, slots=True)

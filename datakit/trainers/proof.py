@@ -5,22 +5,33 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datakit.audit.checks import Finding, caption_fault, check_dataset, check_folder, list_files
-from datakit.audit.concept import content_hash, read_concept
+from datakit.audit.checks import Finding, Kind, caption_fault, check_dataset, check_folder, list_files
+from datakit.audit.concept import read_concept
 from datakit.audit.looks import Look, look_at_all
 from datakit.audit.reader import Reader
 from datakit.caption.captions import decode_caption
-from datakit.dataset.manifest import MANIFEST, read_manifest
-from datakit.errors import CaptionError, DatakitError
+from datakit.dataset.manifest import MANIFEST
+from datakit.errors import CaptionError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
 from datakit.trainers.fate import Fate
+from datakit.trainers.originals import compare_datasets
 from datakit.trainers.verdict import Fault, Verdict
 from datakit.trainers.view import read_made
+
+# What to do about a file of a view, where datakit names what a stage would do about a file of a dataset.
+_PUT_BACK = "run `datakit backend` again, which puts it back"
+_MADE_ANEW = "move it away and run `datakit backend` again, which makes it anew; what is to change is changed in the dataset"
+_IN_A_VIEW: Mapping[Kind, str] = {
+    "picture-missing": _PUT_BACK, "caption-missing": _PUT_BACK, "picture-changed": _MADE_ANEW, "picture-unreadable": _MADE_ANEW,
+    "caption-empty": _MADE_ANEW, "caption-dirty": _MADE_ANEW, "caption-edited": _MADE_ANEW, "caption-unreadable": _MADE_ANEW,
+    "alpha": _MADE_ANEW, "orientation": _MADE_ANEW, "depth": _MADE_ANEW, "profile": _MADE_ANEW,
+    "picture-unknown": "move it out", "caption-unknown": "move it out", "stem": "move out what the manifest does not know",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,8 @@ class Captions:
         What to do about either.
     empty
         What happens to a picture whose file holds nothing, as a clause; as if there were none, where nothing is said.
+    stops_at_nothing
+        Whether the trainer stops at a file of no bytes.
     """
 
     suffix: str = ".txt"
@@ -46,6 +59,7 @@ class Captions:
     several: str = ""
     cure: str = "write one into a .txt of its name"
     empty: str = ""
+    stops_at_nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,8 @@ class Trained:
         None where captions do not lie beside the pictures.
     bucket
         What the trainer calls the bucket of a size.
+    whole
+        Whether all pictures of the folder are meant; not where a file names some of them.
     """
 
     name: str
@@ -78,6 +94,7 @@ class Trained:
     cure: str
     captions: Captions | None = Captions()
     bucket: Callable[[Size], str] = str
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +109,7 @@ class Seen:
 def prove_folder(trained: Trained, execution: Execution, verdict: Verdict) -> Seen:
     """Look at every file of a folder, and add to a verdict what would not be trained as written."""
     name, folder, reader = trained.name, trained.folder, trained.reader
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # of any text, where Path.is_dir raises an error at some
         verdict.faults.append(Fault(name, "", f"{folder} is not there"))
         return Seen()
     files = list_files(folder)
@@ -101,6 +118,8 @@ def prove_folder(trained: Trained, execution: Execution, verdict: Verdict) -> Se
     if not pictures:
         verdict.faults.append(Fault(name, "", f"{folder} holds no picture that the trainer takes"))
     findings = _findings(trained, files, looks, verdict)
+    if read_made(folder) is not None:
+        findings = [replace(finding, remedy=_IN_A_VIEW.get(finding.kind, finding.remedy)) for finding in findings]
     verdict.faults += [
         Fault(name, finding.path, finding.problem, finding.remedy_for(folder), finding.detail) for finding in findings
     ]
@@ -118,27 +137,23 @@ def _findings(trained: Trained, files: Sequence[str], looks: Mapping[str, Look],
     if not (folder / MANIFEST).is_file():
         return [*check_folder(folder, files, looks, reader, captions=False), *_captions(trained, files, verdict)]
     concept = read_concept(folder)
-    _compare_datasets(trained, verdict)
+    compare_datasets(trained.name, folder, verdict)
     findings = check_dataset(concept, files, looks, reader)
     if trained.captions is None:
         findings = [finding for finding in findings if not finding.kind.startswith("caption")]
     found = {finding.path for finding in findings}
-    more = [finding for finding in _captions(trained, files, verdict) if finding.path not in found]
+    unlisted = [
+        Finding(
+            "picture-unknown",
+            name,
+            "in the manifest, and not listed by the trainer",
+            "rename it in the source folder, and crop again",
+        )
+        for name in (record.output for record in concept.records)
+        if trained.whole and name in looks and not reader.takes(name)
+    ]
+    more = [finding for finding in (*unlisted, *_captions(trained, files, verdict)) if finding.path not in found]
     return [finding for finding in findings if finding.kind != "size"] + more
-
-
-def _compare_datasets(trained: Trained, verdict: Verdict) -> None:
-    """Name the datasets of a view that are no longer as it shows them."""
-    made = read_made(trained.folder)
-    for dataset, content in (made.datasets if made else {}).items():
-        try:
-            now = content_hash(read_manifest(Path(dataset)))
-        except DatakitError:
-            verdict.notes.append(f"{trained.name}: the dataset {dataset} is gone; what it held is trained as it was")
-            continue
-        if now != content:
-            problem = f"the dataset {dataset} has changed since this was written, and is trained as it was"
-            verdict.faults.append(Fault(trained.name, "", problem, "run datakit backend again"))
 
 
 def _captions(trained: Trained, files: Sequence[str], verdict: Verdict) -> list[Finding]:
@@ -154,11 +169,14 @@ def _captions(trained: Trained, files: Sequence[str], verdict: Verdict) -> list[
         except FileNotFoundError:
             findings.append(Finding("caption-missing", picture, f"no {rule.suffix} beside it: {rule.missing}", rule.cure))
             continue
-        except OSError as error:
+        except (OSError, ValueError) as error:  # no file can have such a name
             remedy = "make it a file that you may read"
-            findings.append(Finding("caption-unreadable", name, f"cannot be read: {error.strerror}", remedy))
+            findings.append(Finding("caption-unreadable", name, f"cannot be read: {getattr(error, 'strerror', error)}", remedy))
             continue
-        if not data.strip():
+        if not data and rule.stops_at_nothing:
+            remedy = "write a caption into it, or a line feed where there is to be none"
+            findings.append(Finding("caption-empty", name, "a file of no bytes: the trainer stops at it", remedy))
+        elif not data.strip():
             empty.append(name)
         elif (fault := caption_fault(data, name)) is not None:
             findings.append(fault)

@@ -185,8 +185,12 @@ def refuse_settings(options: BackendOptions, title: str) -> None:
     Raises
     ------
     UsageError
-        Settings or a shuffle of captions are asked for.
+        Settings, a shuffle of captions, kept tokens or a place in an object store are asked for.
     """
+    if options.at or options.endpoint is not None:
+        raise UsageError(f"{title} reads nothing from an object store: leave out --at and --endpoint")
+    if options.keep:
+        raise UsageError(f"{title} keeps no tokens in front, as it shuffles none: give --keep to `datakit shuffle`")
     if options.settings:
         raise UsageError(
             f"{title} takes no --set {options.settings[0]}: edit the file, then `datakit verify` says what that does"

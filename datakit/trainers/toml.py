@@ -11,6 +11,8 @@ from datakit.errors import UsageError
 
 Value = str | int | float | bool | list[int] | list[list[int]]
 
+# Besides TOMLDecodeError: what is no UTF-8, numbers of thousands of digits, and tables within tables without end.
+_NOT_TOML = (ValueError, RecursionError)
 # toml 0.10 takes these apart wrongly in basic strings; https://github.com/uiri/toml (decoder.py).
 _CONTROLS = frozenset(map(chr, range(0x20))) | {"\x7f"}
 
@@ -38,7 +40,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except _NOT_TOML as error:
         raise UsageError(f"{path} is no TOML: {error}") from None
 
 
@@ -46,7 +48,7 @@ def lists_tables(content: bytes, name: str, keys: Collection[str]) -> bool:
     """Tell whether bytes are TOML with a list of tables of this name, one of which has any of some keys."""
     try:
         tables = tomllib.loads(content.decode()).get(name)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except _NOT_TOML:
         return False
     return isinstance(tables, list) and any(isinstance(each, dict) and not each.keys().isdisjoint(keys) for each in tables)
 

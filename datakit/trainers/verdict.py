@@ -41,6 +41,8 @@ class Verdict:
         Grounds to reject; none means every picture is trained pixel by pixel as written.
     notes
         What could not be seen from here, one sentence each.
+    compared
+        Datasets that were held against a view of them, which several views may show; nothing of the result.
     provided
         What the proof takes for granted, one clause each.
     """
@@ -50,6 +52,7 @@ class Verdict:
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     provided: list[str] = field(default_factory=list)
+    compared: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as plain data for ``--json``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ import msgspec
 from filelock import FileLock
 
 from datakit.audit.concept import Concept, content_hash, digest, hash_in
+from datakit.audit.reader import Reader
 from datakit.caption.captions import decode_caption
 from datakit.dataset.fingerprints import hash_file
 from datakit.dataset.layout import STATE_FOLDER, VIEW, VIEWS_LOCK, VIEWS_TEMPORARY
@@ -32,6 +34,9 @@ from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.trainers.fate import Fate
 from datakit.trainers.leftovers import Leftover
+
+# `datasets` puts variables of the environment into names and takes \\ for a folder, and lists of files go line by line.
+_MISREAD = re.compile(r"[\\$\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +90,31 @@ class View:
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What a view says of itself: whose it is, and the datasets (absolute) with the content that it shows."""
+    """What a view says of itself: whose it is, and all datasets (absolute) that it was asked for, with the content that it shows."""
 
     trainer: str
     datasets: dict[str, str] = {}
 
 
 class ThroughView:
-    """What a trainer does with a dataset itself where it is given a view of it: nothing; see `datakit.trainers.protocol.Trainer`."""
+    """What a trainer does with a dataset itself where it is given a view of it: nothing; see `datakit.trainers.protocol.Trainer`.
+
+    Attributes
+    ----------
+    reading
+        What it lists of a view.
+    """
 
     published = False
+    reading: Reader
 
     def takes(self, name: str) -> Literal["", "picture", "video", "audio"]:
         """Return nothing: it takes no file."""
         return ""
 
     def unseen_by(self, name: str) -> str:
-        """Return nothing: a view shows every picture of the manifest."""
-        return ""
+        """Name what would not see a picture of this extension in a view; a view has no folders."""
+        return self.reading.unseen_by(os.path.basename(name))
 
     def cache_name(self, folder: str, name: str) -> str:
         """Return a name that no other picture has."""
@@ -125,6 +137,8 @@ class Layout:
         Whether each of several captions of a picture needs a picture file of its own.
     empty, listing
         As in `View`.
+    misread
+        Ends of a picture's name, without its extension, at which the trainer takes it for something else.
     also
         What else the listing follows, such as repeats that it writes out; the view's name then follows it too.
     """
@@ -133,6 +147,7 @@ class Layout:
     expand: bool = False
     empty: bytes = b""
     listing: Listing | None = field(default=None, compare=False)
+    misread: tuple[str, ...] = ()
     also: str = ""
 
 
@@ -140,7 +155,7 @@ def plan_view(concepts: Sequence[Concept], cache_root: Path, layout: Layout, siz
     """Lay out some datasets as one view.
 
     Names that lie in folders are joined by ``_``, and all are numbered where one would be the start of another: trainers
-    look caches up by the start of a name.
+    look caches up by the start of a name. Signs that would be read as another name become ``_`` too.
 
     Parameters
     ----------
@@ -163,7 +178,7 @@ def plan_view(concepts: Sequence[Concept], cache_root: Path, layout: Layout, siz
     for concept in concepts:
         for record in concept.records:
             if size is None or record.bucket == size:
-                links += _links(concept, record, layout.expand, taken, prefix=concept.name if len(concepts) > 1 else "")
+                links += _links(concept, record, layout, taken, prefix=concept.name if len(concepts) > 1 else "")
     links = sorted(_numbered(links), key=lambda link: link.name)
     name = "-".join([*(concept.name for concept in concepts), *([str(size)] if size else [])])
     rows = [
@@ -192,6 +207,8 @@ def written_out(concept: Concept) -> Concept:
     """
     lines = Counter(record.captions for record in concept.records if record.captions)
     usual = min(lines, key=lambda count: (-lines[count], count), default=1)
+    if any(record.copy is not None for record in concept.records):
+        usual = 1  # how often copies are shown was never counted by their captions
     if concept.passes % usual:
         raise UsageError(
             f"{concept.folder} has {usual} captions a picture, each of which becomes a file here: repeats {concept.passes} would show "
@@ -217,8 +234,8 @@ def changed_sizes(view: View, fate: Callable[[Size], Fate], because: str = "") -
     ]
 
 
-def make_view(view: View) -> None:
-    """Make the folder of a view, whole or not at all; one that is there already is completed.
+def make_view(view: View) -> bool:
+    """Make the folder of a view, whole or not at all; one that is there already is completed. Return whether it is new.
 
     Raises
     ------
@@ -232,26 +249,35 @@ def make_view(view: View) -> None:
         with FileLock(root / VIEWS_LOCK):
             temporary = root / VIEWS_TEMPORARY
             shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
-            if view.folder.exists():
-                _refuse_strange(view)
-                _fill(view, view.folder)
-            else:
+            new = not view.folder.exists()
+            if new:
                 _fill(view, temporary)
                 os.rename(temporary, view.folder)
+            else:
+                _refuse_strange(view)
+                _fill(view, view.folder)
     except OSError as error:
         raise UsageError(f"{view.folder} cannot be made: {error.strerror or error}") from error
+    return new
 
 
 def old_views(trainer: str, current: Collection[Path], concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
     """Return the views that a trainer no longer needs of some datasets; ``current`` are the folders of those that it does."""
     datasets = {os.fspath(concept.folder) for concept in concepts}
+
+    def of_others(made: Made) -> bool:
+        """Tell whether a copy of a dataset, elsewhere and not gone, has the view too."""
+        return any(path not in datasets and os.path.exists(os.path.join(path, MANIFEST)) for path in made.datasets)
+
     found = []
     with suppress(OSError):
         for path in sorted(Path(cache_root).iterdir()):
             made = read_made(path)
             if made is None or made.trainer != trainer or Path(os.path.abspath(path)) in current:
                 continue
-            if hash_in(path.name) and datasets.issuperset(made.datasets):
+            if path.is_symlink() or datasets.isdisjoint(made.datasets) or of_others(made):
+                continue
+            if hash_in(path.name):
                 found.append(Leftover(path, "a view, with the trainer's caches in it, of an earlier content or name"))
     return found
 
@@ -264,10 +290,11 @@ def read_made(folder: Path) -> Made | None:
         return None
 
 
-def _links(concept: Concept, record: Record, expand: bool, taken: set[str], prefix: str) -> list[Link]:
+def _links(concept: Concept, record: Record, layout: Layout, taken: set[str], prefix: str) -> list[Link]:
     stem, suffix = os.path.splitext(record.output)
-    flat = "_".join(filter(None, (prefix, *stem.split("/"))))
-    lines: Iterable[int | None] = range(record.captions) if expand and record.captions > 1 else (None,)
+    flat = _MISREAD.sub("_", "_".join(filter(None, (prefix, *stem.split("/")))))
+    flat += "_" if flat.endswith(layout.misread) else ""
+    lines: Iterable[int | None] = range(record.captions) if layout.expand and record.captions > 1 else (None,)
     return [
         Link(free_name(flat if line is None else f"{flat}_{line + 1}", taken) + suffix, concept.folder, record, line)
         for line in lines
@@ -325,7 +352,10 @@ def _fill(view: View, folder: Path) -> None:
     for name, content in (view.listing(captioned) if view.listing else {}).items():
         write_atomically(folder / name, content)
     write_atomically(folder / MANIFEST, [to_line(record) for record in records])
-    write_atomically(folder / VIEW, msgspec.json.encode(Made(view.trainer, dict(view.datasets)), order="sorted") + b"\n")
+    made = read_made(folder)
+    # Copies of a dataset that have its name share its view.
+    datasets = {**(made.datasets if made else {}), **view.datasets}
+    write_atomically(folder / VIEW, msgspec.json.encode(Made(view.trainer, datasets), order="sorted") + b"\n")
 
 
 def _place(link: Link, folder: Path, temporary: Path) -> None:

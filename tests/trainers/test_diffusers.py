@@ -100,7 +100,7 @@ def test_what_is_written_is_loaded_row_by_row(run, make_dataset, tmp_path, famil
     options = ("--trainer=diffusers", "--cache-root=cache", f"--model-family={family}", "--batch-size=2")
     said = run(backend, "a", "b", *repeats, *options).output
     assert "datasets 3.4 or later" in said
-    assert f"start it with: sh {tmp_path / 'diffusers.sh'}  # in examples/" in said
+    assert f"start it with, your own options added: sh {tmp_path / 'diffusers.sh'}  # in examples/" in said
     (command,) = parse((tmp_path / "diffusers.sh").read_text())
     assert (command.script.name, command.options["--train_batch_size"]) == (script, "2")
     folder = (
@@ -118,7 +118,7 @@ def test_what_is_written_is_loaded_row_by_row(run, make_dataset, tmp_path, famil
 def test_other_weights_are_another_view(make_dataset, tmp_path):
     folder = make_dataset(buckets=[SQUARE])
     names = {
-        emit_backend([folder], tmp_path / "cache", BackendOptions("diffusers", repeats=repeats)).entries[0][0]
+        emit_backend([folder], tmp_path / "cache", BackendOptions("diffusers", repeats=repeats)).views[0].folder
         for repeats in ((), (1,), (2,), (3,))
     }
     assert len(names) == 3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datakit import Batching, DatakitError, Execution, emit_backend
+from datakit import Batching, DatakitError, Execution, emit_backend, verify_backend
 from datakit.audit.concept import read_concept
 from datakit.cli.backend import backend, check
 from datakit.cli.steps import steps
@@ -131,7 +131,7 @@ def test_the_config_of_a_training_is_told_from_its_dataset_file(tmp_path):
     file = tmp_path / "config.toml"
     file.write_text("dataset = 'examples/dataset.toml'\nepochs = 10\n")
     with pytest.raises(DatakitError, match=r"it is the config of a training, whose dataset file is examples/dataset\.toml"):
-        trainer("diffusion-pipe").prove(file, (), Execution())
+        verify_backend(file)
 
 
 def test_each_of_several_captions_is_a_sample_of_its_own(run, make_dataset, tmp_path):
@@ -141,7 +141,7 @@ def test_each_of_several_captions_is_a_sample_of_its_own(run, make_dataset, tmp_
     said = run(backend, "lines", "--trainer=diffusion-pipe", "--cache-root=cache").output
     (directory,) = read(tmp_path / "diffusion-pipe.toml")
     view = tmp_path / "cache" / directory.path.rpartition("/")[2]
-    assert f"{view.name}: 5 pictures in 2 buckets, each file seen once an epoch" in said
+    assert f"{view.name}: 2 pictures with 5 captions in 2 buckets, each caption seen once an epoch" in said
     text = (view / "captions.json").read_text("ascii")
     assert json.loads(text) == {
         "p00.jpg": ["größer, \u2028 eins", "zwei", "drei"],
@@ -187,7 +187,7 @@ def test_two_datasets_share_their_buckets_and_keep_their_repeats(run, make_datas
     assert (first.repeats, second.repeats) == (3, 2)
     assert first.rule == second.rule == SizeBuckets(((896, 1152, 1), (1024, 1024, 1), (1344, 768, 1)))
     assert (
-        f"start it with: deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # in which stands: dataset = {tmp_path}"
+        f"start it with, your own options added: deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # CONFIG.toml names as its dataset: {tmp_path}"
         in said
     )
     run(verify, "diffusion-pipe.toml")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,7 +195,7 @@ def test_lines_after_the_first_are_not_trained(make_dataset, tmp_path):
         )
     )
     verdict = trainer("kohya").prove(file, (), EXECUTION)
-    assert problems(verdict) == {"several lines: only the first is trained"}
+    assert problems(verdict) == {"several lines: only the first is trained; enable_wildcard = true draws one of them"}
     file.write_text(file.read_text().replace("[general]", "[general]\nenable_wildcard = true"))
     assert trainer("kohya").prove(file, (), EXECUTION).faults == []
 
@@ -205,7 +208,7 @@ def test_several_captions_are_drawn_or_written_out_as_the_family_allows(run, mak
     assert subset.options["enable_wildcard"] is not expanded
     assert subset.options["num_repeats"] == (1 if expanded else 3)
     assert ("do not cache text encoder outputs" in said) is not expanded
-    assert f"lines-{subset.image_dir[-8:]}: {6 if expanded else 2} pictures" in said
+    assert f"lines-{subset.image_dir[-8:]}: 2 pictures {'with 6 captions ' if expanded else ''}in 2 buckets" in said
     run(verify, "kohya.toml")
 
 
@@ -244,7 +247,38 @@ def test_the_command_to_start_it_names_the_file(run, make_dataset, tmp_path):
     make_dataset()
     said = run(backend, "out", "--trainer=kohya", "--cache-root=cache", "--batch-size=4", "--output=my set.toml").output
     assert (
-        f"start it with: accelerate launch sdxl_train_network.py --cache_latents --dataset_config '{tmp_path}/my set.toml'"
+        f"start it with, your own options added: accelerate launch sdxl_train_network.py --cache_latents --dataset_config '{tmp_path}/my set.toml'"
         in said
     )
     assert read(tmp_path / "my set.toml")[0].options["batch_size"] == 4
+
+
+def test_a_file_of_no_bytes_stops_it_and_a_lone_line_feed_does_not(theirs):
+    for name in ("manifest.jsonl", "metadata.jsonl"):
+        (theirs.folder / name).unlink()
+    (theirs.folder / "p00.txt").write_bytes(b"")
+    assert problems(theirs(*GOOD)) == {"a file of no bytes: the trainer stops at it"}
+    (theirs.folder / "p00.txt").write_bytes(b"\n")
+    verdict = theirs(*GOOD)
+    assert not verdict.faults
+    assert any("1 empty caption (p00.txt): trained without a caption" in note for note in verdict.notes)
+
+
+def test_braces_in_a_folder_of_somebodys_are_a_fault_where_lines_are_drawn(theirs):
+    for name in ("manifest.jsonl", "metadata.jsonl"):
+        (theirs.folder / name).unlink()
+    (theirs.folder / "p00.txt").write_text("a {red|blue} hat\na hat")
+    (fault,) = theirs(*GOOD, "enable_wildcard = true").faults
+    assert (fault.path, fault.problem) == (
+        "p00.txt",
+        "braces, which the trainer takes for a choice of words as enable_wildcard is set",
+    )
+    (theirs.folder / "p00.txt").write_text("a {red|blue} hat")
+    assert not theirs(*GOOD).faults
+
+
+def test_the_command_line_as_plain_data_names_the_file_and_the_views(make_dataset, tmp_path, run):
+    make_dataset(buckets=BUCKETS[:1])
+    said = json.loads(run(backend, "out", "--trainer", "kohya", "--cache-root", "cache", "--json").stdout)
+    assert said["command"].endswith(f"--dataset_config {tmp_path / 'kohya.toml'}")
+    assert [os.path.isdir(view) for view in said["views"]] == [True]

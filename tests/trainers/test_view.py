@@ -7,17 +7,21 @@ import shutil
 
 import msgspec
 import pytest
+from datasets import load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit.audit.concept import Concept, read_concept
+from datakit.audit.mend import mend_captions
 from datakit.cli.backend import backend
 from datakit.cli.verify import verify
+from datakit.dataset.fingerprints import hash_file
 from datakit.dataset.layout import VIEW, VIEWS_TEMPORARY
-from datakit.dataset.manifest import MANIFEST, read_manifest
+from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.dataset.samples import fold
 from datakit.errors import UsageError
-from datakit.trainers.view import Layout, make_view, plan_view, read_made, written_out
+from datakit.trainers import DEFAULT, TRAINERS
+from datakit.trainers.view import Layout, make_view, old_views, plan_view, read_made, written_out
 from tests.conftest import BUCKETS
 from tests.trainers.golden_cases import CACHE, concept
 
@@ -194,7 +198,11 @@ def test_old_views_are_named_and_pruned_with_their_caches(run, make_dataset, tmp
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (lambda dataset, view: (dataset / "p00.txt").write_text("edited"), None),
+        (lambda dataset, view: None, None),
+        (lambda dataset, view: (dataset / "p00.txt").write_text("edited"), "changed by hand, and trained as before: p00.txt"),
+        (lambda dataset, view: (dataset / "p00.jpg").unlink(), "changed by hand, and trained as before: p00.jpg"),
+        (lambda dataset, view: shutil.copy(dataset / "p00.jpg", dataset / "new.jpg"), "trained as before: new.jpg"),
+        (lambda dataset, view: exchange(dataset / "p00.jpg", dataset / "p01.jpg"), "trained as before: p00.jpg, p01.jpg"),
         (lambda dataset, view: (view / "p00.txt").write_text("edited"), "edited since datakit wrote it: p00.txt"),
         (lambda dataset, view: (view / "p00.txt").write_bytes(b"\xef\xbb\xbfwords"), "a byte order mark: p00.txt"),
         (lambda dataset, view: (view / "p00.txt").unlink(), "no caption: p00.jpg"),
@@ -217,6 +225,12 @@ def test_what_happens_to_a_view_is_found(run, make_dataset, tmp_path, harm, word
     assert (words or "proved") in said
 
 
+def exchange(one, other):
+    one.rename(one.with_name("kept"))
+    other.rename(one)
+    one.with_name("kept").rename(other)
+
+
 def swap(one, other):
     kept = one.read_bytes()
     one.unlink()
@@ -228,3 +242,179 @@ def swap(one, other):
 def rewrite(dataset):
     lines = (dataset / MANIFEST).read_bytes().splitlines(keepends=True)
     (dataset / MANIFEST).write_bytes(b"".join(lines[:1]))
+
+
+# Signs that `datasets`, a list of lines or a shell reads as something else.
+@pytest.mark.parametrize("stem", ["a$HOME", "a${HOME}", "a\\b", "a\nb", "a\tb", "a\x7f"])
+def test_names_that_would_be_read_as_another_are_written_otherwise(make_dataset, tmp_path, run, stem):
+    folder = make_dataset(buckets=BUCKETS[:2])
+    rename(folder, "p00", stem)
+    run(backend, folder, "--trainer", "diffusers", "--cache-root", "cache")
+    (made,) = (tmp_path / "cache").glob("out-*")
+    (picture,) = (path for path in made.glob("a*.jpg"))
+    assert not set(picture.name) & set("$\\\n\t\x7f")
+    rows = load_dataset(str(made), cache_dir=str(tmp_path / "hf"))["train"]
+    assert sorted(rows["text"]) == sorted((folder / record.caption).read_text().strip() for record in read_manifest(folder))
+    assert [image.size for image in rows["image"]]
+    run(verify, "diffusers.sh")
+
+
+def test_a_picture_called_like_a_mask_is_trained_by_onetrainer(make_dataset, tmp_path, run):
+    folder = make_dataset(buckets=BUCKETS[:1] * 2)
+    rename(folder, "p00", "p00-masklabel")
+    run(backend, folder, "--trainer", "onetrainer", "--cache-root", "cache")
+    assert "2 pictures" in run(verify, "concepts.json").stdout
+    assert next((tmp_path / "cache").glob("out-*/p00-masklabel_.jpg"))
+
+
+def test_a_picture_that_a_trainer_does_not_list_is_named_before_anything_is_written(make_dataset, run):
+    folder = make_dataset(buckets=BUCKETS[:2])
+    rename(folder, "p00", "p00", ".bmp")
+    assert (
+        "an extension that the trainer does not see: p00.bmp (ai-toolkit)"
+        in run(backend, folder, "--trainer", "ai-toolkit", "--cache-root", "cache", exit_code=1).stderr
+    )
+    run(backend, folder, "--trainer", "kohya", "--cache-root", "cache")
+
+
+def test_a_picture_of_a_manifest_that_a_file_does_not_list_is_no_proof(make_dataset, tmp_path, run):
+    folder = make_dataset(buckets=BUCKETS[:1] * 2)
+    rename(folder, "p00", "p00-masklabel")
+    image = {"enable_resolution_override": True, "resolution_override": "1024x1024"}
+    (tmp_path / "concepts.json").write_bytes(
+        msgspec.json.encode([{"__version": 2, "path": str(folder), "image": image, "text": {}}])
+    )
+    said = run(verify, "concepts.json", exit_code=1).stdout
+    assert "in the manifest, and not listed by the trainer: p00-masklabel.jpg" in said
+
+
+def rename(folder, stem, to, suffix=".jpg"):
+    """Rename a picture, which becomes another in form too, and its caption, as if they had come so from a stage."""
+    from PIL import Image
+
+    if suffix == ".jpg":
+        (folder / f"{stem}.jpg").rename(folder / f"{to}.jpg")
+    else:
+        Image.open(folder / f"{stem}.jpg").save(folder / f"{to}{suffix}")
+        (folder / f"{stem}.jpg").unlink()
+    if to != stem:
+        (folder / f"{stem}.txt").rename(folder / f"{to}.txt")
+    records = [
+        msgspec.structs.replace(
+            record, output=f"{to}{suffix}", caption=f"{to}.txt", output_sha256=hash_file(folder / f"{to}{suffix}")
+        )
+        if record.output == f"{stem}.jpg"
+        else record
+        for record in read_manifest(folder)
+    ]
+    (folder / MANIFEST).write_bytes(b"".join(map(to_line, records)))
+
+
+@pytest.fixture
+def copied(make_dataset, tmp_path, run):
+    """A dataset and a copy of it under the same name, a file for each, one view for both; and the copy changed since."""
+    folder = make_dataset(buckets=BUCKETS[:2])
+    shutil.copytree(folder, tmp_path / "copy" / "out")
+    run(backend, "out", "--trainer", "kohya", "--cache-root", "cache", "--output", "first.toml")
+    run(backend, "copy/out", "--trainer", "kohya", "--cache-root", "cache", "--output", "second.toml")
+    (view,) = (tmp_path / "cache").glob("out-*")
+    (tmp_path / "copy" / "out" / "p00.txt").write_text("another caption")
+    return view
+
+
+def test_a_view_that_a_copy_of_the_dataset_has_too_is_not_pruned(copied, tmp_path, run):
+    ask = ("copy/out", "--trainer", "kohya", "--cache-root", "cache", "--output", "second.toml")
+    assert "deleted" not in run(backend, *ask, "--fix", "--prune").stderr
+    said = run(verify, "first.toml").stdout
+    assert f"the dataset {tmp_path / 'copy' / 'out'} has changed since this was written" in said
+    run(verify, "second.toml")
+    shutil.rmtree(tmp_path / "out")
+    assert f"deleted cache/{copied.name}" in run(backend, *ask, "--prune").stderr
+    assert not copied.exists()
+
+
+def test_where_every_copy_of_a_dataset_has_changed_its_view_is_no_proof(copied, tmp_path, run):
+    (tmp_path / "out" / "p00.txt").write_text("another caption")
+    for folder in ("out", "copy/out"):
+        run(backend, folder, "--fix", "--trainer", "kohya", "--cache-root", "elsewhere", "--output", "other.toml")
+    assert "has changed since this was written, and is trained as it was" in run(verify, "first.toml", exit_code=1).stdout
+
+
+def test_where_nothing_is_written_no_view_is_pruned(copied, tmp_path, run):
+    shutil.rmtree(tmp_path / "copy")
+    (tmp_path / "out" / "p00.txt").write_text("another caption")
+    ask = ("out", "--trainer", "kohya", "--cache-root", "cache", "--output", "first.toml", "--prune")
+    assert "deleted" not in run(backend, *ask, exit_code=1).stderr
+    (tmp_path / "first.toml").write_text("mine")
+    with pytest.raises(UsageError, match="edited since"):
+        run(backend, *ask, "--fix")
+    assert copied.exists()
+    assert f"deleted cache/{copied.name}" in run(backend, *ask, "--overwrite").stderr
+
+
+def test_a_link_to_a_view_is_left_alone(made, tmp_path):
+    folder, view = made
+    (tmp_path / "cache" / "out-0123abcd").symlink_to(view.folder)
+    assert old_views("kohya", [view.folder], [read_concept(folder)], tmp_path / "cache") == []
+
+
+def test_diffusers_takes_each_dataset_once(made, run):
+    with pytest.raises(UsageError, match="a dataset is given twice"):
+        run(backend, "out", "out", "--id", "a", "--id", "b", "--trainer", "diffusers", "--cache-root", "cache")
+
+
+def test_captions_of_a_view_are_mended_in_the_dataset(run, make_dataset, tmp_path):
+    make_dataset(buckets=BUCKETS[:1])
+    run(backend, "out", "--trainer=kohya", "--cache-root=cache")
+    (view,) = [path for path in (tmp_path / "cache").iterdir() if read_made(path)]
+    (view / "p00.txt").write_text("edited")
+    with pytest.raises(UsageError, match="is a view of a dataset: mend the dataset"):
+        mend_captions(view)
+    assert (view / "p00.txt").read_text() == "edited"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "remedy"),
+    [
+        ("p00.jpg", None, "run `datakit backend` again, which puts it back"),
+        ("p00.txt", None, "run `datakit backend` again, which puts it back"),
+        ("p00.jpg", b"other", "move it away and run `datakit backend` again"),
+        ("p00.txt", b"other", "move it away and run `datakit backend` again"),
+        ("q.jpg", b"other", "move it out"),
+        ("q.txt", b"other", "move it out"),
+    ],
+)
+def test_a_fault_in_a_view_is_mended_by_backend(made, tmp_path, run, name, content, remedy):
+    _, view = made
+    run(backend, "out", "--trainer", "kohya", "--cache-root", "cache")
+    (view.folder / name).unlink(missing_ok=True)
+    if content is not None:
+        (view.folder / name).write_bytes(content)
+    said = run(verify, "kohya.toml", exit_code=1).stdout
+    assert remedy in said
+    assert "the stage that wrote" not in said
+    assert "datakit check" not in said
+    if "move" in remedy:
+        (view.folder / name).unlink()
+    run(backend, "out", "--trainer", "kohya", "--cache-root", "cache")
+    run(verify, "kohya.toml")
+
+
+@pytest.mark.parametrize("option", [("--at", "s3://bucket"), ("--endpoint", "https://store.example")])
+@pytest.mark.parametrize("name", sorted(TRAINERS.keys() - {DEFAULT}))
+def test_an_object_store_is_refused_where_a_trainer_reads_none(made, run, name, option):
+    with pytest.raises(UsageError, match="reads nothing from an object store"):
+        run(backend, "out", "--trainer", name, "--cache-root", "cache", *option)
+
+
+@pytest.mark.parametrize("name", ["simpletuner", "onetrainer", "diffusion-pipe"])
+def test_a_batch_size_is_refused_where_no_dataset_file_says_it(made, run, name):
+    with pytest.raises(UsageError, match="reads the batch size from its"):
+        run(backend, "out", "--trainer", name, "--cache-root", "cache", "--batch-size", "4")
+
+
+def test_copies_with_several_captions_each_are_shown_as_often_as_was_asked(make_dataset):
+    folder = make_dataset(buckets=BUCKETS[:1], copies=3, lines=2)
+    for repeats, passes in ((None, 1), (3, 1), (6, 2)):
+        trained = written_out(read_concept(folder, repeats=repeats))
+        assert (len(trained.records), trained.passes) == (6, passes)

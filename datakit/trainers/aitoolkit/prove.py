@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import defaultdict
@@ -114,10 +115,13 @@ def _prove_dataset(read: _Read, execution: Execution, verdict: Verdict) -> None:
     verdict.pictures.setdefault(read.name, 0)
     verdict.buckets.setdefault(read.name, {})
     verdict.faults += [Fault(read.name, "", *fault) for fault in _faults(dataset)]
+    if not math.isfinite(dataset.scale):
+        verdict.faults.append(Fault(read.name, "", f"scale is {dataset.scale}, which ends the run", "take scale out"))
+        return
     if not dataset.resolutions or min(dataset.resolutions) < 1:
         verdict.faults.append(Fault(read.name, "", f"resolution {dataset.resolution} is none", f"set resolution to {RESOLUTION}"))
         return
-    if not path.is_absolute() or not path.exists():
+    if not path.is_absolute() or not os.path.exists(path):
         problem = f"{dataset.path!r} is no absolute path of a folder or of a .json file that is there"
         verdict.faults.append(Fault(read.name, "", problem, "write the absolute path of a folder"))
         return
@@ -149,6 +153,7 @@ def _trained(read: _Read, folder: Path, reader: Reading | Listed) -> Trained:
         cause=read.cause,
         cure=_CURE,
         captions=None if isinstance(reader, Listed) else Captions(read.dataset.suffix, missing, several, cure),
+        whole=not isinstance(reader, Listed),
     )
 
 
@@ -261,6 +266,6 @@ def _older(latents: Path, picture: Path) -> bool:
 
 
 def _text(path: Path) -> str:
-    with suppress(OSError, UnicodeDecodeError):
+    with suppress(OSError, ValueError):  # no UTF-8, or a name that no file can have
         return path.read_text("utf-8")
     return ""

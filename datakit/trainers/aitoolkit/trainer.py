@@ -14,6 +14,7 @@ from datakit.run.stage import Execution
 from datakit.trainers.aitoolkit.file import REPLACED, as_read, looks_like_job, make_job, to_yaml
 from datakit.trainers.aitoolkit.models import FAMILIES, Family
 from datakit.trainers.aitoolkit.prove import prove
+from datakit.trainers.aitoolkit.reading import Reading
 from datakit.trainers.aitoolkit.replay import replay
 from datakit.trainers.aitoolkit.steps import steps
 from datakit.trainers.leftovers import Leftover
@@ -36,6 +37,7 @@ class AiToolkit(ThroughView):
 
     title = "ai-toolkit"
     file_name = "ai-toolkit.yaml"
+    reading = Reading()
     families: Mapping[str, Mapping[str, int]] = {name: family.tokens for name, family in FAMILIES.items()}
     releases: tuple[str, ...] = ("current",)
     too_small = "ai-toolkit fills it up with pictures of its own"

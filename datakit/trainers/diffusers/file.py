@@ -16,9 +16,10 @@ from datakit.trainers.diffusers.scripts import SCRIPT, Family, Script
 # Where the dataset is named, by the option.
 DATASETS = ("--dataset_name", "--train_data_dir", "--instance_data_dir")
 _SWITCHES = frozenset({"--use_aspect_ratio_buckets", "--center_crop", "--random_flip", "--with_prior_preservation"})
-# In a path, `datasets` takes these for a pattern, which finds other files or none; a shell takes two more for its own.
-PATTERN = re.compile(r"[*?[\]]")
-_UNWRITTEN = frozenset("*?[]$`") | set(map(chr, range(32)))
+# In a path, `datasets` takes these for a pattern or for an address within another, which finds other files or none; a shell takes
+# two more for its own.
+PATTERN = re.compile(r"[*?[\]]|::")
+_UNWRITTEN = re.compile(r"[*?[\]$`\x00-\x1f]|::")
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 _ENDS = frozenset({";", "&&", "||", "|", "&"})
@@ -100,9 +101,9 @@ def write(family: Family, folder: str, rule: Listed | Square, batch_size: int, i
     UsageError
         The folder's path holds a control character, or a sign that `datasets` or a shell takes for something else.
     """
-    if _UNWRITTEN.intersection(folder):
+    if _UNWRITTEN.search(folder):
         raise UsageError(
-            f"{folder!r} holds one of * ? [ ] $ ` or a control character, and would not be found: use another --cache-root"
+            f"{folder!r} holds one of * ? [ ] $ ` :: or a control character, and would not be found: use another --cache-root"
         )
     script = family.of
     columns = ["--image_column=image", "--caption_column=text"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,7 @@ def _prove_command(command: Command, execution: Execution, verdict: Verdict) -> 
     if option is None or isinstance(rule, str) or option in command.unknown:
         return
     folder = Path(options[option])
-    if not folder.is_absolute() and not folder.is_dir():
+    if not folder.is_absolute() and not os.path.isdir(folder):
         problem = f"{option} {options[option]!r} is no folder here: a dataset from elsewhere cannot be proved"
         verdict.faults.append(Fault(name, "", problem, "write the absolute path of a folder"))
         return
@@ -55,12 +56,12 @@ def _prove_command(command: Command, execution: Execution, verdict: Verdict) -> 
         problem = f"{option} {options[option]!r} is relative: the script looks from wherever it is started"
         verdict.faults.append(Fault(name, "", problem, "write the absolute path"))
     if PATTERN.search(options[option]):
-        problem = f"{option} {options[option]!r} holds a sign that `datasets` takes for a pattern: it finds other files or none"
+        problem = f"{option} {options[option]!r} holds a sign that `datasets` takes for a pattern or an address: it finds other files or none"
         verdict.faults.append(Fault(name, "", problem, "rename the folder"))
     guessed = option == "--dataset_name"
     trained = Trained(name, folder, Reading(by_card=guessed), partial(replay, rule=rule), *_cause(command, rule), captions=None)
     seen = prove_folder(trained, execution, verdict)
-    if not folder.is_dir() or not script.reads_captions or option == "--instance_data_dir":
+    if not os.path.isdir(folder) or not script.reads_captions or option == "--instance_data_dir":
         return
     if guessed:
         verdict.faults += guess_faults(name, folder, seen.files)

@@ -24,6 +24,8 @@ from datakit.trainers.verdict import Fault
 
 # A word in the name of a file or a folder that makes a split of it (datasets, data_files.py: SPLIT_KEYWORDS).
 _SPLIT = re.compile(r"(?:^|[-._ 0-9/])(train|training|validation|valid|dev|val|test|testing|eval|evaluation)(?=[-._ 0-9/]|$)")
+# In the name of a picture: a folder, a variable of the environment, the end of a row (run with datasets 5.2).
+_MISREAD = re.compile(r"\\|\n|\$\w|\$\{")
 _CARD_REMEDY = f"run `datakit crop` again, which writes a {CARD} that names the files, or have `datakit backend` write a view"
 _ROWS_REMEDY = f"mend {METADATA}, or have `datakit backend` write a view"
 
@@ -118,6 +120,10 @@ def row_faults(entry: str, folder: Path, pictures: Sequence[str], wanted: Wanted
         if name not in there
     ]
     for name in pictures:
+        if _MISREAD.search(name):
+            problem = "a name with a backslash, a line feed or a $ before a word, which `datasets` looks for under another"
+            faults.append(Fault(entry, name, problem, "rename it in the source folder, or have `datakit backend` write a view"))
+            continue
         problem = _problem(captions.get(name, []), wanted)
         if not problem and written:
             problem = _other_than_beside(captions[name], folder / caption_of(name))

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from datakit.audit.concept import Concept, untitled
 from datakit.dataset.metadata import CARD, CARD_CONTENT, METADATA, metadata_rows
+from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import in_order
 from datakit.trainers.diffusers.file import recognises, rule_for, write
 from datakit.trainers.diffusers.prove import prove
+from datakit.trainers.diffusers.reading import Reading
 from datakit.trainers.diffusers.replay import replay
 from datakit.trainers.diffusers.scripts import FAMILIES
 from datakit.trainers.diffusers.steps import steps
@@ -33,6 +35,7 @@ class Diffusers(ThroughView):
 
     title = "diffusers"
     file_name = "diffusers.sh"
+    reading = Reading()
     families: Mapping[str, Mapping[str, int]] = {name: family.encoders for name, family in FAMILIES.items()}
     releases: tuple[str, ...] = ("0.40",)
     too_small = "diffusers' scripts with buckets never train it"
@@ -54,10 +57,14 @@ class Diffusers(ThroughView):
         # A caption that was left out on purpose is empty, and DreamBooth scripts would put the instance prompt in its place.
         prompt = "" if any(untitled(record) for concept in concepts for record in concept.records) else "photo"
         rule = rule_for(family.of, in_order(view.buckets))
-        changed = changed_sizes(view, partial(replay, rule=rule), f"{family.of.name} has no buckets")
+        changed = changed_sizes(
+            view,
+            partial(replay, rule=rule),
+            f"{family.of.name} has no buckets: crop with --bucket 1024x1024, or choose a --model-family whose script has them",
+        )
         return DatasetFile(
             content=write(family, os.fspath(view.folder), rule, options.batch_size or 1, prompt),
-            entries=tuple(view.folder.name for _ in concepts),
+            entries=tuple(concept.id for concept in concepts),
             changed=tuple(changed),
             needs=(_NEEDS,) if any(record.captions > 1 for concept in concepts for record in concept.records) else (),
             views=(view,),
@@ -80,6 +87,8 @@ class Diffusers(ThroughView):
 def _view(concepts: Sequence[Concept], cache_root: Path) -> View:
     """Lay out all datasets in one folder, as a script takes but one: weights become rows."""
     passes = {concept.folder: written_out(concept).passes for concept in concepts}
+    if len(passes) < len(concepts):
+        raise UsageError("a dataset is given twice: give each once, and more weight by its --repeats, as all become one folder")
 
     def listing(links: Sequence[tuple[Link, tuple[str, ...]]]) -> Mapping[str, bytes]:
         rows = (metadata_rows(link.name, "\n".join(lines)) * passes[link.dataset] for link, lines in links)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ from datakit.trainers.toml import lists_tables, read_toml, table
 _ORDER = "# width, height, frames; from narrow to wide: diffusion-pipe mixes them up in any other order\n"
 # More of them end the run (``validate``).
 _MOST_RESOLUTIONS = 3
-_FAR = 10**6
+# The config of a training names its dataset file so, and no other trainer's file does.
+_CONFIG = re.compile(rb"^dataset\s*=\s*['\"]", re.MULTILINE)
+# Rounded to three decimals, as it rounds aspects, less is nothing.
+_NEAR, _FAR = 0.001, 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,8 @@ def write(folders: Sequence[tuple[str, int]], rule: SizeBuckets) -> bytes:
 
 
 def recognises(content: bytes) -> bool:
-    """Tell whether a file of this content looks like a dataset file of diffusion-pipe, faulty or not."""
-    return lists_tables(content, "directory", {"path"})
+    """Tell whether a file of this content looks like a dataset file of diffusion-pipe, faulty or not, or like the config that names one."""
+    return lists_tables(content, "directory", {"path"}) or _CONFIG.search(content) is not None
 
 
 def read(path: Path) -> list[Directory]:
@@ -154,7 +158,7 @@ def _aspects(options: Mapping[str, Any]) -> tuple[float, ...] | None:
         return _numbers(options["ar_buckets"], lambda pair: pair[0] / pair[1])
     bounds: list[Any] = [options.get(key) for key in ("min_ar", "max_ar", "num_ar_buckets")]
     least, most, number = bounds
-    usable = all(_is_number(bound) and 0 < bound < _FAR for bound in bounds) and _is_length(number)
+    usable = all(_is_number(bound) and _NEAR < bound < _FAR for bound in bounds) and _is_length(number)
     return spaced_aspects(float(least), float(most), number) if usable else None
 
 
@@ -162,8 +166,8 @@ def _numbers(values: Any, of_pair: Any) -> tuple[float, ...] | None:
     """Return numbers, or what becomes of pairs of them; None where there are none, or anything else among them."""
     found = []
     for value in values if isinstance(values, list) else ():
-        pair = isinstance(value, list) and len(value) == 2 and all(_is_number(each) and 0 < each < _FAR for each in value)
-        if not pair and not (_is_number(value) and 0 < value < _FAR):
+        pair = isinstance(value, list) and len(value) == 2 and all(_is_number(each) and _NEAR < each < _FAR for each in value)
+        if not pair and not (_is_number(value) and _NEAR < value < _FAR):
             return None
         found.append(float(of_pair(value) if pair else value))
     return tuple(found) or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def _prove_directory(name: str, directory: Directory, rule: Rule, execution: Exe
     if not folder.is_absolute():
         problem = f"path {directory.path!r} is relative: the trainer looks from wherever it is started"
         verdict.faults.append(Fault(name, "", problem, "write the absolute path"))
-    listed = (folder / CAPTIONS).exists()
+    listed = os.path.exists(folder / CAPTIONS)
     cause, cure = _cause(rule)
     trained = Trained(
         name, folder, Reading(), lambda size: _worst(size, rule), cause, cure, captions=None if listed else _captions(directory)

@@ -80,7 +80,8 @@ def _listed_bucket(size: Size, rule: SizeBuckets) -> Size | None:
 def _nearest(size: Size, aspects: Sequence[float]) -> list[int]:
     """Return the places of all aspects, the nearest first, of two as near the first."""
     aspect = math.log(size.width / size.height)
-    return sorted(range(len(aspects)), key=lambda place: abs(aspect - math.log(aspects[place])))
+    # One that rounds to nothing is the farthest, as its logarithm is without end.
+    return sorted(range(len(aspects)), key=lambda place: abs(aspect - math.log(aspects[place])) if aspects[place] else math.inf)
 
 
 def _fitted(size: Size, bucket: Size, step: int) -> Fate:

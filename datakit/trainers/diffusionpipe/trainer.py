@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from datakit.audit.concept import Concept
+from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.trainers.diffusionpipe.file import ordered, recognises, write
 from datakit.trainers.diffusionpipe.prove import prove
-from datakit.trainers.diffusionpipe.reading import CAPTIONS, listing
+from datakit.trainers.diffusionpipe.reading import CAPTIONS, Reading, listing
 from datakit.trainers.diffusionpipe.replay import COARSE, COARSE_STEP, STEP, replay
 from datakit.trainers.diffusionpipe.steps import steps
 from datakit.trainers.leftovers import Leftover
@@ -33,6 +34,7 @@ class DiffusionPipe(ThroughView):
 
     title = "diffusion-pipe"
     file_name = "diffusion-pipe.toml"
+    reading = Reading()
     # By ``type`` of its config. Where nothing is said it sets no limit, or takes a text in pieces.
     families: Mapping[str, Mapping[str, int]] = {
         "flux": {"CLIP": 77, "T5": 512},
@@ -66,6 +68,8 @@ class DiffusionPipe(ThroughView):
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the dataset file: a directory a concept, and buckets that all share."""
         refuse_settings(options, self.title)
+        if options.batch_size is not None:
+            raise UsageError("diffusion-pipe reads the batch size from its config: set micro_batch_size_per_gpu there")
         views = [_view(concept, cache_root) for concept in concepts]
         passes = [written_out(concept).passes for concept in concepts]
         rule = ordered(size for view in views for size in view.buckets)
@@ -75,7 +79,7 @@ class DiffusionPipe(ThroughView):
             entries=tuple(view.folder.name for view in views),
             changed=tuple(said for view in views for said in changed_sizes(view, lambda size: replay(size, rule, step)[0])),
             views=tuple(views),
-            command="deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # in which stands: dataset = FILE",
+            command="deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # CONFIG.toml names as its dataset: FILE",
         )
 
     def recognises(self, content: bytes) -> bool:

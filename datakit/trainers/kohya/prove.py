@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,8 @@ def prove(path: Path, execution: Execution) -> Verdict:
             *_cause(subset.bucketing),
             captions=_captions(subset),
         )
-        verdict.faults += _caches(trained, prove_folder(trained, execution, verdict))
+        found = prove_folder(trained, execution, verdict)
+        verdict.faults += [*_caches(trained, found), *_choices(subset, trained, found)]
     return verdict
 
 
@@ -88,7 +91,9 @@ def _cause(rule: Bucketing) -> tuple[str, str]:
 
 
 def _captions(subset: Subset) -> Captions:
-    several = "" if subset.options.get("enable_wildcard") else "only the first is trained"
+    several = (
+        "" if subset.options.get("enable_wildcard") else "only the first is trained; enable_wildcard = true draws one of them"
+    )
     missing = "trained without a caption"
     if subset.options.get("class_tokens"):
         missing = f"trained as {subset.options['class_tokens']!r}"
@@ -97,7 +102,7 @@ def _captions(subset: Subset) -> Captions:
         if subset.caption_extension != ".txt"
         else "write it into a .txt of its name, on one line"
     )
-    return Captions(subset.caption_extension, missing, several, cure)
+    return Captions(subset.caption_extension, missing, several, cure, stops_at_nothing=True)
 
 
 def _options(name: str, options: Mapping[str, Any]) -> Iterator[Fault]:
@@ -121,6 +126,16 @@ def _notes(subset: Subset) -> Iterator[str]:
         yield "regularisation pictures: the trainer repeats or cuts them to as many as it trains"
     if subset.unset:
         yield f"not in the file, so that the command line decides: {', '.join(subset.unset)}"
+
+
+def _choices(subset: Subset, trained: Trained, seen: Seen) -> Iterator[Fault]:
+    """Name captions whose braces the trainer takes for a choice of words where it draws lines."""
+    for picture in seen.pictures if subset.options.get("enable_wildcard") else ():
+        name = os.path.splitext(picture)[0] + subset.caption_extension
+        with suppress(OSError, ValueError):  # named already
+            if set(b"{}").intersection((trained.folder / name).read_bytes()):
+                problem = "braces, which the trainer takes for a choice of words as enable_wildcard is set"
+                yield Fault(trained.name, name, problem, "take them out, or write copies with `datakit shuffle`")
 
 
 def _caches(trained: Trained, seen: Seen) -> list[Fault]:

@@ -108,7 +108,7 @@ def _caches(trained: Trained, seen: Seen, sizes: Mapping[str, Size], folder: Pat
     stems = {os.path.splitext(picture)[0]: picture for picture in seen.pictures}
     try:
         latents = sorted((entry for entry in os.scandir(folder) if _LATENTS.fullmatch(entry.name)), key=lambda entry: entry.name)
-    except OSError:
+    except (OSError, ValueError):  # there is none, or can be none of that name
         return []
     gone, old = [], []
     for entry in latents:

@@ -42,6 +42,8 @@ def prove_rows(trained: Trained, execution: Execution, verdict: Verdict) -> None
             verdict.faults.append(
                 Fault(trained.name, "", "a line that is no row: the trainer stops", _CURE, f"line {number}: {error}")
             )
+    if not lines:
+        verdict.faults.append(Fault(trained.name, "", f"{file} holds no row: nothing is trained", _CURE))
     folders: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         folder, name = os.path.split(row.image_path)
@@ -57,7 +59,9 @@ def prove_rows(trained: Trained, execution: Execution, verdict: Verdict) -> None
             problem = f"image_path in {folder!r} is relative: the trainer looks from wherever it is started"
             verdict.faults.append(Fault(trained.name, "", problem, "write absolute paths"))
         elif names.difference(absent):
-            prove_folder(replace(trained, folder=Path(folder), reader=Rows(names), captions=None), execution, verdict)
+            prove_folder(
+                replace(trained, folder=Path(folder), reader=Rows(names), captions=None, whole=False), execution, verdict
+            )
 
 
 def _alike(rows: Sequence[_Row]) -> Iterator[tuple[str, str, str, str]]:

@@ -8,6 +8,7 @@ folder alone, and is drawn anew at each start where it is left out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def read_file(path: Path) -> tuple[list[Entry], Training]:
         return training.concepts, training
     # A path from the folder that the trainer is started in, which lies around its configs.
     near = (parent / training.concept_file_name for parent in (path.absolute().parents))
-    found = next((each for each in near if training.concept_file_name and each.is_file()), None)
+    found = next((each for each in near if training.concept_file_name and os.path.isfile(each)), None)
     if found is None:
         raise UsageError(
             f"{path}: concept_file_name {training.concept_file_name!r} is not there: give the list of concepts itself"

@@ -62,7 +62,7 @@ def prove(path: Path, execution: Execution) -> Verdict:
 def _prove_entry(entry: Entry, training: Training, execution: Execution, verdict: Verdict) -> None:
     """Check and replay every picture of one concept."""
     folder, rule = Path(entry.path), resizing(entry, training, _quantization(training.model_type))
-    if not folder.is_absolute() or not folder.is_dir():
+    if not folder.is_absolute() or not os.path.isdir(folder):
         problem = f"path {entry.path!r} is no absolute path of a folder: OneTrainer looks for a Hugging Face dataset of that name"
         verdict.faults.append(Fault(entry.title, "", problem, "write the absolute path of a folder"))
         return

@@ -8,7 +8,7 @@ from typing import Literal
 
 _PICTURES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif"})
 # Masks and conditioning pictures, which it leaves out wherever they lie.
-_LEFT_OUT = ("-masklabel", "-condlabel")
+LEFT_OUT = ("-masklabel", "-condlabel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Reading:
         stem, extension = os.path.splitext(file)
         if (folders and not self.deep) or any(folder.startswith(".") for folder in folders):
             return ""
-        return "picture" if extension.lower() in _PICTURES and not stem.endswith(_LEFT_OUT) else ""
+        return "picture" if extension.lower() in _PICTURES and not stem.endswith(LEFT_OUT) else ""
 
     def unseen_by(self, name: str) -> str:
         """Name OneTrainer, where it does not see a picture for its extension; other folders are not this one's."""

@@ -14,6 +14,7 @@ from datakit.trainers.leftovers import Leftover
 from datakit.trainers.onetrainer.captions import drawn, variations
 from datakit.trainers.onetrainer.file import Entry, Training, looks_like_concepts, make_entries, resizing, to_json
 from datakit.trainers.onetrainer.prove import QUANTIZATION, prove
+from datakit.trainers.onetrainer.reading import LEFT_OUT, Reading
 from datakit.trainers.onetrainer.replay import replay
 from datakit.trainers.onetrainer.steps import steps
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
@@ -21,7 +22,7 @@ from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
 from datakit.trainers.view import Layout, ThroughView, View, changed_sizes, old_views, plan_view
 
-_LAYOUT = Layout("onetrainer")
+_LAYOUT = Layout("onetrainer", misread=LEFT_OUT)
 _NEEDED = (
     "OneTrainer's train config must name this file as concept_file_name, and have aspect_ratio_bucketing and latent_caching on, "
     "as they are by default"
@@ -37,6 +38,7 @@ class OneTrainer(ThroughView):
 
     title = "OneTrainer"
     file_name = "concepts.json"
+    reading = Reading()
     # Tokens: Tokenize in modules/dataLoader/*.py. T5 gets CLIP's 77 for SD3, and for Flux where text_encoder_2_sequence_length
     # says no other; Flux.2's text_encoder_sequence_length is 512.
     families: Mapping[str, Mapping[str, int]] = {

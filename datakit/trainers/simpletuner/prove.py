@@ -46,6 +46,10 @@ class _Seen:
     hashed: bool
 
 
+# The keys of an entry that keeps every size; see `datakit.trainers.simpletuner.entry.ImageEntry`.
+_KEPT_BY = "write resolution 1.0, resolution_type area, crop true, crop_aspect preserve, and 0 for every limit of size"
+
+
 def prove(path: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
     """Check and replay every picture of every enabled image entry of a dataset config.
 
@@ -154,7 +158,9 @@ def _look_over(entry: EntryOnFile, releases: Sequence[str], execution: Execution
     sizes = {name: looks[name].size for name in pictures if name in looks and not looks[name].error}
     verdict.buckets[entry.id] = dict(Counter(map(bucket_name, sizes.values())))
     verdict.faults += [
-        Fault(entry.id, name, f"{size} is {words}") for name, size in sizes.items() for words in unkept(size, rule, releases)
+        Fault(entry.id, name, f"{size} is {words}", _KEPT_BY)
+        for name, size in sizes.items()
+        for words in unkept(size, rule, releases)
     ]
     fates = {size: [RELEASES[release](size, rule) for release in releases] for size in set(sizes.values())}
     return _Seen(pictures, sizes, fates, hashed)
