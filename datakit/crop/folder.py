@@ -169,8 +169,8 @@ def _say_found(found: Found, stems: Mapping[str, str], report: Report) -> None:
     if found.strays:
         report.notes.append(f"{counted(len(found.strays), 'caption file')} without a picture of that name: {few(found.strays)}")
     report.notes += found.captions
-    ours = ".jsonl" if os.path.isfile(os.path.join(report.source, MANIFEST)) else None
-    kinds = sorted((item for item in found.others.items() if item[0] != ours), key=lambda item: (-item[1], item[0]))
+    ours = (".jsonl", ".md") if os.path.isfile(os.path.join(report.source, MANIFEST)) else ()
+    kinds = sorted((item for item in found.others.items() if item[0] not in ours), key=lambda item: (-item[1], item[0]))
     if kinds:
         named = [f"{number} {kind or 'without extension'}" for kind, number in kinds]
         report.notes.append(f"left alone, as no pictures that can be read: {few(named)}")

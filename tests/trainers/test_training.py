@@ -216,9 +216,10 @@ def test_a_training_as_plain_data():
         "buckets": [
             {
                 "bucket": "1024x1024", "concept": "x", "pictures": 5, "passes": 3,
-                "planned": 8, "real": 9, "padded": 3, "too_small": False,
+                "planned": 8, "real": 9, "padded": 3, "too_small": False, "dropped": 0, "never": False,
             },
         ],
+        "notes": [],
     }  # fmt: skip
 
 
