@@ -83,6 +83,12 @@ def test_a_table_of_the_folder(source, name):
     assert found.captions[0].startswith(f"2 captions from {name}")
 
 
+def test_several_rows_of_a_picture_are_several_captions(source):
+    picture(source / "a.png")
+    (source / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "1"}\n{"file_name": "a.png", "text": "2"}\n')
+    assert captions(source)[0] == {"a.png": "1\n2"}
+
+
 def test_a_table_in_parquet(source):
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -103,7 +103,9 @@ def read_table(data: bytes, name: str) -> Table:
         picture = next((row[key] for key in _FILES if isinstance(row.get(key), str)), None) if isinstance(row, dict) else None
         found = caption_in(row)
         if picture and found:
-            captions[picture.replace("\\", "/").removeprefix("./")] = found[0]
+            name = picture.replace("\\", "/").removeprefix("./")
+            # Several rows are several captions.
+            captions[name] = f"{captions[name]}\n{found[0]}" if name in captions else found[0]
             keys[found[1]] = None
     return Table(captions, keys)
 

@@ -13,7 +13,8 @@ from datakit.caption.encodings import agree
 from datakit.caption.foreign import TABLES, Table, read_sidecar, read_table
 from datakit.dataset.fingerprints import Fingerprints
 from datakit.dataset.folder import Folder
-from datakit.dataset.manifest import MANIFEST, METADATA
+from datakit.dataset.manifest import MANIFEST
+from datakit.dataset.metadata import METADATA
 from datakit.dataset.samples import ENTRY, Found, Sample
 from datakit.dataset.source import Opened, Source, read_caption_of
 from datakit.errors import CaptionError
