@@ -160,6 +160,9 @@ def test_a_shuffle_is_foretold_as_it_comes_out(keep):
     seen = sum("w99" in [*words[:keep], *chance.sample(words[keep:], 100 - keep)][:75] for _ in range(2000)) / 2000
     assert foretold["w99"] == pytest.approx(seen, abs=0.03)
     assert (foretold["w0"] == 1) == bool(keep)
+    long = [f"a{number} b c d e" for number in range(30)]
+    found = {each.text: each.seen for each in counted([", ".join(long)], measure=one_a_word, planned=Planned()).taught()}
+    assert found["a7"] == pytest.approx(15 / 30, abs=0.02)  # 14 of the 29 others at most are in front of it
     dropped = {each.text: each.seen for each in counted(["a, b, c"], planned=Planned(1, 0.25)).taught()}
     assert dropped == {"b": 0.75, "c": 0.75}
 
@@ -178,6 +181,7 @@ def test_near_misses_of_the_trigger():
     assert near_misses(captions, "sksperson") == {"sksperso": 2}
     assert near_misses(["ohwx womna, hat", "ohwx woman"], "ohwx woman") == {"ohwx womna": 1}
     assert near_misses(["ski"], "sks") == {}
+    assert near_misses(["skperso", "skpero"], "sksperson") == {"skperso": 1}
     assert holds_phrase("photo of Ohwx_Woman.", "ohwx woman")
     assert not holds_phrase("ohwx womanly", "ohwx woman")
     assert same_words("Ohwx_Woman", "ohwx  woman")

@@ -10,6 +10,9 @@ from datakit.caption.captions import decode_caption
 from datakit.caption.encodings import agree, tell
 from datakit.errors import CaptionError
 
+WRAPPED = """red hair, blue eyes, long dress with a white collar, standing in
+a park beside a bench, trees, two dogs, a lake in the distance, low
+sun, warm light"""
 TOLD = {
     "gb18030": ["一个女孩, 红色头发, 绿色眼睛, 公园", "一只猫坐在窗台上，阳光明媚", "1girl, 微笑的少女, 长发, 连衣裙"],
     "cp932": ["少女, 赤い髪, 緑の目", "公園のベンチに座っている女性、犬"],
@@ -74,6 +77,12 @@ def test_lower_case_words_of_russian_are_never_taken_for_others(text, encoding):
         ("1girl\nsolo\nlong hair", "1girl\nsolo\nlong hair", ["caption-lines"]),
         ("1girl\nsolo\nlong hair\nnanashi inc.", "1girl\nsolo\nlong hair\nnanashi inc.", ["caption-lines"]),
         ("red hair, blue eyes,\nlong dress,\nnight", "red hair, blue eyes,\nlong dress,\nnight", ["caption-wrapped"]),
+        (
+            "a dog on a lawn\nthe dog runs in snow\na brown dog sleeps here",
+            "a dog on a lawn\nthe dog runs in snow\na brown dog sleeps here",
+            [],
+        ),
+        (WRAPPED, WRAPPED, ["caption-wrapped"]),
         ("a dog on a lawn\na brown dog, lawn\nA dog.", "a dog on a lawn\na brown dog, lawn\nA dog.", []),
     ],
 )

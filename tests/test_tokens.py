@@ -156,6 +156,11 @@ def test_the_first_tokens_are_kept_and_none_is_lost(caption, keep):
         assert [order[place] for place in parsed.pinned] == [parsed.movable[place] for place in parsed.pinned]
 
 
+def test_a_sentence_that_ends_by_itself_gets_no_full_stop_of_another():
+    tokens = parse("Is the car red? It is a red one.")
+    assert format_tokens(tokens.whole[::-1], tokens.end) == "It is a red one. Is the car red?"
+
+
 def texts(parsed):
     return tuple(tuple(token.text for token in part) for part in (parsed.head, parsed.movable, parsed.tail))
 

@@ -198,7 +198,9 @@ def test_a_dataset_whose_captions_are_mostly_missing_is_checked_all_the_same(run
     for number, name in enumerate(("dogs", "fig", "mountains", "dandelion")):
         shutil.copy(pictures / f"{name}.jpg", tmp_path / "src")
         if number < captions:
-            (tmp_path / "src" / f"{name}.txt").write_text("one\ntwo\nthree")
+            (tmp_path / "src" / f"{name}.txt").write_text(
+                "two dogs on a balcony\nwhite curtain, two dogs\ndogs in front of a wall"
+            )
     crop_folder(tmp_path / "src", tmp_path / "out")
     said = run(check, "out", exit_code=1).stdout
     assert "no caption: " in said
