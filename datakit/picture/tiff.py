@@ -68,7 +68,7 @@ def _is_plain(image: Image.Image) -> bool:
         max(tags.get(_BITS, (1,))) <= 8
         and set(formats if isinstance(formats, tuple) else (formats,)) == {_UNSIGNED}
         and tags.get(_PHOTOMETRIC, 0) in _PILLOW_KNOWS
-        and not (image.mode in ("LA", "La") and tags.get(_PLANES, 1) != 1)  # its second plane is taken for what it is not
+        and (tags.get(_PLANES, 1) == 1 or image.mode in ("L", "RGB"))  # of others, planes are taken for what they are not
     )
 
 
