@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datakit.errors import PictureError
 from datakit.geometry import Size
 from datakit.picture.header import Header
+from datakit.picture.pillow import opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +35,10 @@ _WHITE = "whose white is not defined: convert it to 8 or 16 bits first"
 def look(data: bytes) -> Header:
     """Return which page of a TIFF is meant, the largest, and what of it Pillow would read wrongly. Raises PictureError."""
     header = Header("TIFF", data)
-    pages = _plain_pages(data)
-    if pages is None:
+    sizes = _plain_pages(data)
+    if sizes is None:
         _look_closer(header)
     else:
-        sizes = pages
         header.page = sizes.index(max(sizes, key=lambda size: size.area))
         _say_pages(header, len(sizes))
     return header
@@ -46,8 +46,6 @@ def look(data: bytes) -> Header:
 
 def _plain_pages(data: bytes) -> list[Size] | None:
     """Return the sizes of the pages where Pillow reads all of them rightly."""
-    from datakit.picture.pillow import opened
-
     sizes = []
     try:
         with opened(data, ("TIFF",)) as image:
