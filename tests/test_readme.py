@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from datakit.trainers import TRAINERS, trainer
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -81,3 +82,10 @@ def test_every_command_is_described():
     from datakit.cli import main
 
     assert all(f"datakit {name}" in README for name in main.list_commands(None))
+
+
+def test_the_page_on_trainers_names_every_trainer_and_its_families():
+    page = (ROOT / "docs" / "trainers.md").read_text("utf-8")
+    for name in TRAINERS:
+        assert f"| `{name}` | {', '.join(trainer(name).families)} |" in page
+        assert f"`{trainer(name).file_name}`" in page

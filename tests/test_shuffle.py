@@ -17,6 +17,7 @@ from PIL import Image
 
 from datakit import CropOptions, Execution, crop_folder, read_manifest
 from datakit.caption.tokens import split
+from datakit.dataset.metadata import CARD_CONTENT
 from datakit.dataset.samples import copy_stems
 from datakit.errors import UsageError
 from datakit.shuffle.folder import plan_shuffle, shuffle_folder
@@ -174,7 +175,11 @@ def test_a_link_that_cannot_be_made_is_explained_and_auto_goes_on(source, monkey
     monkeypatch.setattr(os, "link", refuse)
     report = shuffled(source, link="hard")
     assert report.failed[0].reason == "a hard link cannot be made here (Invalid cross-device link): use --link auto"
-    assert tree(source.parent / "out") == {"manifest.jsonl": b"", "metadata.jsonl": b""}
+    assert tree(source.parent / "out") == {
+        "manifest.jsonl": b"",
+        "metadata.jsonl": b"",
+        "README.md": CARD_CONTENT,
+    }
     assert shuffled(source).done == 15
     assert not (source.parent / "out" / "a_1.png").samefile(source / "a.png")
 

@@ -219,7 +219,8 @@ def _check_caption(folder: Path, picture: str, record: Record | None) -> list[Fi
         remedy = f"write one into a .txt of its name and {_FIX}, or crop again with the caption beside the source"
         return [Finding("caption-missing", picture, "no caption", remedy)]
     known = record is None or record.caption_sha256 == hashlib.sha256(data).hexdigest()
-    if not data and known and (record is None or untitled(record)):
+    # A view writes a lone line feed where its trainer stops at an empty file.
+    if (not data and known and record is None) or (not data.strip() and known and record is not None and untitled(record)):
         return []
     problem = caption_fault(data, name)
     if problem is not None:
@@ -282,13 +283,9 @@ def _names(folder: Path, files: Iterable[str], reader: Reader) -> list[Finding]:
     findings = []
     by_cache: dict[str, list[str]] = defaultdict(list)
     for name in files:
-        extension = os.path.splitext(name)[1]
         unseen = "" if _is_hidden(name) else _unseen_by(name, reader)
         if unseen:
-            lower = "write it in lower case, in the source folder, and crop again"
-            remedy = "crop again with --format png" if extension == extension.lower() else lower
-            problem = "an extension that the trainer does not see"
-            findings.append(Finding("extension", name, problem, remedy, unseen))
+            findings.append(Finding("extension", name, *_why_unseen(name, reader), unseen))
         if reader.takes(name) == "picture" or (is_readable(name) and not _is_hidden(name)):
             by_cache[fold(reader.cache_name(root, name))].append(name)
     for names in by_cache.values():
@@ -297,6 +294,16 @@ def _names(folder: Path, files: Iterable[str], reader: Reader) -> list[Finding]:
             remedy = "rename one of them in the source folder and crop again"
             findings.append(Finding("stem", names[0], problem, remedy, f"{' and '.join(names[1:])}"))
     return findings
+
+
+def _why_unseen(name: str, reader: Reader) -> tuple[str, str]:
+    """Return what keeps a trainer from seeing a file, and what to do."""
+    if "/" in name and not reader.unseen_by(os.path.basename(name)):
+        return "in a folder that the trainer does not enter", "name that folder too, or have `datakit backend` write the file"
+    extension = os.path.splitext(name)[1]
+    lower = "write it in lower case, in the source folder, and crop again"
+    remedy = "crop again with --format png" if extension == extension.lower() else lower
+    return "an extension that the trainer does not see", remedy
 
 
 def _unseen_by(name: str, reader: Reader) -> str:

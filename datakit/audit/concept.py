@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
-from datakit.dataset.origin import read_origin
+from datakit.dataset.origin import is_inside, read_origin
 from datakit.dataset.remembered import why_empty
 from datakit.dataset.store import is_interrupted
 from datakit.errors import UsageError
@@ -144,14 +144,39 @@ def read_concepts(folders: Sequence[Path], names: Sequence[str] = (), repeats: S
     return [read_concept(folder, name, times) for folder, name, times in zip(folders, each_name, each_repeats, strict=True)]
 
 
+def check_apart(concepts: Sequence[Concept], cache_root: Path) -> None:
+    """Make sure that no dataset is there twice, and that the trainer's caches lie outside of all.
+
+    Raises
+    ------
+    UsageError
+        They do not.
+    """
+    known: dict[str, Concept] = {}
+    for concept in concepts:
+        same = known.setdefault(concept.id, concept)
+        if same is not concept and same.folder == concept.folder:
+            raise UsageError(f"{concept.folder} is given twice: give each dataset once, and more weight by its --repeats")
+        if same is not concept:
+            raise UsageError(
+                f"{same.folder} and {concept.folder} have the same name and the same content: give one of them, with more "
+                "--repeats, or name them apart with --id"
+            )
+        if is_inside(cache_root, concept.folder):
+            raise UsageError(
+                f"--cache-root {cache_root} lies inside the dataset {concept.folder}, which the trainer searches for pictures: "
+                "name a folder outside it"
+            )
+
+
 def content_hash(records: Iterable[Record]) -> str:
     """Return eight hexadecimal digits that change with any picture, caption or file name of a dataset."""
-    return _digest((record.output, record.output_sha256, record.caption_sha256 or "") for record in records)
+    return digest((record.output, record.output_sha256, record.caption_sha256 or "") for record in records)
 
 
 def captions_hash(concepts: Iterable[Concept]) -> str:
     """Return eight hexadecimal digits that change with any caption of several datasets."""
-    return _digest({(record.caption_sha256 or "",) for concept in concepts for record in concept.records})
+    return digest({(record.caption_sha256 or "",) for concept in concepts for record in concept.records})
 
 
 def hash_in(name: str) -> str | None:
@@ -160,7 +185,8 @@ def hash_in(name: str) -> str | None:
     return found[1] if found and not found[1].isdecimal() else None
 
 
-def _digest(rows: Iterable[tuple[str, ...]]) -> str:
+def digest(rows: Iterable[tuple[str, ...]]) -> str:
+    """Return eight hexadecimal digits of some rows, whatever their order."""
     text = "\n".join("\t".join(row) for row in sorted(rows))
     digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     # The first eight that are not all decimal: no hash can be read as a date.
@@ -217,7 +243,9 @@ def _untitled(records: Sequence[Record]) -> tuple[str, ...]:
     if not number:
         return ()
     # SimpleTuner 3.1.6 encodes an empty caption file as the empty prompt, as its own caption dropout does.
-    return (f"{number} of {len(records)} copies have an empty caption, on top of the trainer's caption_dropout_probability",)
+    return (
+        f"{number} of {len(records)} copies have an empty caption, on top of those that the trainer's own caption dropout leaves out",
+    )
 
 
 def _slug(name: str) -> str:

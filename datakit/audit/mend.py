@@ -12,16 +12,9 @@ import msgspec
 from datakit.audit.checks import caption_fault
 from datakit.audit.concept import untitled
 from datakit.caption.captions import decode_caption
-from datakit.dataset.manifest import (
-    MANIFEST,
-    METADATA,
-    Record,
-    metadata_line,
-    read_manifest,
-    read_metadata,
-    to_line,
-    write_atomically,
-)
+from datakit.dataset.layout import VIEW
+from datakit.dataset.manifest import MANIFEST, Record, read_manifest, to_line, write_atomically
+from datakit.dataset.metadata import METADATA, metadata_rows, read_metadata, write_card
 from datakit.dataset.samples import caption_of
 from datakit.dataset.store import Store, is_interrupted
 from datakit.errors import CaptionError, UsageError
@@ -62,6 +55,8 @@ def mend_captions(folder: Path) -> Mended:
     mended = Mended()
     if not (folder / MANIFEST).is_file():
         raise UsageError(f"{folder} has no {MANIFEST}: only a dataset that datakit wrote is mended, never a source")
+    if (folder / VIEW).is_file():
+        raise UsageError(f"{folder} is a view of a dataset: mend the dataset, and run `datakit backend` again")
     with Store(folder) as store:  # its lock keeps other runs away, and it clears unfinished files away
         if is_interrupted(folder):
             raise UsageError(f"{folder} holds the rest of an interrupted run: run the stage that wrote it again first")
@@ -77,6 +72,7 @@ def mend_captions(folder: Path) -> Mended:
                 texts[changed.output] = text
         if any(record.output in texts for record in records):
             write_atomically(folder / METADATA, list(_metadata(folder, records, texts)))
+            write_card(folder)
             write_atomically(folder / MANIFEST, map(to_line, records))
     return mended
 
@@ -114,10 +110,10 @@ def _mend(folder: Path, record: Record, mended: Mended) -> tuple[Record, str | N
 
 
 def _metadata(folder: Path, records: Iterable[Record], texts: dict[str, str]) -> Iterable[bytes]:
-    """Yield the lines of the metadata with the new texts."""
+    """Yield the rows of the metadata with the new texts."""
     before = read_metadata(folder)
     for record in records:
         if record.output in texts:
-            yield metadata_line(record.output, texts[record.output])
+            yield metadata_rows(record.output, texts[record.output])
         elif record.output in before:
             yield before[record.output]

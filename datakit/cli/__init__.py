@@ -20,10 +20,10 @@ _COMMANDS = {
     "shuffle": ("datakit.cli.shuffle:shuffle", "Write copies with shuffled captions, linked or augmented."),
     "review": ("datakit.cli.review:review", "Look at a dataset in the browser, and mend what is wrong."),
     "sheet": ("datakit.cli.sheet:sheet", "Write a contact sheet of a dataset as a picture."),
-    "backend": ("datakit.cli.backend:backend", "Write multidatabackend.json for SimpleTuner, checked and proved."),
+    "backend": ("datakit.cli.backend:backend", "Write a trainer's dataset file, checked and proved."),
     "check": ("datakit.cli.backend:check", "Report what is wrong with a dataset, and what training will do with it."),
     "steps": ("datakit.cli.steps:steps", "Tell training steps from epochs, or epochs from steps."),
-    "verify": ("datakit.cli.backend:verify", "Prove that every picture is trained as written."),
+    "verify": ("datakit.cli.verify:verify", "Prove that every picture is trained as written."),
     "config": ("datakit.cli.config:config", "Write or convert the trainer's own config files."),
 }
 
@@ -66,6 +66,9 @@ class _Commands(click.Group):
             click.echo(f"datakit: {error}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
+            signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # all is tidied away; click would make an exit code of its own of another
             click.echo(INTERRUPTED, err=True)
             ctx.exit(128 + signal.SIGINT)
 
@@ -78,7 +81,7 @@ def main() -> None:
     \b
     datakit crop src/ out/                 crop around faces and what stands out
     datakit shuffle --repeats 5 --keep 2   copies with shuffled captions
-    datakit backend --cache-root cache/    SimpleTuner's dataset config, checked
+    datakit backend --cache-root cache/    the trainer's dataset file, checked
 
     Nothing in a source folder is ever changed. Exit codes: 0 all done, 1 some pictures were refused or
     failed (each is named), 2 nothing could be started, 130 interrupted.

@@ -1,4 +1,4 @@
-"""The commands `datakit backend`, `check` and `verify`: parse, call the audit and the trainer, print."""
+"""The commands `datakit backend` and `check`: parse, call the audit and the trainer, print."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from datakit.cli.findings import (
     print_findings,
     print_grouped,
     print_refusal,
-    print_verdict,
     print_written,
+    start_of,
 )
 from datakit.cli.shared import (
     Command,
@@ -25,6 +25,7 @@ from datakit.cli.shared import (
     chosen,
     cores,
     datasets_argument,
+    family_option,
     json_option,
     overwrite_option,
     print_json,
@@ -33,22 +34,14 @@ from datakit.cli.shared import (
     trainer_option,
     write_files,
 )
-from datakit.trainers import DEFAULT, TRAINERS
 
 if TYPE_CHECKING:
     from datakit.run.stage import Execution
     from datakit.trainers.backend import AuditOptions
+    from datakit.trainers.leftovers import Leftover
     from datakit.trainers.protocol import BackendOptions
     from datakit.trainers.training import Batching
 
-family_option = click.option(
-    "--model-family",
-    "family",
-    default="sd3",
-    show_default=True,
-    metavar="NAME",
-    help="sd3, sdxl or flux, or what else the trainer knows.",
-)
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Name every file of a finding.")
 fix_option = click.option(
     "--fix",
@@ -100,11 +93,29 @@ def backend_options(command: Command) -> Command:
         help="Leading tokens that --caption-shuffle leaves in place.",
     )
     @click.option(
+        "--at",
+        multiple=True,
+        metavar="s3://BUCKET[/PREFIX]",
+        help="Where each dataset was published as loose objects, in the same order: the trainer reads it there, and the folder "
+        "proves it; needs SimpleTuner 4.10.1 or later, whose prefixes must begin with http, and credentials in its environment.",
+    )
+    @click.option(
+        "--endpoint",
+        metavar="URL",
+        help="Of the object store of --at. [default: Amazon S3, in the region of AWS_DEFAULT_REGION]",
+    )
+    @click.option(
         "--set",
         "settings",
         multiple=True,
         metavar="KEY=VALUE",
         help="Set a key of SimpleTuner's image entry, in every one; values are JSON, text as it is; repeatable.",
+    )
+    @click.option(
+        "--batch-size",
+        type=click.IntRange(1, 10_000),
+        metavar="B",
+        help="Pictures in one micro-batch on one GPU, for trainers whose dataset file says it. [default: 1]",
     )
     @functools.wraps(command)
     def wrapped(
@@ -112,15 +123,18 @@ def backend_options(command: Command) -> Command:
         trainer: str,
         names: tuple[str, ...],
         repeats: tuple[int, ...],
-        family: str,
+        family: str | None,
         caption_shuffle: int | None,
         keep: int,
+        at: tuple[str, ...],
+        endpoint: str | None,
         settings: tuple[str, ...],
+        batch_size: int | None,
         **options: Any,
     ) -> Any:
         from datakit.trainers.protocol import BackendOptions
 
-        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep)
+        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep, batch_size, at, endpoint)
         return command(options=asked, **options)
 
     return wrapped
@@ -146,7 +160,7 @@ def audit_options(command: Command) -> Command:
         repeats: tuple[int, ...],
         batching: Batching,
         trainer: str,
-        family: str,
+        family: str | None,
         trigger: str | None,
         tokenizer: Path | None,
         **options: Any,
@@ -168,7 +182,7 @@ def audit_options(command: Command) -> Command:
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder for the trainer's caches of latents and text embeddings.",
+    help="Folder for the trainer's caches of latents and text embeddings, or for the views that hold them.",
 )
 @click.option("--output", metavar="FILE", show_default="as the trainer calls it", help="Where to write; - for stdout.")
 @backend_options
@@ -176,8 +190,8 @@ def audit_options(command: Command) -> Command:
 @click.option(
     "--prune",
     is_flag=True,
-    help="First delete what the trainer left of these datasets under other ids: its scans in their folders, and below "
-    "--cache-root latents and text embeddings of other content.",
+    help="Delete what the trainer left of these datasets under other ids: first its scans in their folders, and once the file is "
+    "written, views, latents and text embeddings of other content below --cache-root.",
 )
 @overwrite_option
 @looking_options
@@ -197,51 +211,65 @@ def backend(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Write multidatabackend.json, so that SimpleTuner trains on exactly what was written.
+    """Write a trainer's dataset file, so that it trains on exactly what was written.
 
-    One image entry for each DATASET (a folder that crop or shuffle wrote; without one, what the last stage
-    run from here wrote) and one entry for the text embeddings. Ids and cache folders carry a hash of the
+    For each DATASET (a folder that crop or shuffle wrote; without one, what the last stage run from here wrote), in
+    the form of --trainer: multidatabackend.json for SimpleTuner by default. Ids, caches and views carry a hash of the
     content: after any change the trainer starts new caches and never reads old latents. Paths are absolute.
 
-    Copies that shuffle wrote are files of their own and get no repeats. A picture with N captions gets N - 1
-    (SimpleTuner counts extra passes), so that each is seen N times.
+    A trainer that keeps its caches beside the pictures, or reads one caption a picture, is given a view: a folder of
+    hard links below --cache-root. The dataset itself stays as it is, and what the trainer writes lies in the view.
 
-    Caches of these datasets as they were or were called before are named with their size, and deleted with --prune.
-    Those of other datasets, and whatever has no name as datakit gives it, stay.
+    Copies that shuffle wrote are files of their own and are not repeated. A picture with N captions is seen N times.
+
+    Caches and views of these datasets as they were or were called before are named with their size, and deleted with
+    --prune. Those of other datasets, and whatever has no name as datakit gives it, stay.
 
     Nothing is written, and the exit code is 1, unless every file is as the manifest says and every size is
-    proved to pass SimpleTuner's resizing untouched.
+    proved to pass the trainer's resizing untouched.
 
     \b
     datakit backend --cache-root cache/
+    datakit backend out/ --trainer kohya --cache-root cache/ --batch-size 4
     datakit backend person/ style/ --repeats 10 --repeats 1 --cache-root cache/ --model-family flux
     datakit backend out/ --cache-root cache/ --caption-shuffle 5 --keep 2 --set probability=0.5
+    datakit backend out/ --cache-root cache/ --at s3://bucket --endpoint https://store.example
     """
     from datakit.dataset.origin import refuse_in_source
+    from datakit.report import counted
     from datakit.trainers import trainer
-    from datakit.trainers.backend import emit_backend
+    from datakit.trainers.backend import emit_backend, find_leftovers
+    from datakit.trainers.leftovers import delete
+    from datakit.trainers.view import make_view
 
     output = output or trainer(options.trainer).file_name
     folders = _folders(datasets)
     if fix:
         refuse_in_source(cache_root, folders)
         _mend(folders, verbose)
-    if prune:
-        _prune(folders, cache_root, options)
+    scans, caches = find_leftovers(folders, cache_root, options) if prune else ([], [])
+    _say_deleted(delete(scans))
     emission = emit_backend(folders, cache_root, options, execution=execution)
     _say(emission.notes)
+    _say([leftover.describe() for leftover in emission.leftovers if leftover not in caches or not leftover.ours])
     if emission.content is None:
         print_refusal(emission.findings, emission.changed, as_json, verbose)
         ctx.exit(1)
+    for view in emission.views:
+        done = "made" if make_view(view) else "using"
+        click.echo(f"{done} {view.folder}/, a view of {counted(len(view.links), 'picture')}", err=True)
     if output == "-":
         click.echo(emission.content, nl=False)
     else:
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
+    _say_deleted(delete(caches))  # no sooner: the file of before may name them
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
-        print_json({"written": output, "entries": summary, "findings": [], "changed": []})
+        written = {"written": output, "entries": summary, "findings": [], "changed": []}
+        views = [str(view.folder) for view in emission.views]
+        print_json(written | {"provided": emission.provided, "views": views, "command": start_of(emission, output)})
     else:
-        print_written(emission, err=output == "-")
+        print_written(emission, output, err=output == "-")
 
 
 @click.command()
@@ -294,60 +322,6 @@ def check(
     ctx.exit(1 if findings or small else 0)
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.option(
-    "--trainer",
-    "name",
-    type=click.Choice(list(TRAINERS)),
-    metavar="NAME",
-    show_default="as the file tells",
-    help=f"Whose dataset config it is: {', '.join(TRAINERS)}.",
-)
-@click.option(
-    "--release",
-    "releases",
-    multiple=True,
-    metavar="RELEASE",
-    help="current (3.1.6 and 4.8) or 2024-10 (the recipe's commit); repeatable. [default: both]",
-)
-@looking_options
-@json_option
-@verbose_option
-@click.pass_context
-def verify(
-    ctx: click.Context,
-    file: Path | None,
-    name: str | None,
-    releases: tuple[str, ...],
-    execution: Execution,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    """Prove that SimpleTuner trains every picture of a dataset config as written.
-
-    Decodes each picture of FILE (multidatabackend.json by default, whoever wrote it), checks it and its caption
-    as `datakit backend` does, replays the trainer's bucket, resize and crop arithmetic, and names what would be
-    resized, cropped, dropped, not seen or refused. Once training has started, the aspect_ratio_bucket files that
-    it wrote are compared with the folder: what it lost is named, what it scanned at another size or in another
-    bucket, and latents that are older than their picture. Exit 0 proved, 1 not.
-
-    \b
-    datakit verify
-    datakit verify multidatabackend.json --release current --json
-    """
-    from datakit.trainers import trainer
-    from datakit.trainers.backend import verify_backend
-
-    file = file or Path(trainer(name or DEFAULT).file_name)
-    verdict = verify_backend(file, releases, execution, trainer=name)
-    if as_json:
-        print_json(verdict.to_json())
-    else:
-        print_verdict(verdict, verbose)
-    ctx.exit(1 if verdict.faults else 0)
-
-
 def _folders(datasets: Sequence[Path]) -> list[Path]:
     """Return the datasets to use; where none is named, say so if there are copies of it that are now older."""
     from datakit.dataset.layout import shuffled
@@ -367,10 +341,8 @@ def _say(notes: Sequence[str]) -> None:
         click.echo(sentence, err=True)
 
 
-def _prune(folders: Sequence[Path], cache_root: Path, options: BackendOptions) -> None:
-    from datakit.trainers.backend import prune_leftovers
-
-    for leftover in prune_leftovers(folders, cache_root, options):
+def _say_deleted(leftovers: Sequence[Leftover]) -> None:
+    for leftover in leftovers:
         click.echo(f"deleted {leftover.path}: {leftover.what}", err=True)
 
 

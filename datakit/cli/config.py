@@ -260,10 +260,15 @@ def write(
     datakit config --env config.env --accelerate accelerate.yaml --deepspeed
     datakit config --preset tutorial-lora --into st/ --name fantasy --batch-size 6
     """
+    from datakit.errors import UsageError
     from datakit.trainers.simpletuner.accelerate import accelerate_yaml
+    from datakit.trainers.simpletuner.checkconfig import output_fault
     from datakit.trainers.simpletuner.config import config_to_json, launcher_env, needs, pace, trainer_config
     from datakit.trainers.simpletuner.presets import preset
 
+    for folder in planned.folders:
+        if fault := output_fault(options.output_dir, os.fspath(folder)):
+            raise UsageError(f"the output folder {fault}: name another one")
     training, batching = pace(options, planned.training), planned.batching
     written = trainer_config(options, training, batching)
     content = config_to_json(written)

@@ -81,6 +81,8 @@ def _other_format(text: str, from_json: bool) -> tuple[str, list[Notice]]:
 def check(ctx: click.Context, file: Path, releases: tuple[str, ...]) -> None:
     """Hold a config.json, or a low-level config.env, against the options of SimpleTuner.
 
+    Of a config.env that leaves the options to config.json (CONFIG_BACKEND=json), the one that ENV chooses is checked.
+
     Names options that a release does not know (with the nearest that it does), ignores, or takes no such value
     for; options that it does not start without; and what contradicts itself: steps and epochs at once, a rank
     without a LoRA, a batch larger than the smallest bucket of the datasets in data_backend_config. FILE is only
@@ -92,16 +94,21 @@ def check(ctx: click.Context, file: Path, releases: tuple[str, ...]) -> None:
     """
     from datakit.errors import UsageError
     from datakit.trainers.simpletuner.checkconfig import check_config
-    from datakit.trainers.simpletuner.oldenv.convert import env_to_config, read_config
+    from datakit.trainers.simpletuner.oldenv.convert import chosen_config, env_to_config, read_config
     from datakit.trainers.simpletuner.options import CURRENT
 
-    text = _read(file)
+    text, asked = _read(file), releases or CURRENT
+    chosen = None if _is_json(file) else chosen_config(text)
+    if chosen is not None:
+        file = file.parent / chosen
+        click.echo(f"the options stand in {file}, which the launcher takes", err=True)
+        text = _read(file)
     try:
         if _is_json(file):
             options, lines, notices = read_config(text)
         else:
-            (options, notices), lines = env_to_config(text), {}
-        found = check_config(options, releases or CURRENT)
+            (options, notices), lines = env_to_config(text, asked, asked), {}
+        found = check_config(options, asked)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from error
     said = [(notice.line, notice.message) for notice in notices if notice.kind != "launcher"]
@@ -109,7 +116,7 @@ def check(ctx: click.Context, file: Path, releases: tuple[str, ...]) -> None:
     for line, message in sorted(said):
         click.echo(f"{file}:{line or ''}{': ' if line else ' '}{message}")
     if not said:
-        click.echo(f"{file}: all of its {len(options)} options are good for SimpleTuner {' and '.join(releases or CURRENT)}")
+        click.echo(f"{file}: all of its {len(options)} options are good for SimpleTuner {' and '.join(asked)}")
     ctx.exit(1 if said else 0)
 
 

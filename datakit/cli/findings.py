@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from datakit.audit.checks import Finding
     from datakit.audit.concept import Concept
     from datakit.trainers.backend import Audit, Emission
-    from datakit.trainers.training import Training
+    from datakit.trainers.training import BucketLoad
     from datakit.trainers.verdict import Fault, Verdict
 
 _PROVED = "proved: every picture is trained pixel by pixel as written"
@@ -33,7 +35,7 @@ def print_verdict(verdict: Verdict, verbose: bool) -> None:
         click.echo(f"  {note}")
     rows = [(f"{fault.entry}: {fault.problem}", _subject(fault), fault.remedy) for fault in verdict.faults]
     print_grouped(rows, verbose, err=False)
-    click.echo(f"not proved: {counted(len(rows), 'fault')}" if rows else _PROVED)
+    click.echo(f"not proved: {counted(len(rows), 'fault')}" if rows else _proved(verdict.provided))
 
 
 def print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence[str], as_json: bool, verbose: bool) -> None:
@@ -47,17 +49,32 @@ def print_refusal(findings: Sequence[tuple[Concept, Finding]], changed: Sequence
     click.echo(f"nothing written: {counted(len(findings) + len(changed), 'finding')}", err=True)
 
 
-def print_written(emission: Emission, err: bool) -> None:
-    """Print what was written, and what it needs of the trainer."""
+def print_written(emission: Emission, file: str, err: bool) -> None:
+    """Print what was written into a file, what it needs of the trainer, and how to start that."""
     for name, concept in emission.entries:
         often = "once" if concept.passes == 1 else f"{concept.passes} times"
-        size = f"{counted(len(concept.records), 'picture')} in {counted(len(concept.buckets), 'bucket')}"
-        click.echo(f"{name}: {size}, each file seen {often} an epoch", err=err)
+        pictures, seen = len({record.output for record in concept.records}), "file"
+        size = counted(pictures, "picture")
+        if pictures < len(concept.records):
+            size, seen = f"{size} with {counted(len(concept.records), 'caption')}", "caption"
+        size += f" in {counted(len(concept.buckets), 'bucket')}"
+        click.echo(f"{name}: {size}, each {seen} seen {often} an epoch", err=err)
         for note in concept.notes:
             click.echo(f"  {note}", err=err)
     for sentence in emission.needs:
         click.echo(sentence, err=True)
-    click.echo(_PROVED, err=err)
+    if emission.command:
+        click.echo(f"start it with, your own options added: {start_of(emission, file)}", err=err)
+    click.echo(_proved(emission.provided), err=err)
+
+
+def start_of(emission: Emission, file: str) -> str:
+    """Return the command line that starts the trainer with what was written into a file."""
+    return emission.command.replace("FILE", shlex.quote(os.path.abspath(file)))
+
+
+def _proved(provided: Sequence[str]) -> str:
+    return f"{_PROVED}, provided that {'; '.join(provided)}" if provided else _PROVED
 
 
 def print_findings(findings: Sequence[tuple[Concept, Finding]], verbose: bool, err: bool = False) -> None:
@@ -100,26 +117,22 @@ def print_epoch(audit: Audit, too_small: str) -> None:
     for load in audit.training.loads:
         shown = f"{'picture' if load.pictures == 1 else 'pictures'} x {load.passes}"
         batches = counted(load.real, "micro-batch", "micro-batches")
+        left = f", {_left_out(load)}" if load.dropped else ""
         mark = "  too small" if load.too_small else ""
         click.echo(
-            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} {shown}: {batches}, {counted(load.padded, 'padded sample')}{mark}"
+            f"{load.concept}: {load.bucket!s:>9} {load.pictures:>6} {shown}: {batches}, {counted(load.padded, 'padded sample')}{left}{mark}"
         )
+    for note in audit.training.notes:
+        click.echo(note)
     click.echo(f"one real epoch takes {audit.training.real_steps_per_epoch} optimizer steps")
-    print_miscount(audit.training)
     if audit.ways_out:
         click.echo(f"too small for one optimizer step; {too_small}. Ways out:")
         for way in audit.ways_out:
             click.echo(f"  {way}")
 
 
-def print_miscount(training: Training) -> None:
-    """Say so where the trainer will count its epochs wrongly."""
-    planned, real = training.planned_steps_per_epoch, training.real_steps_per_epoch
-    if planned != real:
-        click.echo(
-            f"the trainer's own count of epochs will be off: it plans {planned} steps an epoch and runs {real}, "
-            "for it fills up the last batch of a bucket in every pass"
-        )
+def _left_out(load: BucketLoad) -> str:
+    return f"{counted(load.dropped, 'sample')} {'never trained' if load.never else 'left out'}"
 
 
 def plain(concept: Concept, finding: Finding) -> dict[str, Any]:

@@ -32,6 +32,13 @@ trainer_option = click.option(
     metavar="NAME",
     help=f"Who is to train: {', '.join(TRAINERS)}.",
 )
+family_option = click.option(
+    "--model-family",
+    "family",
+    show_default="the trainer's first",
+    metavar="NAME",
+    help="Which model is trained, by the trainer's name for it, such as sd3, sdxl or flux.",
+)
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace files that datakit did not write, or that were edited since."
 )

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from datakit.cli.findings import print_miscount
-from datakit.cli.shared import Command, batching_options, chosen, datasets_argument, json_option, repeats_option, trainer_option
+from datakit.cli.shared import (
+    Command,
+    batching_options,
+    chosen,
+    datasets_argument,
+    family_option,
+    json_option,
+    repeats_option,
+    trainer_option,
+)
 from datakit.trainers import DEFAULT
 
 if TYPE_CHECKING:
@@ -64,14 +72,16 @@ def training_options(command: Command) -> Command:
         repeats: tuple[int, ...],
         batching: Batching,
         trainer: str = DEFAULT,
+        family: str | None = None,
         **options: Any,
     ) -> None:
         from datakit.trainers import trainer as trainer_of
+        from datakit.trainers.protocol import family_of
         from datakit.trainers.training import Epoch, plan_training
 
         plain, target = _parse_counts(counts), trainer_of(trainer)
         folders = chosen(datasets) if datasets or not plain else []
-        concepts = _read(folders, repeats)
+        concepts = _read(folders, repeats, target, family_of(trainer, family))
         known = [(len(concept.records), concept.passes) for concept in concepts]
         epoch = target.steps(concepts, batching)
         if epochs is None and steps is None:
@@ -90,13 +100,15 @@ def training_options(command: Command) -> Command:
 @click.command()
 @training_options
 @trainer_option
+@family_option
 @json_option
 def steps(planned: Planned, as_json: bool) -> None:
     """Tell training steps from epochs, or epochs from steps.
 
-    The recipe's formula is the sum over all concepts of pictures x repeats / batch x epochs. Beside it stands
-    what SimpleTuner will do bucket by bucket: the micro-batches it plans, those it really runs, and the
-    samples it shows once more to fill the last batch of a bucket. Warm-up, checkpoints and validations are a
+    For SimpleTuner by the recipe's formula, the sum over all concepts of pictures x repeats / batch x epochs; for
+    every other trainer by the steps that an epoch of it really takes. Beside it stands
+    what the trainer will do bucket by bucket: the micro-batches it plans, those it really runs, the samples it
+    shows once more to fill the last batch of a bucket, and those it leaves out. Warm-up, checkpoints and validations are a
     tenth of the steps each. Exit 1 where there are too few pictures for one optimizer step, else 0.
 
     \b
@@ -113,8 +125,11 @@ def steps(planned: Planned, as_json: bool) -> None:
 
 def print_training(training: Training, title: str) -> None:
     """Print the numbers of a training, with a trainer of this title, as a table."""
+    per_epoch, formula = f"{training.real_steps_per_epoch}", f"as {title} runs them"
+    if training.by_recipe:
+        per_epoch, formula = f"{training.recipe_steps_per_epoch:g}", "pictures x repeats / batch"
     click.echo(
-        f"max train steps       {training.max_train_steps:>8}   ({training.epochs:g} epochs of {training.recipe_steps_per_epoch:g} steps: pictures x repeats / batch)"
+        f"max train steps       {training.max_train_steps:>8}   ({training.epochs:g} epochs of {per_epoch} steps: {formula})"
     )
     click.echo(f"warm-up steps         {training.lr_warmup_steps:>8}   (10 %)")
     click.echo(f"checkpoint every      {training.checkpointing_steps:>8}   steps")
@@ -126,6 +141,7 @@ def print_training(training: Training, title: str) -> None:
     click.echo(f"  {'':{width}}  {'bucket':>9} {'pictures':>8} {'passes':>6} {'planned':>7} {'real':>6} {'padded':>6}")
     for load in training.loads:
         mark = "  too few for one optimizer step" if load.too_small else ""
+        mark += f"  {load.dropped} {'never trained' if load.never else 'left out'}" if load.dropped else ""
         click.echo(
             f"  {load.concept:{width}}  {load.bucket!s:>9} {load.pictures:>8} {load.passes:>6} {load.planned:>7} {load.real:>6} {load.padded:>6}{mark}"
         )
@@ -133,14 +149,15 @@ def print_training(training: Training, title: str) -> None:
     click.echo(
         f"optimizer steps an epoch: {planned} planned, {real} real; {training.max_train_steps} steps go {training.real_epochs:.4g} times through every bucket"
     )
-    print_miscount(training)
+    for note in training.notes:
+        click.echo(note)
 
 
-def _read(folders: Sequence[Path], repeats: Sequence[int]) -> list[Concept]:
-    """Read datasets, saying on stderr what was decided about them."""
+def _read(folders: Sequence[Path], repeats: Sequence[int], target: Trainer, family: str) -> list[Concept]:
+    """Read datasets as a model family is trained on them, saying on stderr what was decided about them."""
     from datakit.audit.concept import read_concepts
 
-    concepts = read_concepts(folders, repeats=repeats) if folders else []
+    concepts = [target.trained(concept, family) for concept in (read_concepts(folders, repeats=repeats) if folders else [])]
     for concept in concepts:
         for note in concept.notes:
             click.echo(f"{concept.name}: {note}", err=True)
@@ -148,12 +165,12 @@ def _read(folders: Sequence[Path], repeats: Sequence[int]) -> list[Concept]:
 
 
 def _too_few(planned: Planned, loads: Sequence[BucketLoad]) -> str:
-    """Return a sentence where the trainer would stop for want of pictures, else nothing."""
+    """Return a sentence where pictures are too few for a step, and what the trainer does then; else nothing."""
     where = ", ".join(f"{load.concept} {load.bucket}" for load in loads if load.too_small)
     if not where and planned.training.recipe_steps_per_epoch < 1:
         where = "all concepts together"
     return where and (
-        f"too few pictures for one optimizer step of {planned.batching.effective}: {where}. {planned.trainer.title} would stop: "
+        f"too few pictures for one optimizer step of {planned.batching.effective}: {where}. {planned.trainer.too_small}: "
         "use a smaller --batch-size or more --repeats; datakit check tells the cheapest ways out"
     )
 

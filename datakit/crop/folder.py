@@ -164,14 +164,14 @@ def _say_found(found: Found, stems: Mapping[str, str], report: Report) -> None:
         report.notes.append(f"{len(sharing)} pictures share a caption file with another and get the same caption: {few(sharing)}")
     if found.strays:
         report.notes.append(f"{counted(len(found.strays), 'caption file')} without a picture of that name: {few(found.strays)}")
-    ours = ".jsonl" if os.path.isfile(os.path.join(report.source, MANIFEST)) else None
-    kinds = sorted((item for item in found.others.items() if item[0] != ours), key=lambda item: (-item[1], item[0]))
     report.notes += found.notes
     counts = repeats_told(found.samples)
     if counts:
         report.notes.append(
             f"folders named as kohya's trainer wants them, {few(counts)}: datakit shuffle --repeats-from-folders takes these numbers"
         )
+    ours = (".jsonl", ".md") if os.path.isfile(os.path.join(report.source, MANIFEST)) else ()
+    kinds = sorted((item for item in found.others.items() if item[0] not in ours), key=lambda item: (-item[1], item[0]))
     if kinds:
         named = [f"{number} {kind or 'without extension'}" for kind, number in kinds]
         report.notes.append(f"left alone, as no pictures that can be read: {few(named)}")

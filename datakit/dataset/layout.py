@@ -18,6 +18,11 @@ FINGERPRINTS = f"{STATE_FOLDER}/seen.sqlite"
 ORIGIN = f"{STATE_FOLDER}/origin.json"
 REPORT = f"{STATE_FOLDER}/report.json"
 THUMBNAILS = f"{STATE_FOLDER}/thumbnails"
+# In a folder of links that was made for a trainer: which one, and of which datasets; in the folder that holds such folders,
+# who is making one, and one that is not finished.
+VIEW = f"{STATE_FOLDER}/view.json"
+VIEWS_LOCK = f"{STATE_FOLDER}/views.lock"
+VIEWS_TEMPORARY = f"{STATE_FOLDER}/view"
 # What people decided, which is theirs and lies beside the manifest; and who is changing it.
 DECISIONS = "decisions.jsonl"
 DECISIONS_LOCK = f"{STATE_FOLDER}/decisions.lock"

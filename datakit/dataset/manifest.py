@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 from collections.abc import Container, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -23,7 +22,6 @@ from datakit.report import Warned
 from datakit.sizes import DEFAULT_SIZES, check_size, size_set
 
 MANIFEST = "manifest.jsonl"
-METADATA = "metadata.jsonl"
 
 # What msgspec raises for bytes that are not the JSON wanted.
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -154,14 +152,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warnings: tuple[Warned, ...] = ()
 
 
-class _Metadata(msgspec.Struct):
-    file_name: str
-
-
 _ENCODER = msgspec.json.Encoder()
 _RECORDS = msgspec.json.Decoder(Record)
 _PLANS = msgspec.json.Decoder(CropPlan)
-_METADATA_LINES = msgspec.json.Decoder(_Metadata)
 
 
 def to_line(entry: msgspec.Struct) -> bytes:
@@ -293,23 +286,6 @@ def check_decided(source: str, bucket: Size | None, sizes: str, where: str) -> N
             check_size(Size(*bucket), sizes)
     except UsageError as error:
         raise PlanError(f"{where}: {error}") from None
-
-
-def read_metadata(folder: Path) -> dict[str, bytes]:
-    """Return the lines of a dataset's metadata by file name; what is no such line is passed over."""
-    found: dict[str, bytes] = {}
-    path = folder / METADATA
-    if path.exists():
-        with path.open("rb") as lines:
-            for line in lines:
-                with suppress(*NOT_JSON):
-                    found[_METADATA_LINES.decode(line).file_name] = line.rstrip(b"\n") + b"\n"
-    return found
-
-
-def metadata_line(output: str, text: str | None) -> bytes:
-    """Return what `datasets`' imagefolder wants of a picture: a line with ``file_name`` and ``text``."""
-    return _ENCODER.encode({"file_name": output, "text": text}) + b"\n"
 
 
 def is_relative(name: str) -> bool:

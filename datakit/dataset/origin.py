@@ -66,6 +66,11 @@ def refuse_in_source(path: Path, datasets: Iterable[Path]) -> None:
         raise UsageError(f"{path} would be written into {source}, a source, where nothing is ever changed: write elsewhere")
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path is a folder or lies in it, links resolved; neither need exist."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def refuse_other_origin(dataset: Path, stage: str, source: Source) -> None:
     """Make sure that a dataset is not mixed from two folders, whose pictures of one name would replace each other.
 

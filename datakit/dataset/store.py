@@ -24,15 +24,8 @@ from filelock import FileLock, Timeout
 from datakit.dataset.fingerprints import Fingerprints, hash_file
 from datakit.dataset.layout import FINGERPRINTS, JOURNAL, LEFT, LOCK, STATE_FOLDER, TEMPORARY
 from datakit.dataset.links import place
-from datakit.dataset.manifest import (
-    MANIFEST,
-    METADATA,
-    NOT_JSON,
-    Record,
-    metadata_line,
-    read_metadata,
-    write_atomically,
-)
+from datakit.dataset.manifest import MANIFEST, NOT_JSON, Record, write_atomically
+from datakit.dataset.metadata import METADATA, metadata_rows, read_metadata, write_card
 from datakit.dataset.records import Records
 from datakit.dataset.samples import PICTURE_EXTENSIONS, caption_of, fold
 from datakit.errors import DatasetBusyError, OccupiedError, SampleError, UsageError
@@ -318,10 +311,11 @@ class Store:
         return path.exists() and path.name not in os.listdir(path.parent)
 
     def finish(self) -> None:
-        """Write the manifest and the metadata, each in the order of the outputs, and end the journal."""
+        """Write the manifest and the metadata, each in the order of the outputs, and the card, and end the journal."""
         outputs = self.outputs()
         self._write_if_changed(MANIFEST, ((self._records.line(output) or b"") + b"\n" for output in outputs))
         self._write_if_changed(METADATA, self._metadata(outputs))
+        write_card(self.folder)
         self._records.end_journal()
         left = {name: sha256 for name, sha256 in self._left.items() if os.path.exists(f"{self._root}/{name}")}
         if left != _read_left(self.folder):
@@ -339,16 +333,16 @@ class Store:
             self.fingerprints.remember(f"{self._root}/{name}", digest)
 
     def _metadata(self, outputs: list[str]) -> Iterator[bytes]:
-        """Yield what `datasets`' imagefolder wants: a line a picture with ``file_name`` and ``text``."""
+        """Yield the rows of each picture."""
         before = read_metadata(self.folder)
         for output in outputs:
             new, text = self._records.journalled(output)
             if new:
-                yield metadata_line(output, text)
+                yield metadata_rows(output, text)
             elif output in before:
                 yield before[output]
             else:
-                yield metadata_line(output, self._text(output))
+                yield metadata_rows(output, self._text(output))
 
     def _text(self, output: str) -> str | None:
         """Read the caption of an output again, where the metadata has lost it."""

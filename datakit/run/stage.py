@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import msgspec
 
 from datakit.caption.captions import Caption, read_caption
-from datakit.dataset.manifest import MANIFEST, METADATA, Record
+from datakit.dataset.manifest import MANIFEST, Record
+from datakit.dataset.metadata import CARD, METADATA, about_card
 from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.source import Source
 from datakit.dataset.store import Store
@@ -168,8 +169,9 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
         store.finish()
     except OSError as error:
         reason = f"cannot be brought up to date: {error.strerror or error}; nothing is lost, run again when it can be"
-        name = METADATA if METADATA in f"{error.filename} {error.filename2}" else MANIFEST
+        name = next((name for name in (METADATA, CARD) if name in f"{error.filename} {error.filename2}"), MANIFEST)
         report.failed.append(Problem(name, reason, "not-written"))
+    report.notes += about_card(store.folder)
     report.sort()
 
 

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 # Import paths of what satisfies `datakit.trainers.protocol.Trainer`, so that only the trainer asked for is imported.
 TRAINERS: Mapping[str, str] = {
     "simpletuner": "datakit.trainers.simpletuner.trainer:TRAINER",
+    "kohya": "datakit.trainers.kohya.trainer:TRAINER",
+    "musubi": "datakit.trainers.musubi.trainer:TRAINER",
+    "onetrainer": "datakit.trainers.onetrainer.trainer:TRAINER",
+    "ai-toolkit": "datakit.trainers.aitoolkit.trainer:TRAINER",
+    "diffusion-pipe": "datakit.trainers.diffusionpipe.trainer:TRAINER",
+    "diffusers": "datakit.trainers.diffusers.trainer:TRAINER",
 }
 # Who trains where nobody is named.
 DEFAULT = "simpletuner"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datakit.audit.checks import Finding, check_dataset, list_files
-from datakit.audit.concept import Concept, read_concepts
+from datakit.audit.concept import Concept, check_apart, read_concepts
 from datakit.audit.freshness import behind
 from datakit.audit.likeness import compared_names, find_likeness
 from datakit.audit.looks import Look, look_at_all
@@ -18,10 +18,11 @@ from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
 from datakit.trainers import DEFAULT, TRAINERS, trainer
-from datakit.trainers.leftovers import Leftover, delete
-from datakit.trainers.protocol import BackendOptions, Trainer, check_family
+from datakit.trainers.leftovers import Leftover
+from datakit.trainers.protocol import BackendOptions, Trainer, family_of
 from datakit.trainers.training import Batching, BucketLoad, Training, plan_training, ways_out
 from datakit.trainers.verdict import Verdict
+from datakit.trainers.view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,12 @@ class Emission:
     findings, changed
         What is wrong with files, and a sentence for each size that the trainer would change.
     notes
-        A sentence for each way in which a dataset is older than what it was made from, for each old cache of it, and for each
-        thing that the trainer will do and that may surprise.
-    needs
-        As in `datakit.trainers.protocol.DatasetFile`.
+        A sentence for each way in which a dataset is older than what it was made from, and for each thing that the trainer will
+        do and that may surprise.
+    leftovers
+        Caches of the datasets as they were or were called before; `datakit.trainers.leftovers.delete` deletes datakit's own.
+    needs, provided, views, command
+        As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.view.make_view`.
     """
 
     content: bytes | None
@@ -48,7 +51,11 @@ class Emission:
     findings: tuple[tuple[Concept, Finding], ...]
     changed: tuple[str, ...]
     notes: tuple[str, ...]
+    leftovers: tuple[Leftover, ...]
     needs: tuple[str, ...]
+    provided: tuple[str, ...]
+    views: tuple[View, ...]
+    command: str
 
 
 def emit_backend(
@@ -71,31 +78,36 @@ def emit_backend(
     folders = [Path(dataset) for dataset in datasets]
     refuse_in_source(Path(cache_root), folders)
     concepts = read_concepts(folders, options.names, options.repeats)
+    check_apart(concepts, Path(cache_root))
     file = target.emit(concepts, Path(cache_root), options)
+    trained = [target.trained(concept, options.model_family) for concept in concepts]
     findings = [(concept, finding) for concept in concepts for finding in _look(concept, concepts, target, execution)[0]]
-    old = [leftover.describe() for leftover in target.old_caches(concepts, Path(cache_root))]
     return Emission(
         content=None if findings or file.changed else file.content,
-        entries=tuple(zip(file.entries, concepts, strict=True)),
+        entries=tuple(zip(file.entries, trained, strict=True)),
         findings=tuple(findings),
         changed=file.changed,
-        notes=(*_behind(folders, concepts), *old, *file.notes),
+        notes=(*_behind(folders, concepts), *file.notes),
+        leftovers=tuple(target.old_caches(concepts, Path(cache_root))),
         needs=file.needs,
+        provided=file.provided,
+        views=file.views,
+        command=file.command,
     )
 
 
-def prune_leftovers(
+def find_leftovers(
     datasets: Sequence[str | os.PathLike[str]], cache_root: str | os.PathLike[str], options: BackendOptions = BackendOptions()
-) -> list[Leftover]:
-    """Delete what the trainer left of some datasets as they were or were called before, and return it.
+) -> tuple[list[Leftover], list[Leftover]]:
+    """Return what the trainer left of some datasets as they were or were called before, for `datakit.trainers.leftovers.delete`.
 
-    That is what lies in their folders under other ids, and below ``cache_root`` the caches of another content or of another
-    id; what has no name of datakit's own form stays.
+    First what lies in their folders under other ids, which `emit_backend` refuses; then below ``cache_root`` the caches and views
+    of another content or of another id, which a dataset file of before may still name until a new one is written.
 
     Raises
     ------
     UsageError
-        A folder is no dataset, ``cache_root`` lies in a source, or something cannot be deleted.
+        A folder is no dataset, or ``cache_root`` lies in a source or in a dataset.
     PlanError
         A line of a manifest cannot be used.
     """
@@ -103,9 +115,10 @@ def prune_leftovers(
     folders = [Path(dataset) for dataset in datasets]
     refuse_in_source(Path(cache_root), folders)
     concepts = read_concepts(folders, options.names, options.repeats)
+    check_apart(concepts, Path(cache_root))
     ids = {concept.id for concept in concepts}
     left = [leftover for concept in concepts for leftover in target.left_behind(concept, ids)]
-    return delete([*left, *target.old_caches(concepts, Path(cache_root))])
+    return left, target.old_caches(concepts, Path(cache_root))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +132,7 @@ class AuditOptions:
     batching
         Batch size, GPUs, accumulation.
     family
-        Whose text encoders cut captions.
+        Whose text encoders cut captions; the trainer's first where none is named.
     trigger
         A word that every caption must hold.
     counter
@@ -130,13 +143,13 @@ class AuditOptions:
 
     repeats: tuple[int, ...] = ()
     batching: Batching = field(default_factory=Batching)
-    family: str = "sd3"
+    family: str | None = None
     trigger: str | None = None
     counter: Callable[[str], int] | None = None
     trainer: str = DEFAULT
 
     def __post_init__(self) -> None:
-        check_family(self.trainer, self.family)
+        family_of(self.trainer, self.family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +200,8 @@ def audit_datasets(
     folders = [Path(dataset) for dataset in datasets]
     concepts = read_concepts(folders, repeats=options.repeats)
     target = trainer(options.trainer)
-    encoders = target.families[options.family]
+    family = family_of(options.trainer, options.family)
+    encoders, trained = target.families[family], [target.trained(concept, family) for concept in concepts]
     looked = [_look(concept, concepts, target, execution, compared=True) for concept in concepts]
     alike = find_likeness(concepts, [looks for _, looks in looked])
     findings = [
@@ -200,10 +214,10 @@ def audit_datasets(
             *_enlarged(concept),
         )
     ]
-    epoch = target.steps(concepts, options.batching)
-    counts = [(len(concept.records), concept.passes) for concept in concepts]
+    epoch = target.steps(trained, options.batching)
+    counts = [(len(concept.records), concept.passes) for concept in trained]
     return Audit(
-        concepts=tuple(concepts),
+        concepts=tuple(trained),
         findings=tuple(findings),
         training=plan_training(counts, options.batching, epochs=1.0, epoch=epoch),
         ways_out=tuple(ways_out(epoch.loads, options.batching)),
@@ -217,6 +231,7 @@ def verify_backend(
     execution: Execution = Execution(),
     *,
     trainer: str | None = None,
+    datasets: Sequence[str | os.PathLike[str]] = (),
 ) -> Verdict:
     """Check and replay every picture of a trainer's dataset file, whoever wrote it.
 
@@ -230,18 +245,24 @@ def verify_backend(
         Workers, limit of time, progress.
     trainer
         A name of `datakit.trainers.TRAINERS`; without one the file tells whose it is.
+    datasets
+        Folders that were published where the file says: what lies there is not read, the folder is held to stand for it.
 
     Raises
     ------
     UsageError
-        The file cannot be used, is no trainer's, or trains no picture; the trainer or a release is unknown.
+        The file cannot be used, is no trainer's, or trains no picture; the trainer or a release is unknown; a folder is no dataset.
+    PlanError
+        A line of a manifest cannot be used.
     """
     path = Path(file)
     target = _trainer_of(path, trainer)
     for release in releases:
         if release not in target.releases:
             raise UsageError(f"release {release!r} is not known: use {' or '.join(target.releases)}")
-    return target.prove(path, releases or target.releases, execution)
+    if datasets and not target.published:
+        raise UsageError(f"{target.title} reads nothing from an object store: leave out the dataset {datasets[0]}")
+    return target.prove(path, releases or target.releases, execution, [Path(dataset) for dataset in datasets])
 
 
 def _trainer_of(path: Path, name: str | None) -> Trainer:
@@ -256,7 +277,7 @@ def _trainer_of(path: Path, name: str | None) -> Trainer:
         if known.recognises(content):
             return known
     raise UsageError(
-        f"{path} is no dataset file of {' or '.join(TRAINERS)}: write one with `datakit backend`, or name its trainer to learn "
+        f"{path} is no dataset file of any trainer ({', '.join(TRAINERS)}): write one with `datakit backend`, or name its trainer to learn "
         "what is wrong with it"
     )
 

@@ -33,12 +33,13 @@ class Leftover:
 
     @property
     def size(self) -> int:
-        """Bytes of the file, or of all files in the folder; links are not followed."""
+        """Bytes that its end frees: of the file, or of all files in the folder; those that have another name too do not count."""
         inside = [os.path.join(place, name) for place, _, names in os.walk(self.path) for name in names]
         total = 0
         for path in inside if self.path.is_dir() else [self.path]:
             with suppress(FileNotFoundError):  # the trainer may be at work
-                total += os.lstat(path).st_size
+                status = os.lstat(path)
+                total += status.st_size if status.st_nlink == 1 else 0
         return total
 
     def describe(self) -> str:

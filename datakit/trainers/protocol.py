@@ -15,10 +15,11 @@ from datakit.trainers import DEFAULT, trainer
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
+from datakit.trainers.view import View
 
 
-def check_family(name: str, family: str) -> None:
-    """Make sure that a trainer knows a model family.
+def family_of(name: str, family: str | None) -> str:
+    """Return a model family of a trainer, the first where none is named.
 
     Raises
     ------
@@ -26,8 +27,11 @@ def check_family(name: str, family: str) -> None:
         The trainer is unknown, or does not know the family.
     """
     families = trainer(name).families
+    if family is None:
+        return next(iter(families))
     if family not in families:
         raise UsageError(f"model family {family!r} is not known: use one of {' '.join(families)}")
+    return family
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +43,38 @@ class BackendOptions:
     trainer
         A name of `datakit.trainers.TRAINERS`.
     family
-        One of the trainer's model families, whose latents are kept apart.
+        One of the trainer's model families; its first where none is named.
     names, repeats
         Of the datasets, one each, or repeats once for all; see `datakit.audit.concept.read_concepts`.
     settings
         ``key=value`` for every image entry.
     caption_shuffle, keep
         Let the trainer shuffle each caption into so many orders, behind so many leading tokens.
+    batch_size
+        Pictures in one micro-batch on one GPU, where the dataset file says it.
+    at, endpoint
+        Addresses in an object store that the datasets were published at, one each, and the store's URL; the trainer reads them
+        there instead of from their folders.
     """
 
     trainer: str = DEFAULT
-    family: str = "sd3"
+    family: str | None = None
     names: tuple[str, ...] = ()
     repeats: tuple[int, ...] = ()
     settings: tuple[str, ...] = ()
     caption_shuffle: int | None = None
     keep: int = 0
+    batch_size: int | None = None
+    at: tuple[str, ...] = ()
+    endpoint: str | None = None
 
     def __post_init__(self) -> None:
-        check_family(self.trainer, self.family)
+        family_of(self.trainer, self.family)
+
+    @property
+    def model_family(self) -> str:
+        """The family named, or the trainer's first."""
+        return family_of(self.trainer, self.family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,12 @@ class DatasetFile:
         A sentence for each thing that the trainer must be or have for the file to mean what it says.
     notes
         A sentence for each thing that the trainer will do with it and that may surprise.
+    views
+        Folders of links that the file names, to be made before it is used.
+    command
+        The command line that starts the trainer with it, as far as the dataset decides it; nothing where it does not.
+    provided
+        A clause for each thing that the proof takes for granted, as it cannot be seen from here.
     """
 
     content: bytes
@@ -83,6 +106,9 @@ class DatasetFile:
     changed: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    views: tuple[View, ...] = ()
+    command: str = ""
+    provided: tuple[str, ...] = ()
 
 
 class Trainer(Reader, Protocol):
@@ -95,11 +121,13 @@ class Trainer(Reader, Protocol):
     file_name
         What its dataset file is called where nobody names it.
     families
-        Model families that it trains at the eight sizes, and how many tokenizer tokens each of their text encoders sees.
+        Model families that it trains, the usual one first, and how many tokenizer tokens each of their text encoders sees.
     releases
         Its releases whose arithmetic is replayed.
     too_small
         What it does with a bucket that cannot fill one optimizer step, as a clause.
+    published
+        Whether its file can name a dataset in an object store.
     """
 
     title: str
@@ -107,6 +135,16 @@ class Trainer(Reader, Protocol):
     families: Mapping[str, Mapping[str, int]]
     releases: tuple[str, ...]
     too_small: str
+    published: bool
+
+    def trained(self, concept: Concept, family: str) -> Concept:
+        """Return a dataset as it is trained: itself, or with each caption counted as a file where it becomes one.
+
+        Raises
+        ------
+        UsageError
+            The repeats asked for do not go with that.
+        """
 
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         """Return what it left in the folder of a dataset for entries of other ids than these."""
@@ -126,8 +164,10 @@ class Trainer(Reader, Protocol):
     def recognises(self, content: bytes) -> bool:
         """Tell whether a file of this content looks like a dataset file of this trainer, faulty or not."""
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path]) -> Verdict:
         """Check and replay every picture of a dataset file, whoever wrote it; each of ``releases`` must keep it.
+
+        What lies elsewhere is held against that one of ``datasets`` which it was published from.
 
         Raises
         ------
@@ -136,4 +176,24 @@ class Trainer(Reader, Protocol):
         """
 
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
-        """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
+        """Say what each bucket gives in one epoch of some datasets as they are `trained`, and how many optimizer steps that makes."""
+
+
+def refuse_settings(options: BackendOptions, title: str) -> None:
+    """Make sure that nothing is asked for that only SimpleTuner's file can say.
+
+    Raises
+    ------
+    UsageError
+        Settings, a shuffle of captions, kept tokens or a place in an object store are asked for.
+    """
+    if options.at or options.endpoint is not None:
+        raise UsageError(f"{title} reads nothing from an object store: leave out --at and --endpoint")
+    if options.keep:
+        raise UsageError(f"{title} keeps no tokens in front, as it shuffles none: give --keep to `datakit shuffle`")
+    if options.settings:
+        raise UsageError(
+            f"{title} takes no --set {options.settings[0]}: edit the file, then `datakit verify` says what that does"
+        )
+    if options.caption_shuffle is not None:
+        raise UsageError(f"{title} cannot shuffle captions behind kept tokens: write copies with `datakit shuffle` instead")

@@ -65,6 +65,10 @@ class BucketLoad:
         Samples shown once more to fill the last micro-batch of each pass.
     too_small
         True where the bucket cannot fill one optimizer step, and the trainer does not train it as it is.
+    dropped
+        Samples left out of the epoch, as they fill no micro-batch.
+    never
+        Whether those are the same in every epoch, so that they are never trained.
     """
 
     concept: str
@@ -75,6 +79,8 @@ class BucketLoad:
     real: int
     padded: int
     too_small: bool
+    dropped: int = 0
+    never: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +93,17 @@ class Epoch:
         Bucket by bucket.
     planned_steps, real_steps
         Optimizer steps that the trainer counts on, and those that it really takes.
+    notes
+        A sentence for each thing about its epochs that may surprise.
+    recipe
+        Whether its trainings are planned by the recipe's formula instead of by the steps that it really takes.
     """
 
     loads: tuple[BucketLoad, ...] = ()
     planned_steps: int = 0
     real_steps: int = 0
+    notes: tuple[str, ...] = ()
+    recipe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +113,19 @@ class Training:
     Attributes
     ----------
     max_train_steps
-        Optimizer steps in all, by the recipe's formula or as the user gave them.
+        Optimizer steps in all, by the recipe's formula, by the trainer's real steps, or as the user gave them.
     epochs
-        Of the recipe's formula; the same training in its terms.
+        The same training in epochs, of the recipe's formula or of the trainer's real steps.
+    by_recipe
+        Which of the two.
     recipe_steps_per_epoch
         Pictures x repeats / batch, not rounded.
     planned_steps_per_epoch, real_steps_per_epoch
         As the trainer counts, and what an epoch over its buckets really takes.
     lr_warmup_steps, checkpointing_steps, validation_steps
         A tenth of ``max_train_steps`` each, at least 1, where nothing else is asked for.
-    loads
-        Bucket by bucket.
+    loads, notes
+        As in `Epoch`.
     """
 
     max_train_steps: int
@@ -123,6 +137,8 @@ class Training:
     checkpointing_steps: int
     validation_steps: int
     loads: tuple[BucketLoad, ...] = ()
+    notes: tuple[str, ...] = ()
+    by_recipe: bool = True
 
     @property
     def real_epochs(self) -> float | None:
@@ -142,12 +158,13 @@ class Training:
             "checkpointing_steps": self.checkpointing_steps,
             "validation_steps": self.validation_steps,
             "buckets": [load_to_json(load) for load in self.loads],
+            "notes": list(self.notes),
         }
 
 
 def load_to_json(load: BucketLoad) -> dict[str, Any]:
     """Return what one bucket gives as plain data for ``--json``."""
-    names = ("concept", "pictures", "passes", "planned", "real", "padded", "too_small")
+    names = ("concept", "pictures", "passes", "planned", "real", "padded", "too_small", "dropped", "never")
     return {"bucket": str(load.bucket)} | {name: getattr(load, name) for name in names}
 
 
@@ -183,20 +200,24 @@ def plan_training(
         raise UsageError("pictures and repeats must be 1 or more")
     if (epochs is not None and not (epochs > 0 and math.isfinite(epochs))) or (steps is not None and steps < 1):
         raise UsageError("epochs and steps must be more than 0")
-    per_epoch = Fraction(sum(pictures * repeats for pictures, repeats in counts), batching.effective)
+    recipe = Fraction(sum(pictures * repeats for pictures, repeats in counts), batching.effective)
+    by_recipe = epoch.recipe or not epoch.real_steps
+    per_epoch = recipe if by_recipe else Fraction(epoch.real_steps)
     total = steps if steps is not None else math.ceil(per_epoch * Fraction(str(epochs)))
     if total > MOST_STEPS:
         raise UsageError(f"{total} optimizer steps: use {MOST_STEPS} at most")
     return Training(
         max_train_steps=total,
         epochs=float(epochs if epochs is not None else total / per_epoch),
-        recipe_steps_per_epoch=float(per_epoch),
+        recipe_steps_per_epoch=float(recipe),
         planned_steps_per_epoch=epoch.planned_steps,
         real_steps_per_epoch=epoch.real_steps,
         lr_warmup_steps=_share(total, WARMUP_SHARE),
         checkpointing_steps=_share(total, INTERVAL_SHARE),
         validation_steps=_share(total, INTERVAL_SHARE),
         loads=epoch.loads,
+        notes=epoch.notes,
+        by_recipe=by_recipe,
     )
 
 

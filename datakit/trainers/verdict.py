@@ -41,12 +41,18 @@ class Verdict:
         Grounds to reject; none means every picture is trained pixel by pixel as written.
     notes
         What could not be seen from here, one sentence each.
+    compared
+        Datasets that were held against a view of them, which several views may show; nothing of the result.
+    provided
+        What the proof takes for granted, one clause each.
     """
 
     pictures: dict[str, int] = field(default_factory=dict)
     buckets: dict[str, dict[str, int]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    provided: list[str] = field(default_factory=list)
+    compared: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as plain data for ``--json``."""
@@ -56,4 +62,5 @@ class Verdict:
             "buckets": self.buckets,
             "faults": [asdict(fault) for fault in self.faults],
             "notes": self.notes,
+            "provided": self.provided,
         }

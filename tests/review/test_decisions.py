@@ -37,8 +37,10 @@ def records(folder):
 
 
 def texts(folder):
-    lines = map(json.loads, (folder / "metadata.jsonl").read_text().splitlines())
-    return {line["file_name"]: line["text"] for line in lines}
+    found = {}
+    for row in map(json.loads, (folder / "metadata.jsonl").read_text().splitlines()):
+        found.setdefault(row["file_name"], []).append(row["text"])
+    return {name: "\n".join(captions) for name, captions in found.items()}
 
 
 def write(folder, **decisions):

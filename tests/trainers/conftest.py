@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from datakit.audit.checks import Finding, check_dataset, list_files
 from datakit.audit.concept import read_concept
 from datakit.audit.looks import look_at_all
-from datakit.dataset.manifest import MANIFEST, METADATA, Record, to_line
+from datakit.dataset.manifest import MANIFEST, Record, to_line
+from datakit.dataset.metadata import METADATA, metadata_rows
 from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.store import Store
 from datakit.geometry import Size
@@ -89,7 +90,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
                         copy=copy if copies > 1 else None,
                     ),
                 )  # fmt: skip
-                metadata.append(b'{"file_name":"%s","text":"x"}\n' % picture.name.encode())
+                metadata.append(metadata_rows(picture.name, text))
         (folder / MANIFEST).write_bytes(b"".join(map(to_line, records)))
         (folder / METADATA).write_bytes(b"".join(metadata))
         return folder

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from datakit import crop_folder
 from datakit.audit.concept import read_concept
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
 from datakit.cli.config import config
 from datakit.cli.steps import steps
+from datakit.cli.verify import verify
 from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.remembered import remember
 from datakit.dataset.store import Store
@@ -351,7 +352,7 @@ def test_convert_does_not_replace_what_it_reads(run, tmp_path):
     assert (tmp_path / "config.env").read_text() == "TRAINING_SEED=1\n"
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"[1]", b'{"a": [1]}'])
+@pytest.mark.parametrize("content", [b"\xff", b"[1]", b'{"a": 1e999}'])
 def test_convert_refuses_what_is_no_config(run, tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(UsageError, match=r"x\.json"):

@@ -221,6 +221,11 @@ def test_check_takes_what_datakit_writes(run, tmp_path):
     assert "good for SimpleTuner 2024-10" in check(run, tmp_path, whole(), "--release", "2024-10", found=False)
 
 
+def test_check_takes_a_number_in_quotes_and_what_is_null(run, tmp_path):
+    quoted = whole(train_batch_size="6", learning_rate="1e-4", seed=None, ema_decay=" .5 ")
+    assert "good for" in check(run, tmp_path, quoted, found=False)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -231,6 +236,9 @@ def test_check_takes_what_datakit_writes(run, tmp_path):
         ({"snr_gamma": 5.0}, "it is a whole number, and 5.0 ends the run"),
         ({"lr_scheduler": "cosinus"}, "it is linear or sine or"),
         ({"use_dora": "yes, please"}, "it is true or false"),
+        ({"train_batch_size": "6.0"}, 'it is a whole number, and "6.0" ends the run'),
+        ({"learning_rate": "fast"}, 'it is a number, and "fast" ends the run'),
+        ({"webhook_config": {"a": 1}}, "a list or an object"),
         ({"repeats": 5}, "5 is dropped without a word"),
         ({"gradient_checkpointing": "false"}, '"false" is dropped without a word'),
         ({"hub_model_id": False}, "false becomes that word"),
@@ -273,3 +281,41 @@ def test_check_names_buckets_smaller_than_a_batch(run, make_dataset, tmp_path):
     file = str(tmp_path / "multidatabackend.json")
     assert "use a smaller batch" in check(run, tmp_path, whole(data_backend_config=file, train_batch_size=50))
     check(run, tmp_path, whole(data_backend_config=file, train_batch_size=1), found=False)
+
+
+def test_a_check_of_an_env_file_is_about_the_releases_asked_for(run, tmp_path):
+    old = tmp_path / "old.env"
+    old.write_text("ALLOW_TF32=true\nQUANTIZE_VIA=cpu\n")
+    said = {
+        release: run(config, "check", old, "--release", release, exit_code=1).stdout for release in ("2024-10", "3.1.6", "4.8.0")
+    }
+    assert {release for release, text in said.items() if "allow_tf32 no longer exists" in text} == {"3.1.6", "4.8.0"}
+    assert {release for release, text in said.items() if "QUANTIZE_VIA: of SimpleTuner's releases" in text} == {
+        "2024-10",
+        "3.1.6",
+    }
+
+
+@pytest.mark.parametrize("name", [None, "fantasy"])
+def test_of_a_launcher_s_env_the_config_that_it_chooses_is_checked(run, tmp_path, name):
+    run(config, "--concept", "48x5", "--into", "st", *(["--name", name] if name else []))
+    result = run(config, "check", tmp_path / "st" / "config" / "config.env")
+    assert f"{tmp_path / 'st' / 'config' / (name or '') / 'config.json'}: all of its" in result.stdout
+    (tmp_path / "st" / "config" / (name or "") / "config.json").unlink()
+    with pytest.raises(UsageError, match="cannot be read"):
+        run(config, "check", tmp_path / "st" / "config" / "config.env")
+
+
+def test_an_output_folder_inside_a_dataset_is_refused_and_found(run, make_dataset, tmp_path):
+    folder = make_dataset()
+    for asked in (("--output-dir", folder / "models"), ("--into", folder), ("--output-dir", folder)):
+        with pytest.raises(UsageError, match="would train on the pictures of its own validations"):
+            run(config, folder, *asked)
+    run(backend, folder, "--cache-root", "cache")
+    run(config, folder)
+    file = tmp_path / "config.json"
+    content = file.read_text()
+    file.write_text(content.replace(f"{tmp_path}/output", f"{folder}/models"))
+    assert "lies inside the dataset" in run(config, "check", file, exit_code=1).stdout
+    file.write_text(content)
+    assert "lies inside the dataset" not in run(config, "check", file).stdout

@@ -211,9 +211,7 @@ def test_a_byte_order_mark_is_taken_off_config_json():
     assert [(notice.line, notice.kind) for notice in notices] == [(1, "malformed")]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[1]", "[]", "3", '{"a": [1]}', '{"a": null}', '{"a": {"b": 1}}', '{"a": NaN}', '{"a": 1e999}', "{", "[" * 10**5]
-)
+@pytest.mark.parametrize("text", ["", "[1]", "[]", "3", '{"a": NaN}', '{"a": 1e999}', "{", "[" * 10**5])
 def test_what_is_no_object_of_plain_values_is_refused(text):
     with pytest.raises(UsageError, match=r"JSON|line 1"):
         read_config(text)
@@ -273,3 +271,13 @@ def test_a_comma_before_the_last_bracket_is_taken_off_and_said(end):
     assert [(notice.line, notice.kind) for notice in notices] == [(2, "malformed")]
     with pytest.raises(json.JSONDecodeError):
         json.loads('{"seed": 1' + end)
+
+
+def test_lists_and_objects_are_passed_over_and_named_and_what_says_nothing_is_left_out():
+    config, lines, notices = read_config('{"a": [1, {"x": 2}],\n"b": {"c":\n1},\n"seed": 3, "d": 1, "d": null, "e": null}')
+    assert config == {"seed": 3}
+    assert lines["seed"] == 4
+    assert [(notice.line, notice.kind, notice.message[0]) for notice in notices] == [
+        (1, "unwritable", "a"),
+        (2, "unwritable", "b"),
+    ]

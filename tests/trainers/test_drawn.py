@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from datakit.audit.concept import read_concept
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
 from datakit.cli.steps import steps
+from datakit.cli.verify import verify
 from tests.conftest import BUCKETS
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from datakit.audit.concept import content_hash, hash_in, read_concept
 from datakit.cli.backend import backend
 from datakit.errors import UsageError
-from datakit.trainers.backend import emit_backend, prune_leftovers
+from datakit.trainers.backend import emit_backend, find_leftovers
 from datakit.trainers.protocol import BackendOptions
 from tests.conftest import BUCKETS
 from tests.trainers.conftest import findings_of
@@ -111,7 +111,7 @@ def test_two_entries_of_one_folder_leave_each_other_alone(make_dataset, tmp_path
     emission = emit_backend([folder, folder], tmp_path / "cache", options)
     for name, _ in emission.entries:
         (folder / f"aspect_ratio_bucket_indices_{name}.json").write_text("{}")
-    assert prune_leftovers([folder, folder], tmp_path / "cache", options) == []
+    assert find_leftovers([folder, folder], tmp_path / "cache", options) == ([], [])
     assert emit_backend([folder, folder], tmp_path / "cache", options).findings == ()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from datakit.audit.concept import read_concept
 from datakit.audit.mend import mend_captions
-from datakit.dataset.manifest import METADATA
+from datakit.dataset.metadata import METADATA
 from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, UsageError
 from tests.conftest import BUCKETS
@@ -42,8 +42,16 @@ def test_captions_come_out_clean_and_known(make_dataset):
     assert findings_of(folder) == []
     assert [record.captions for record in after.records] == [1, 2, 1, 2, 1]
     assert after.id != before.id
-    texts = [msgspec.json.decode(line)["text"] for line in (folder / METADATA).read_bytes().splitlines()]
-    assert texts == ["a, b", "a\nb", "café", "by hand\nand more", "x"]
+    rows = [msgspec.json.decode(line) for line in (folder / METADATA).read_bytes().splitlines()]
+    assert [(row["file_name"][:3], row["text"]) for row in rows] == [
+        ("p00", "a, b"),
+        ("p01", "a"),
+        ("p01", "b"),
+        ("p02", "café"),
+        ("p03", "by hand"),
+        ("p03", "and more"),
+        ("p04", "ohwx, token 4, line 0, copy 1"),
+    ]
     assert pictures == {path: path.read_bytes() for path in folder.glob("*.jpg")}
 
 

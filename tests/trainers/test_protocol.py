@@ -16,8 +16,9 @@ from datakit import (
     emit_backend,
     verify_backend,
 )
-from datakit.cli.backend import backend, check, verify
+from datakit.cli.backend import backend, check
 from datakit.cli.steps import steps
+from datakit.cli.verify import verify
 from datakit.trainers import TRAINERS, trainer
 from tests.conftest import BUCKETS
 
@@ -86,7 +87,9 @@ def test_an_audit_asks_the_second_trainer_for_its_epoch_and_its_encoders(cropped
 def test_the_trainer_of_a_file_is_told_by_its_content(tmp_path):
     file = tmp_path / "data.bin"
     file.write_bytes(b"\x00")
-    with pytest.raises(DatakitError, match="no dataset file of simpletuner or toy: write one with `datakit backend`"):
+    with pytest.raises(
+        DatakitError, match=r"no dataset file of any trainer \(simpletuner, .*, toy\): write one with `datakit backend`"
+    ):
         verify_backend(file)
     with pytest.raises(DatakitError, match="gone cannot be read"):
         verify_backend(tmp_path / "gone")

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit.geometry import Size
+from datakit.trainers.fate import Fate
 from datakit.trainers.simpletuner.backend import emit
 from datakit.trainers.simpletuner.entry import Entry, EntryOnFile
-from datakit.trainers.simpletuner.replay import RELEASES, Fate, Resizing, bucket_name, replay_current, replay_recipe, unkept
+from datakit.trainers.simpletuner.replay import RELEASES, Resizing, bucket_name, replay_current, replay_recipe, unkept
 from tests.conftest import BUCKETS
 from tests.trainers.golden_cases import CACHE, concept
 

@@ -10,6 +10,7 @@ import pytest
 
 from datakit.audit.concept import content_hash, read_concept, read_concepts
 from datakit.errors import UsageError
+from datakit.trainers.backend import emit_backend
 from datakit.trainers.protocol import BackendOptions
 from datakit.trainers.simpletuner.backend import changed_sizes, emit, to_json
 from datakit.trainers.simpletuner.entry import CaptionShuffle
@@ -67,7 +68,7 @@ def test_each_concept_has_its_own_repeats(make_dataset):
     entries = image_entries(read_concepts(folders, ["ohwx", "look"], [10, 2]))
     assert [(entry["id"].rsplit("-", 1)[0], entry["repeats"]) for entry in entries] == [("ohwx", 9), ("look", 1)]
     with pytest.raises(UsageError, match="given twice"):
-        emit(read_concepts([folders[0], folders[0]]), CACHE)
+        emit_backend([folders[0], folders[0]], CACHE)
     with pytest.raises(UsageError, match="3 repeats for 2 datasets"):
         read_concepts(folders, repeats=[1, 2, 3])
     with pytest.raises(UsageError, match="1 names for 2 datasets"):
@@ -121,7 +122,7 @@ def test_two_folders_that_are_one_dataset_are_named(make_dataset, tmp_path):
     folder = make_dataset(buckets=BUCKETS[:1])
     shutil.copytree(folder, tmp_path / "copy" / "out")
     with pytest.raises(UsageError, match=r"out and .*copy/out have the same name and the same content.*--repeats.*--id"):
-        emit(read_concepts([folder, tmp_path / "copy" / "out"]), CACHE)
+        emit_backend([folder, tmp_path / "copy" / "out"], CACHE)
     assert len(emit(read_concepts([folder, tmp_path / "copy" / "out"], ["a", "b"]), CACHE)) == 3
 
 
@@ -131,7 +132,7 @@ def test_caches_inside_a_dataset_are_refused(make_dataset, tmp_path, inside):
     (tmp_path / "link").symlink_to(folder)
     for cache in (folder / inside, tmp_path / "link" / inside):
         with pytest.raises(UsageError, match="name a folder outside it"):
-            emit([read_concept(folder)], cache)
+            emit_backend([folder], cache)
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_simpletuners_own_parser_takes_every_preset_as_it_is_written():
 
 
 def test_the_table_of_options_tells_what_simpletuners_own_parser_takes():
-    values = [True, False, 3, 0.5, "word", "true", 2.0, 1]
+    values = [True, False, 3, 0.5, "word", "true", 2.0, 1, "3", "0.5", "3.0", "1e-4"]
     needed = {
         "model_type": "lora",
         "model_family": "sd3",

@@ -216,8 +216,11 @@ def test_a_training_as_plain_data():
         "buckets": [
             {
                 "bucket": "1024x1024", "concept": "x", "pictures": 5, "passes": 3,
-                "planned": 8, "real": 9, "padded": 3, "too_small": False,
+                "planned": 8, "real": 9, "padded": 3, "too_small": False, "dropped": 0, "never": False,
             },
+        ],
+        "notes": [
+            "SimpleTuner's own count of epochs will be off: it plans 4 steps an epoch and runs 5, for it fills up the last batch of a bucket in every pass",
         ],
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 
 from datakit.audit.concept import read_concept
 from datakit.errors import UsageError
-from datakit.trainers.backend import verify_backend
+from datakit.trainers.backend import emit_backend, verify_backend
 from datakit.trainers.simpletuner.backend import emit, to_json
 from tests.conftest import BUCKETS
 
@@ -64,6 +64,8 @@ def test_the_recipes_own_entry_is_not_proved_for_the_release_it_pins(config):
         ({"probability": 0.0}, "probability 0: SimpleTuner 4.8 draws nothing from it"),
         ({"probability": -1}, "give more than 0"),
         ({"repeats": -1}, "use 0 or more"),
+        ({"max_num_samples": 3}, "leave out 1 picture"),
+        ({"metadata_backend": "parquet"}, "takes pictures and sizes from elsewhere"),
     ],
 )
 def test_what_cannot_be_proved_is_named(config, keys, problem):
@@ -208,3 +210,41 @@ def test_files_of_another_shape_are_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UsageError):
         verify_backend(path)
+
+
+@pytest.mark.parametrize("name", ["{id}", "{model_family}-x", "a{env:HOME}"])
+def test_a_path_in_which_the_trainer_fills_something_in_is_not_proved(make_dataset, tmp_path, name):
+    (tmp_path / name).mkdir()
+    folder = make_dataset(f"{name}/out", BUCKETS[:4])
+    emission = emit_backend([folder], tmp_path / "cache")
+    assert emission.content is None
+    assert "puts something else in place of {" in emission.changed[0]
+    with pytest.raises(UsageError, match="puts something else in place of"):
+        emit_backend([make_dataset("plain", BUCKETS[:4])], tmp_path / name / "cache")
+    path = tmp_path / "multidatabackend.json"
+    path.write_bytes(to_json(emit([read_concept(folder)], tmp_path / "cache")))
+    assert any("puts something else in place of {" in problem for _, problem in faults(verify_backend(path)))
+
+
+def test_latents_below_a_path_that_the_trainer_fills_in_are_said_to_be_unseen(config):
+    verdict = change(config, cache_dir_vae="/cache/{model_family}")
+    assert verdict.faults == []
+    assert any("its latents were not looked at" in note for note in verdict.notes)
+
+
+def test_limits_that_leave_nothing_out_are_no_fault_and_parts_of_a_training_are_told(config):
+    verdict = change(config, max_num_samples=4, start_epoch=1, end_step=0)
+    assert (verdict.faults, len(verdict.notes)) == ([], 1)
+    assert any(
+        "start_epoch 3, end_step 9: current releases show" in note for note in change(config, start_epoch=3, end_step=9).notes
+    )
+
+
+def test_entries_of_other_kinds_and_filtered_captions_are_told(config):
+    image, text = json.loads(config.read_text())
+    other = {"id": "masks", "type": "local", "dataset_type": "conditioning", "instance_data_dir": "/masks"}
+    config.write_text(json.dumps([image, text | {"caption_filter_list": ["blurry"]}, other]))
+    verdict = verify_backend(config)
+    assert verdict.faults == []
+    assert "masks: a dataset of type conditioning is not looked at" in verdict.notes
+    assert any("caption_filter_list changes the captions" in note for note in verdict.notes)

@@ -20,6 +20,7 @@ class Toy:
     file_name = "toy.txt"
     families: Mapping[str, Mapping[str, int]] = {"sd3": {"toy": 4}}
     releases: tuple[str, ...] = ("1.0",)
+    published = False
     too_small = "Toy leaves them out"
 
     def takes(self, name: str) -> Literal["", "picture", "video", "audio"]:
@@ -31,6 +32,9 @@ class Toy:
     def cache_name(self, folder: str, name: str) -> str:
         return name
 
+    def trained(self, concept: Concept, family: str) -> Concept:
+        return concept
+
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         return [Leftover(path, "a toy") for path in sorted(concept.folder.glob("*.toy"))]
 
@@ -40,13 +44,15 @@ class Toy:
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         if options.caption_shuffle:
             raise UsageError("Toy shuffles no captions")
+        if options.at:
+            raise UsageError("Toy reads no object store")
         lines = [f"toy {concept.folder}\n" for concept in concepts]
         return DatasetFile("".join(lines).encode(), tuple(concept.id for concept in concepts), needs=("Toy needs luck",))
 
     def recognises(self, content: bytes) -> bool:
         return content.startswith(b"toy ")
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path]) -> Verdict:
         verdict = Verdict(notes=[f"replayed {' '.join(releases)}"])
         for line in file.read_text().splitlines():
             folder = Path(line.removeprefix("toy "))

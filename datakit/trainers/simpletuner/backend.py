@@ -15,11 +15,13 @@ from datakit.trainers.simpletuner.entry import (
     CaptionShuffle,
     Entry,
     EntryOnFile,
+    ImageEmbedsEntry,
     ImageEntry,
     TextEmbedsEntry,
-    is_inside,
+    filled_in,
     read_entries,
 )
+from datakit.trainers.simpletuner.published import CREDENTIALS, Place, shared_latents
 from datakit.trainers.simpletuner.replay import unkept
 from datakit.trainers.simpletuner.settings import parse_settings
 
@@ -41,8 +43,9 @@ def emit(
     family: str = "sd3",
     settings: Sequence[str] = (),
     shuffle: CaptionShuffle | None = None,
+    places: Sequence[Place] = (),
 ) -> list[Entry]:
-    """Build one image entry a concept and one entry for the text embeddings.
+    """Build one image entry a concept, one for the latents of each that was published, and one for the text embeddings.
 
     Parameters
     ----------
@@ -57,12 +60,14 @@ def emit(
         ``key=value`` for every image entry, as on the command line.
     shuffle
         Let the trainer shuffle captions.
+    places
+        Where the concepts were published, one each; without any the trainer reads their folders.
 
     Raises
     ------
     UsageError
-        A key is unknown, a value has the wrong type, two concepts are the same, the caches would lie
-        inside a dataset, or a dataset that is shuffled already would be shuffled again.
+        A key is unknown, a value has the wrong type, the trainer puts something else in place of a part of ``cache_root``, a
+        dataset that is shuffled already would be shuffled again, or two pictures of a published one would share their latents.
     """
     if shuffle is not None:
         for concept in concepts:
@@ -70,11 +75,12 @@ def emit(
                 raise UsageError(
                     f"{concept.folder} is shuffled already: leave out the caption shuffle, or give the dataset that crop wrote"
                 )
+    if filled := filled_in(os.path.abspath(cache_root)):
+        raise UsageError(f"--cache-root {cache_root}: SimpleTuner puts something else in place of {filled}: name another folder")
     changes = parse_settings(settings)
     cache = Path(os.path.abspath(cache_root))
-    _check_apart(concepts, cache_root)
     text_id = text_embeds_id(concepts, family)
-    entries: list[Entry] = []
+    images: list[ImageEntry] = []
     for concept in concepts:
         entry = ImageEntry(
             id=concept.id,
@@ -85,33 +91,40 @@ def emit(
             repeats=concept.passes - 1 if concept.passes > 1 else UNSET,
             caption_shuffle=shuffle or UNSET,
         )
-        entries.append(msgspec.structs.replace(entry, **changes))
-    entries.append(TextEmbedsEntry(id=text_id, cache_dir=os.fspath(cache / "text" / family / text_id)))
-    return entries
+        images.append(msgspec.structs.replace(entry, **changes))
+    latents: list[Entry] = []
+    if places:
+        latents = [ImageEmbedsEntry(id=_latents_id(entry.id), cache_dir=entry.cache_dir_vae) for entry in images]
+        images = [_published(entry, concept, place) for entry, concept, place in zip(images, concepts, places, strict=True)]
+    return [*images, *latents, TextEmbedsEntry(id=text_id, cache_dir=os.fspath(cache / "text" / family / text_id))]
+
+
+def _published(entry: ImageEntry, concept: Concept, place: Place) -> ImageEntry:
+    """Turn an entry for a folder into the one for where that was published; latents stay on disk."""
+    for first, *others in shared_latents(place.prefix, [record.output for record in concept.records]):
+        raise UsageError(
+            f"{first} and {' and '.join(others)} would share their latents below {place}, which SimpleTuner takes out of their names: "
+            "publish the dataset under another prefix"
+        )
+    return msgspec.structs.replace(
+        entry,
+        type="aws",
+        instance_data_dir=UNSET,
+        aws_bucket_name=place.bucket,
+        aws_data_prefix=place.prefix,
+        aws_endpoint_url=place.endpoint,
+        **CREDENTIALS,
+        image_embeds=_latents_id(entry.id),
+    )
+
+
+def _latents_id(name: str) -> str:
+    return f"latents-{name}"
 
 
 def text_embeds_id(concepts: Sequence[Concept], family: str) -> str:
     """Return the id of the text embeddings of some datasets, which their cache is named by too."""
     return f"text-{family}-{captions_hash(concepts)}"
-
-
-def _check_apart(concepts: Sequence[Concept], cache_root: Path) -> None:
-    """Make sure that no dataset is there twice, and that the trainer's caches lie outside of all."""
-    known: dict[str, Concept] = {}
-    for concept in concepts:
-        same = known.setdefault(concept.id, concept)
-        if same is not concept and same.folder == concept.folder:
-            raise UsageError(f"{concept.folder} is given twice: give each dataset once, and more weight by its --repeats")
-        if same is not concept:
-            raise UsageError(
-                f"{same.folder} and {concept.folder} have the same name and the same content: give one of them, with more "
-                "--repeats, or name them apart with --id"
-            )
-        if is_inside(cache_root, concept.folder):
-            raise UsageError(
-                f"--cache-root {cache_root} lies inside the dataset {concept.folder}, which the trainer searches for pictures: "
-                "name a folder outside it"
-            )
 
 
 def to_json(entries: Sequence[Entry]) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datakit.audit.concept import read_concept
+from datakit.dataset.origin import is_inside
 from datakit.errors import DatakitError, UsageError
 from datakit.report import counted
 from datakit.trainers.simpletuner.options import RELEASES, REMOVED, Value, nearest, options, refusals
@@ -36,7 +37,13 @@ def check_config(config: Mapping[str, Value], releases: Sequence[str]) -> list[t
         for name, value in config.items()
         for clause in refusals(name, value, releases)
     ]
-    return [*found, *_missing(config, releases), *_contradictions(config, releases), *_small_buckets(config)]
+    return [
+        *found,
+        *_missing(config, releases),
+        *_contradictions(config, releases),
+        *_output_in_dataset(config),
+        *_small_buckets(config),
+    ]
 
 
 def _instead(name: str) -> str:
@@ -76,6 +83,20 @@ def _contradictions(config: Mapping[str, Value], releases: Sequence[str]) -> Ite
 def _is_without_ema(config: Mapping[str, Value]) -> bool:
     """Whether the commit of October 2024 knows no moving average for what is trained."""
     return config.get("model_family") == "sd3" or config.get("model_type") == "lora"
+
+
+def output_fault(output: str, dataset: str) -> str:
+    """Say why a training cannot write into one of its datasets; nothing where it does not."""
+    if not is_inside(Path(output), Path(dataset)):
+        return ""
+    return f"{output} lies inside the dataset {dataset}: SimpleTuner would train on the pictures of its own validations"
+
+
+def _output_in_dataset(config: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    output = str(config.get("output_dir", ""))
+    for entry in _image_entries(Path(str(config.get("data_backend_config", "")))):
+        if output and (fault := output_fault(output, entry["instance_data_dir"])):
+            yield "output_dir", f"output_dir: {fault}: name another folder"
 
 
 def _small_buckets(config: Mapping[str, Value]) -> Iterator[tuple[str, str]]:

@@ -195,7 +195,7 @@ def parse_options(settings: Sequence[str]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for setting in settings:
         name, separator, text = setting.removeprefix("--").partition("=")
-        if not separator:
+        if not separator or not name:
             raise UsageError(f"--set {setting!r}: write key=value, such as --set snr_gamma=5")
         found[name] = _parse_option(name, text)
     return found

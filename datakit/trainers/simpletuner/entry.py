@@ -8,7 +8,7 @@ resizing anything; relative paths are taken from wherever the trainer is started
 
 from __future__ import annotations
 
-import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from datakit.dataset.manifest import NOT_JSON
+from datakit.dataset.origin import is_inside
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.replay import Resizing
 
@@ -26,6 +27,9 @@ MULTILINE = (
     "disable_multiline_split makes all lines of a caption file one caption from SimpleTuner 4.0.1 on; earlier ones ignore it without "
     "a word and draw one of the lines each time"
 )
+
+# What SimpleTuner puts something else in place of, wherever it stands in an entry: 3.1.6 the first, 4.8 all of them.
+_FILLED_IN = re.compile(r"\{(?:model_family|output_dir|id|env:[^{}]*)\}")
 
 Positive = Annotated[int, Meta(ge=1)]
 # An aspect, width / height, or 0 for no limit.
@@ -48,10 +52,19 @@ class ImageEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One dataset. Keys after ``skip_file_discovery`` are written only where they are set."""
 
     id: str
-    type: Literal["local"] = "local"
+    type: Literal["local", "aws"] = "local"
     dataset_type: Literal["image"] = "image"
-    instance_data_dir: str
+    # Either the folder, or what follows it.
+    instance_data_dir: str | UnsetType = UNSET
+    aws_bucket_name: str | UnsetType = UNSET
+    aws_data_prefix: str | UnsetType = UNSET
+    aws_endpoint_url: str | UnsetType = UNSET
+    aws_access_key_id: str | UnsetType = UNSET
+    aws_secret_access_key: str | UnsetType = UNSET
+    aws_session_token: str | UnsetType = UNSET
     cache_dir_vae: str
+    # Without it latents go where the pictures are.
+    image_embeds: str | UnsetType = UNSET
     text_embeds: str
     caption_strategy: Literal["textfile", "filename", "instanceprompt"] = "textfile"
     prepend_instance_prompt: bool = False
@@ -110,7 +123,17 @@ class TextEmbedsEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     write_batch_size: int = 128
 
 
-Entry = ImageEntry | TextEmbedsEntry
+class ImageEmbedsEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the latents of a dataset are kept that is not on disk itself."""
+
+    id: str
+    type: Literal["local"] = "local"
+    dataset_type: Literal["image_embeds"] = "image_embeds"
+    cache_dir: str
+    disabled: bool = False
+
+
+Entry = ImageEntry | ImageEmbedsEntry | TextEmbedsEntry
 
 
 class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +145,12 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool = False
     disable: bool = False
     instance_data_dir: str = ""
+    aws_bucket_name: str | None = None
+    aws_data_prefix: str | list[str] | None = None
+    aws_endpoint_url: str | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    image_embeds: str | None = None
     cache_dir: str = ""
     cache_dir_vae: str = ""
     text_embeds: str = ""
@@ -135,6 +164,14 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     disable_multiline_split: bool = False
     repeats: int | None = None
     probability: float | None = None
+    metadata_backend: str | None = None
+    # These four, and the number below, appeared in 4.x; earlier releases ignore them.
+    start_epoch: int | None = None
+    start_step: int | None = None
+    end_epoch: int | None = None
+    end_step: int | None = None
+    max_num_samples: int | None = None
+    caption_filter_list: str | list[str] | None = None
     # A global option of the trainer fills in what is absent; it stays unknown here.
     resolution: float | None = None
     resolution_type: str | None = None
@@ -151,6 +188,12 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     def enabled(self) -> bool:
         """Whether the trainer reads the entry at all."""
         return not (self.disabled or self.disable)
+
+    @property
+    def address(self) -> str:
+        """Where in an object store its pictures lie."""
+        prefix = self.aws_data_prefix
+        return f"s3://{self.aws_bucket_name or ''}/{prefix if isinstance(prefix, str) else ''}"
 
     @property
     def reads_text_files(self) -> bool:
@@ -181,6 +224,10 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.disable_multiline_split:
             found.append(MULTILINE)
+        limits = {key: getattr(self, key) for key in ("start_epoch", "start_step", "end_epoch", "end_step")}
+        bounded = [f"{key} {value}" for key, value in limits.items() if value and (key, value) != ("start_epoch", 1)]
+        if bounded:
+            found.append(f"{', '.join(bounded)}: current releases show its pictures in that part of the training only")
         return found
 
     def resizing(self) -> Resizing | str:
@@ -208,6 +255,10 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     def refusals(self) -> list[str]:
         """Return why a SimpleTuner stops at this entry or trains none of its pictures, one clause each."""
         found = self._size_refusals()
+        if filled := filled_in(self.instance_data_dir):
+            found.append(
+                f"instance_data_dir {self.instance_data_dir}: SimpleTuner puts something else in place of {filled}: rename the folder"
+            )
         prompted = self.prepend_instance_prompt or self.only_instance_prompt or self.caption_strategy == "instanceprompt"
         if prompted and not self.instance_prompt:
             found.append(
@@ -218,6 +269,8 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
                 f"probability {self.probability:g}: SimpleTuner 4.8 draws nothing from it, and earlier releases take 0 for 1 and stop "
                 "below: give more than 0, or leave it out"
             )
+        if self.metadata_backend not in (None, "discovery", "json"):
+            found.append(f"metadata_backend {self.metadata_backend} takes pictures and sizes from elsewhere: use discovery")
         if self.repeats is not None and self.repeats < 0:
             found.append(f"repeats {self.repeats}: it counts passes after the first one: use 0 or more")
         if self.disable_vae_cache:
@@ -253,6 +306,7 @@ def refused_together(entries: Sequence[EntryOnFile]) -> list[tuple[str, str]]:
     """Return (id, why) of what SimpleTuner 3.1.6 refuses about the enabled entries of a file as a whole."""
     images = [entry for entry in entries if entry.dataset_type == "image"]
     texts = {entry.id: entry for entry in entries if entry.dataset_type == "text_embeds"}
+    latents = {entry.id for entry in entries if entry.dataset_type == "image_embeds"}
     found = [
         (name, f"{number} entries have this id: give each its own")
         for name, number in Counter(entry.id for entry in entries).items()
@@ -267,18 +321,21 @@ def refused_together(entries: Sequence[EntryOnFile]) -> list[tuple[str, str]]:
             found.append((entry.id, f"cache_dir_vae {entry.cache_dir_vae} is another entry's too: give each its own"))
         if entry.text_embeds not in texts and (entry.text_embeds or not default):
             found.append((entry.id, f"text_embeds {entry.text_embeds!r} is no text_embeds entry of this file"))
+        if entry.image_embeds is not None and entry.image_embeds not in latents:
+            found.append((entry.id, f"image_embeds {entry.image_embeds!r} is no image_embeds entry of this file"))
         text = texts.get(entry.text_embeds)
         found += [
             (entry.id, f"the cache {cache} lies inside the dataset: the trainer would take what it finds there for pictures")
             for cache in filter(None, (entry.cache_dir_vae, text.cache_dir if text else ""))
-            if is_inside(Path(cache), Path(entry.instance_data_dir))
+            if entry.type == "local" and is_inside(Path(cache), Path(entry.instance_data_dir))
         ]
     return found
 
 
-def is_inside(path: Path, folder: Path) -> bool:
-    """Tell whether a path is a folder or lies in it, links resolved; neither need exist."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+def filled_in(text: str) -> str:
+    """Return the first part of a value that SimpleTuner puts something else in place of; nothing where there is none."""
+    found = _FILLED_IN.search(text)
+    return found[0] if found else ""
 
 
 def looks_like_entries(content: bytes) -> bool:

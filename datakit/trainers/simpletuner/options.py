@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -68,12 +69,16 @@ class Kind:
             return value in (0, 1)
         if isinstance(value, bool) or str(value).lower() in ("true", "false"):
             return False
-        return str(value) in self.choices if self.word == "choice" else isinstance(value, _TAKES[self.word])
+        if self.word == "choice":
+            return str(value) in self.choices
+        # Options reach the trainer's parser as text, so that a number in quotes is one.
+        return isinstance(value, _TAKES[self.word]) or (isinstance(value, str) and bool(_NUMBERS[self.word].fullmatch(value)))
 
     def __str__(self) -> str:
         return " or ".join(filter(None, self.choices)) if self.word == "choice" else _WORDS[self.word]
 
 
+_NUMBERS = {"int": re.compile(r"\s*[+-]?\d+\s*"), "float": re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")}
 _TAKES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "text": (str, int, float)}
 _WORDS = {
     "switch": "true or false",

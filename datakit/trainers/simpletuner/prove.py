@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from datakit.audit.checks import check_dataset, check_folder, list_files
-from datakit.audit.concept import content_hash, hash_in, read_concept
+from datakit.audit.concept import Concept, content_hash, hash_in, read_concept
 from datakit.audit.looks import Look, look_at_all
 from datakit.dataset.manifest import MANIFEST
 from datakit.dataset.samples import caption_of
 from datakit.errors import UsageError
+from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
-from datakit.trainers.simpletuner.entry import EntryOnFile, read_entries, refused_together
+from datakit.trainers.fate import Fate
+from datakit.trainers.simpletuner.entry import EntryOnFile, filled_in, read_entries, refused_together
+from datakit.trainers.simpletuner.published import address_faults, provided
 from datakit.trainers.simpletuner.reading import Reading
 from datakit.trainers.simpletuner.replay import RELEASES, bucket_name, unkept
 from datakit.trainers.simpletuner.scan import latents, older, read_scan, scan_faults
 from datakit.trainers.verdict import Fault, Verdict
 
+# Of entries: pictures that are trained, and the caches made of them.
+_KINDS = ("image", "image_embeds", "text_embeds")
 # Where neither the id nor times can tell what the trainer saw.
 _BEYOND = (
     "its id holds no hash of what is there, so it is beyond proof whether a picture was exchanged, after the trainer saw it, for one "
@@ -27,7 +35,22 @@ _BEYOND = (
 )
 
 
-def prove(path: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen of an entry's folder: its pictures, the sizes of those that can be read, what becomes of each size."""
+
+    pictures: Sequence[str]
+    sizes: Mapping[str, Size]
+    fates: Mapping[Size, Sequence[Fate]]
+    # Whether the entry's id holds the hash of what is there.
+    hashed: bool
+
+
+# The keys of an entry that keeps every size; see `datakit.trainers.simpletuner.entry.ImageEntry`.
+_KEPT_BY = "write resolution 1.0, resolution_type area, crop true, crop_aspect preserve, and 0 for every limit of size"
+
+
+def prove(path: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
     """Check and replay every picture of every enabled image entry of a dataset config.
 
     Parameters
@@ -38,28 +61,49 @@ def prove(path: Path, releases: Sequence[str], execution: Execution) -> Verdict:
         Keys of `replay.RELEASES`; a picture must be kept by each.
     execution
         Workers, limit of time, progress.
+    datasets
+        Folders that were published where entries of type aws say.
 
     Raises
     ------
     UsageError
-        The file cannot be used, or holds no enabled image entry.
+        The file cannot be used, or holds no enabled image entry; a folder is no dataset, or nothing in the file was published.
+    PlanError
+        A line of a manifest cannot be used.
     """
     everything = read_entries(path)
     entries = [entry for entry in everything if entry.enabled]
-    images = [entry for entry in entries if entry.dataset_type == "image" and entry.type == "local"]
+    images = [entry for entry in entries if entry.dataset_type == "image"]
     if not images:
-        raise UsageError(f"{path} has no enabled local image dataset")
+        raise UsageError(f"{path} has no enabled image dataset")
+    if datasets and not any(entry.type == "aws" for entry in images):
+        raise UsageError(
+            f"{path} names no dataset in an object store: it is proved by the folders in it alone, without --dataset"
+        )
+    published = [read_concept(folder) for folder in datasets]
     verdict = Verdict()
     verdict.notes += [f"{entry.id} is disabled: the trainer leaves it out" for entry in everything if not entry.enabled]
+    verdict.notes += [
+        f"{entry.id}: a dataset of type {entry.dataset_type} is not looked at"
+        for entry in entries
+        if entry.dataset_type not in _KINDS
+    ]
+    verdict.notes += [
+        f"{entry.id}: caption_filter_list changes the captions of what uses it" for entry in entries if entry.caption_filter_list
+    ]
     verdict.faults += [Fault(name, "", reason) for name, reason in refused_together(entries)]
     for entry in images:
-        _prove_entry(entry, releases, execution, verdict)
+        if entry.type == "local":
+            _prove_local(entry, releases, execution, verdict)
+        elif entry.type == "aws":
+            _prove_published(entry, releases, execution, published, verdict)
+        else:
+            verdict.faults.append(Fault(entry.id, "", f"cannot be proved: type {entry.type} reads its pictures from no folder"))
     return verdict
 
 
-def _prove_entry(entry: EntryOnFile, releases: Sequence[str], execution: Execution, verdict: Verdict) -> None:
-    """Check and replay every picture of one entry."""
-    verdict.faults += [Fault(entry.id, "", reason) for reason in entry.refusals()]
+def _prove_local(entry: EntryOnFile, releases: Sequence[str], execution: Execution, verdict: Verdict) -> None:
+    """Check and replay every picture of an entry for a folder, and compare it with what the trainer made of it."""
     folder = Path(entry.instance_data_dir)
     if not folder.is_absolute():
         problem = f"instance_data_dir {entry.instance_data_dir!r} is relative: the trainer looks from wherever it is started"
@@ -67,33 +111,76 @@ def _prove_entry(entry: EntryOnFile, releases: Sequence[str], execution: Executi
     if not folder.is_dir():
         verdict.faults.append(Fault(entry.id, "", f"instance_data_dir {entry.instance_data_dir!r} is not there"))
         return
-    rule = entry.resizing()
+    seen = _look_over(entry, releases, execution, verdict)
+    if seen is not None:
+        _compare_scan(entry, seen, verdict)
+
+
+def _prove_published(
+    entry: EntryOnFile, releases: Sequence[str], execution: Execution, published: Sequence[Concept], verdict: Verdict
+) -> None:
+    """Check and replay the folder that an entry for an object store was published from; what lies there is not seen."""
+    verdict.faults += [Fault(entry.id, "", problem) for problem in address_faults(entry, releases)]
+    concept = next((each for each in published if content_hash(each.records) == hash_in(entry.id)), None)
+    if concept is None:
+        problem = f"cannot be proved: its pictures lie at {entry.address}, which is not looked at"
+        remedy = "name the folder that was published there with --dataset"
+        if published:
+            remedy = "none of the folders given by --dataset is what its id names: give that one, or run datakit backend again"
+        verdict.faults.append(Fault(entry.id, "", problem, remedy))
+        return
+    if _look_over(msgspec.structs.replace(entry, instance_data_dir=str(concept.folder)), releases, execution, verdict):
+        verdict.provided += provided({entry.address: concept})
+        verdict.notes.append(
+            f"{entry.id}: what the trainer scanned lies beside the pictures at {entry.address} and is not looked at"
+        )
+
+
+def _look_over(entry: EntryOnFile, releases: Sequence[str], execution: Execution, verdict: Verdict) -> _Seen | None:
+    """Check and replay every picture of an entry's folder; return what was seen, or None where its keys leave sizes open."""
+    verdict.faults += [Fault(entry.id, "", reason) for reason in entry.refusals()]
+    folder, rule = Path(entry.instance_data_dir), entry.resizing()
     if isinstance(rule, str):
         verdict.faults.append(Fault(entry.id, "", f"cannot be proved: {rule}"))
-        return
+        return None
     verdict.notes += [f"{entry.id}: {said}" for said in entry.notes()]
     files, reading = list_files(folder), Reading(releases)
     pictures = [name for name in files if reading.takes(name) == "picture"]
     if not pictures:
         verdict.faults.append(Fault(entry.id, "", f"{folder} holds no picture that the trainer takes"))
+    limit = entry.max_num_samples
+    if limit and limit < len(pictures):
+        problem = f"max_num_samples {limit}: current releases leave out {counted(len(pictures) - limit, 'picture')}: take it out"
+        verdict.faults.append(Fault(entry.id, "", problem))
     looks = look_at_all(folder, files, execution)
     hashed = _check(entry, files, looks, reading, verdict)
     verdict.pictures[entry.id] = len(pictures)
     sizes = {name: looks[name].size for name in pictures if name in looks and not looks[name].error}
     verdict.buckets[entry.id] = dict(Counter(map(bucket_name, sizes.values())))
     verdict.faults += [
-        Fault(entry.id, name, f"{size} is {words}") for name, size in sizes.items() for words in unkept(size, rule, releases)
+        Fault(entry.id, name, f"{size} is {words}", _KEPT_BY)
+        for name, size in sizes.items()
+        for words in unkept(size, rule, releases)
     ]
     fates = {size: [RELEASES[release](size, rule) for release in releases] for size in set(sizes.values())}
+    return _Seen(pictures, sizes, fates, hashed)
+
+
+def _compare_scan(entry: EntryOnFile, seen: _Seen, verdict: Verdict) -> None:
+    """Compare what the trainer scanned and encoded with the files of now."""
+    folder = Path(entry.instance_data_dir)
     scan = read_scan(folder, entry.id)
-    named = {fault.path for fault in verdict.faults if fault.entry == entry.id} - sizes.keys()
+    named = {fault.path for fault in verdict.faults if fault.entry == entry.id} - seen.sizes.keys()
     # What the manifest misses is named already.
-    verdict.faults += [fault for fault in scan_faults(entry, scan, pictures, sizes, fates) if fault.path not in named]
+    found = scan_faults(entry, scan, seen.pictures, seen.sizes, seen.fates)
+    verdict.faults += [fault for fault in found if fault.path not in named]
     if scan.buckets is None:
         verdict.notes.append(f"{entry.id}: the trainer has not scanned the dataset yet; verify again once it has started")
-    cached = latents(entry, pictures)
-    _compare_latents(entry, older(folder, cached), hashed, verdict)
-    if not hashed and (cached or scan.buckets is not None):
+    if filled := filled_in(entry.cache_dir_vae):
+        verdict.notes.append(f"{entry.id}: SimpleTuner puts something else in place of {filled}: its latents were not looked at")
+    cached = latents(entry, seen.pictures)
+    _compare_latents(entry, older(folder, cached), seen.hashed, verdict)
+    if not seen.hashed and (cached or scan.buckets is not None):
         verdict.notes.append(f"{entry.id}: {_BEYOND}")
 
 

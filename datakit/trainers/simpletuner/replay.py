@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from datakit.geometry import Size
+from datakit.trainers.fate import Fate
 
 # Sides of a target are multiples of this; SD3, SDXL and Flux all train with it.
 ALIGNMENT = 64
@@ -50,30 +51,6 @@ class Resizing:
     downsample: float = 0.0
     narrowest: float = 0.0
     widest: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What becomes of a picture: its size after the resize, its size after the crop; or why it is dropped."""
-
-    resized: Size
-    cropped: Size
-    dropped: str = ""
-
-    def keeps(self, size: Size) -> bool:
-        """Tell whether a picture of this size is trained pixel by pixel as it is."""
-        return not self.dropped and self.resized == self.cropped == size
-
-    def describe(self, size: Size) -> str:
-        """Say what is done to a picture of this size."""
-        if self.dropped:
-            return f"dropped as {self.dropped}"
-        steps = []
-        if self.resized != size:
-            steps.append(f"resized to {self.resized}")
-        if self.cropped != self.resized:
-            steps.append(f"cropped to {self.cropped}")
-        return " and ".join(steps) or "kept as it is"
 
 
 def bucket_name(size: Size) -> str:

@@ -15,9 +15,10 @@ import msgspec
 from datakit.dataset.manifest import NOT_JSON
 from datakit.errors import UsageError
 from datakit.geometry import Size
+from datakit.trainers.fate import Fate
 from datakit.trainers.simpletuner.entry import EntryOnFile
 from datakit.trainers.simpletuner.reading import cache_name
-from datakit.trainers.simpletuner.replay import Fate, bucket_name
+from datakit.trainers.simpletuner.replay import bucket_name
 from datakit.trainers.verdict import Fault
 
 # Written into the dataset folder; the entry's id is part of the name.

@@ -22,6 +22,11 @@ _NOT_SETTABLE = {
     **dict.fromkeys(
         ("id", "type", "dataset_type", "instance_data_dir", "instance_data_root", "cache_dir_vae", "text_embeds", "text_embed_cache"), _OURS,
     ),
+    **dict.fromkeys(("aws_bucket_name", "aws_data_prefix"), f"{_OURS}: use --at"),
+    **dict.fromkeys(("aws_endpoint_url", "aws_region_name"), f"{_OURS}: use --at and --endpoint"),
+    **dict.fromkeys(
+        ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"), "secrets are never written: SimpleTuner takes them from its environment",
+    ),
     "repeats": f"{_OURS}: use --repeats",
     "caption_shuffle": f"{_OURS}: use --caption-shuffle",
     **dict.fromkeys(("disabled", "disable"), "a disabled entry trains nothing: leave its dataset out of the call"),
@@ -34,8 +39,7 @@ _NOT_SETTABLE = {
     "auto_generated": "SimpleTuner sets it itself",
     **dict.fromkeys(
         (
-            "aws_access_key_id", "aws_bucket_name", "aws_data_prefix", "aws_endpoint_url", "aws_max_pool_connections", "aws_region_name",
-            "aws_secret_access_key", "audio", "caption_filter_list", "composite_image_column", "csv_cache_dir", "csv_caption_column", "csv_file",
+            "aws_max_pool_connections", "audio", "caption_filter_list", "composite_image_column", "csv_cache_dir", "csv_caption_column", "csv_file",
             "csv_hash_filenames", "csv_shorten_filenames", "csv_url_column", "dataset_name", "huggingface", "image_column", "parquet",
             "revision", "shorten_filenames", "shuffle", "split", "split_composite_images", "train_batch_size", "video", "video_column",
         ),

@@ -20,11 +20,15 @@ def steps(concepts: Sequence[Concept], batching: Batching) -> Epoch:
 
 def epoch(loads: Sequence[BucketLoad], batching: Batching) -> Epoch:
     """Add up an epoch: what is left at its end, too little to accumulate, is one more step."""
-    return Epoch(
-        loads=tuple(loads),
-        planned_steps=math.ceil(sum(load.planned for load in loads) / batching.accumulate),
-        real_steps=math.ceil(sum(load.real for load in loads) / batching.accumulate),
+    planned, real = (
+        math.ceil(sum(counts) / batching.accumulate)
+        for counts in ([load.planned for load in loads], [load.real for load in loads])
     )
+    off = (
+        f"SimpleTuner's own count of epochs will be off: it plans {planned} steps an epoch and runs {real}, for it fills up the last "
+        "batch of a bucket in every pass"
+    )
+    return Epoch(tuple(loads), planned, real, (off,) if planned != real else (), recipe=True)
 
 
 def bucket_loads(name: str, buckets: Mapping[Size, int], passes: int, batching: Batching) -> list[BucketLoad]:

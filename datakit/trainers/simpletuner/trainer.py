@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from datakit.audit.concept import Concept
+from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer
@@ -14,6 +15,7 @@ from datakit.trainers.simpletuner.captions import told
 from datakit.trainers.simpletuner.entry import MULTILINE, CaptionShuffle, ImageEntry, looks_like_entries
 from datakit.trainers.simpletuner.leftovers import old_caches, old_scans
 from datakit.trainers.simpletuner.prove import prove
+from datakit.trainers.simpletuner.published import needs_of, provided, read_places
 from datakit.trainers.simpletuner.reading import Reading
 from datakit.trainers.simpletuner.replay import RELEASES
 from datakit.trainers.simpletuner.steps import steps
@@ -28,7 +30,12 @@ class SimpleTuner(Reading):
     file_name = "multidatabackend.json"
     families: Mapping[str, Mapping[str, int]] = FAMILIES
     releases = tuple(RELEASES)
+    published = True
     too_small = "SimpleTuner stops, or drops them where a minimum size is set"
+
+    def trained(self, concept: Concept, family: str) -> Concept:
+        """Return a dataset as it is."""
+        return concept
 
     def left_behind(self, concept: Concept, ids: Collection[str]) -> list[Leftover]:
         """Return what it left in the folder of a dataset for entries of other ids than these."""
@@ -40,26 +47,30 @@ class SimpleTuner(Reading):
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make ``multidatabackend.json``: one image entry a concept and one entry for the text embeddings."""
+        if options.batch_size is not None:
+            raise UsageError("SimpleTuner reads the batch size from its config: give --batch-size to `datakit config`")
         count = options.caption_shuffle
         shuffle = None if count is None else CaptionShuffle(count=count, position_start=options.keep)
-        entries = emit(concepts, cache_root, options.family, options.settings, shuffle)
+        places = read_places(options.at, options.endpoint, len(concepts))
+        entries = emit(concepts, cache_root, options.model_family, options.settings, shuffle, places)
         since = f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word"
         unsplit = any(isinstance(entry, ImageEntry) and entry.disable_multiline_split is True for entry in entries)
         return DatasetFile(
             content=to_json(entries),
             entries=tuple(entry.id for entry, _ in zip(entries, concepts, strict=False)),
             changed=tuple(changed_sizes(entries, concepts)),
-            needs=((MULTILINE,) if unsplit else ()) + (() if shuffle is None else (since,)),
+            needs=((MULTILINE,) if unsplit else ()) + (() if shuffle is None else (since,)) + needs_of(places),
             notes=() if shuffle is None else tuple(told(concepts, shuffle)),
+            provided=provided(dict(zip(map(str, places), concepts, strict=False))),
         )
 
     def recognises(self, content: bytes) -> bool:
         """Tell whether a file of this content looks like a ``multidatabackend.json``, faulty or not."""
         return looks_like_entries(content)
 
-    def prove(self, file: Path, releases: Sequence[str], execution: Execution) -> Verdict:
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path]) -> Verdict:
         """Check and replay every picture of a ``multidatabackend.json``, whoever wrote it."""
-        return prove(file, releases, execution)
+        return prove(file, releases, execution, datasets)
 
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
         """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from datakit.errors import UsageError
@@ -43,14 +44,25 @@ _ON_BY_DEFAULT = "gradient_checkpointing"
 _REFERENCE = re.compile(r"\{env:([^{}]*)\}")
 
 
-def env_to_config(text: str) -> tuple[dict[str, Value], list[Notice]]:
-    """Return the options of a low-level ``config.env`` by their names in ``config.json``, without dashes."""
+def env_to_config(
+    text: str, readers: Sequence[str] = RELEASES, takers: Sequence[str] = CURRENT
+) -> tuple[dict[str, Value], list[Notice]]:
+    """Return the options of a low-level ``config.env`` by their names in ``config.json``, without dashes.
+
+    Parameters
+    ----------
+    text
+        The file.
+    readers, takers
+        Releases of which it is said that they would not read a name in it, or not take an option.
+    """
     assignments, notices = parse_env(text)
     values = {item.name: item.value for item in assignments}
     config: dict[str, Value] = {}
     # The trainer reads the extra arguments last, wherever they stand.
     for item in sorted(assignments, key=lambda item: (item.name == EXTRA_ARGUMENTS, item.name == _OLD_EXTRA_ARGUMENTS)):
-        for option, value in _options(_resolved(item, values, notices), notices):
+        meant = _meant(_resolved(item, values, notices), readers, notices)
+        for option, value in _taken(item, meant, takers, notices):
             if config.get(option, value) != value:
                 message = f"{item.name}: {option} was set to {config[option]!r} by another name; {value!r} counts"
                 notices.append(Notice(item.line, "duplicate", message))
@@ -101,6 +113,15 @@ def config_to_env(config: Mapping[str, Value], lines: Mapping[str, int] | None =
     return "".join(f"{line}\n" for line in written), notices
 
 
+def chosen_config(text: str) -> str | None:
+    """Return where beside a ``config.env`` the ``config.json`` lies that it leaves the options to; None where it holds them."""
+    values = {item.name: item.value for item in parse_env(text)[0]}
+    if values.get("CONFIG_BACKEND") != "json":
+        return None
+    name = values.get("ENV", "default")
+    return "config.json" if name in ("", "default") else os.path.join(name, "config.json")
+
+
 def is_for_launcher(name: str) -> bool:
     """Tell whether a name in ``config.env`` is no option, but steers the launcher or a library."""
     return name in _LAUNCHER or name.startswith(_LAUNCHER_PREFIXES)
@@ -112,7 +133,7 @@ def read_config(text: str) -> tuple[dict[str, Value], dict[str, int], list[Notic
     Raises
     ------
     UsageError
-        It is no JSON object of plain values.
+        It is no JSON object, or holds a number beyond all bounds.
     """
     notices = []
     if text.startswith(BYTE_ORDER_MARK):
@@ -129,14 +150,20 @@ def read_config(text: str) -> tuple[dict[str, Value], dict[str, int], list[Notic
         )
     if text.lstrip()[:1] != "{":
         raise UsageError('it is no JSON object: write {"--option": value, ...}')
-    strings = re.finditer(r'"(?:[^"\\]|\\.)*"(?P<key>\s*:)?', text)
-    numbers = [text.count("\n", 0, match.start()) + 1 for match in strings if match["key"]]
+    numbers = list(_lines_of_keys(text))
     config: dict[str, Value] = {}
     lines: dict[str, int] = {}
     for (key, value), line in zip(pairs, numbers, strict=False):
-        if not isinstance(value, Value) or (isinstance(value, float) and not math.isfinite(value)):
-            raise UsageError(f"line {line}: {key} is no text, number, true or false: config.env holds nothing else")
         option = key.lstrip("-")
+        if value is None:  # the trainer passes over it
+            config.pop(option, None)
+            continue
+        if isinstance(value, list):
+            message = f"{option}: a list or an object, which config.env cannot hold and nothing is held against; left out"
+            notices.append(Notice(line, "unwritable", message))
+            continue
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"line {line}: {key} is no number that can be written")
         if config.get(option, value) != value:
             message = f"{option} was set to {config[option]!r} in line {lines[option]}; {value!r} counts"
             notices.append(Notice(line, "duplicate", message))
@@ -149,13 +176,15 @@ def write_config(config: Mapping[str, Value]) -> str:
     return json.dumps({f"--{option}": value for option, value in config.items()}, indent=2, ensure_ascii=False) + "\n"
 
 
-def _options(item: Assignment, notices: list[Notice]) -> Iterator[tuple[str, Value]]:
-    """Yield the options that a name stands for, and say why where there is none."""
-    for option, value in _meant(item, notices):
-        if option in REMOVED:
+def _taken(
+    item: Assignment, meant: Iterable[tuple[str, Value]], takers: Sequence[str], notices: list[Notice]
+) -> Iterator[tuple[str, Value]]:
+    """Yield of the options that a name stands for those which some releases take, and say which are none or else."""
+    for option, value in meant:
+        if option in REMOVED and set(takers) & set(CURRENT):
             notices.append(Notice(item.line, "removed", f"{item.name}: {option} no longer exists: {REMOVED[option]}; left out"))
             continue
-        clauses = "; ".join(refusals(option, value, CURRENT)) if option in options() else ""
+        clauses = "; ".join(refusals(option, value, takers)) if option in options() else ""
         if clauses and value is False and options()[option].off_by_itself:
             message = f"{item.name}: {clauses}; false says nothing anyway, left out"
             notices.append(Notice(item.line, "release", message))
@@ -165,7 +194,7 @@ def _options(item: Assignment, notices: list[Notice]) -> Iterator[tuple[str, Val
         yield option, value
 
 
-def _meant(item: Assignment, notices: list[Notice]) -> list[tuple[str, Value]]:
+def _meant(item: Assignment, readers: Sequence[str], notices: list[Notice]) -> list[tuple[str, Value]]:
     """Return the options that a name stands for as they were meant, and say who reads it in ``config.env``."""
     name, known = item.name, environment().get(item.name)
     if name == EXTRA_ARGUMENTS:
@@ -175,8 +204,7 @@ def _meant(item: Assignment, notices: list[Notice]) -> list[tuple[str, Value]]:
         return []
     if known is None:
         return _dropped(item, notices)
-    if known.releases != RELEASES:
-        drops = _joined(release for release in RELEASES if release not in known.releases)
+    if drops := _joined(release for release in readers if release not in known.releases):
         message = (
             f"{name}: of SimpleTuner's releases {_joined(known.releases)} read it from config.env, not {drops}; carried over"
         )
@@ -307,6 +335,16 @@ def _as_argument(option: str, value: Value) -> str | None:
         return None
     survives = whole and _as_text(value) and re.fullmatch(r"\w[\w.-]*", option) and write_assignment(EXTRA_ARGUMENTS, argument)
     return argument if survives else None
+
+
+def _lines_of_keys(text: str) -> Iterator[int]:
+    """Yield the line of each key of a JSON object, those of objects inside it left out."""
+    depth = 0
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"(?P<key>\s*:)?|(?P<open>[{\[])|[}\]]', text):
+        if match["key"] and depth == 1:
+            yield text.count("\n", 0, match.start()) + 1
+        elif not match[0].startswith('"'):
+            depth += 1 if match["open"] else -1
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,0 +1,1 @@
+"""ai-toolkit: its job file, what it reads of a folder, and its arithmetic."""

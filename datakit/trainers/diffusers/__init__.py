@@ -1,0 +1,1 @@
+"""diffusers' example scripts: the command line that starts one, their arithmetic re-derived, the proof."""

@@ -1,0 +1,1 @@
+"""diffusion-pipe: its dataset TOML, its arithmetic re-derived, the proof."""

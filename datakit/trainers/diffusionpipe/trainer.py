@@ -1,0 +1,104 @@
+"""diffusion-pipe as one of the trainers: answers what all of them are asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from datakit.audit.concept import Concept
+from datakit.errors import UsageError
+from datakit.run.stage import Execution
+from datakit.trainers.diffusionpipe.file import ordered, recognises, write
+from datakit.trainers.diffusionpipe.prove import prove
+from datakit.trainers.diffusionpipe.reading import CAPTIONS, Reading, listing
+from datakit.trainers.diffusionpipe.replay import COARSE, COARSE_STEP, STEP, replay
+from datakit.trainers.diffusionpipe.steps import steps
+from datakit.trainers.leftovers import Leftover
+from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
+from datakit.trainers.training import Batching, Epoch
+from datakit.trainers.verdict import Verdict
+from datakit.trainers.view import Layout, Link, ThroughView, View, changed_sizes, old_views, plan_view, written_out
+
+NAME = "diffusion-pipe"
+_EACH = f"each of several captions of a picture is a sample of its own in every epoch ({CAPTIONS})"
+
+
+def _listed(links: Sequence[tuple[Link, tuple[str, ...]]]) -> Mapping[str, bytes]:
+    return {CAPTIONS: listing({link.name: lines for link, lines in links})}
+
+
+class DiffusionPipe(ThroughView):
+    """What diffusion-pipe answers; see `datakit.trainers.protocol.Trainer`."""
+
+    title = "diffusion-pipe"
+    file_name = "diffusion-pipe.toml"
+    reading = Reading()
+    # By ``type`` of its config. Where nothing is said it sets no limit, or takes a text in pieces.
+    families: Mapping[str, Mapping[str, int]] = {
+        "flux": {"CLIP": 77, "T5": 512},
+        "sdxl": {},
+        "sd3": {"CLIP": 77, "T5": 256},
+        "chroma": {"T5": 512},
+        "lumina_2": {"Gemma": 256},
+        "omnigen2": {"Qwen": 256},
+        "qwen_image": {"Qwen": 1024},
+        "hunyuan_image": {"Qwen": 1000},
+        "cosmos_predict2": {"T5": 512},
+        "wan": {"T5": 512},
+        "hidream": {"CLIP": 77, "Llama": 128},
+        **{
+            name: {}
+            for name in ("flux2", "z_image", "krea2", "anima", "auraflow", "ernie_image", "ideogram4", "ltx-video", "ltx2")
+        },
+    }
+    releases: tuple[str, ...] = ("2026-08",)
+    too_small = "diffusion-pipe never trains it"
+
+    def trained(self, concept: Concept, family: str) -> Concept:
+        """Return a dataset with each caption counted as a file: each is a sample of its own."""
+        spread = written_out(concept)
+        return spread if spread is concept else replace(spread, notes=(_EACH,))
+
+    def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
+        """Return the views of some datasets as they were or were called before."""
+        return old_views(NAME, [_view(concept, cache_root).folder for concept in concepts], concepts, cache_root)
+
+    def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
+        """Make the dataset file: a directory a concept, and buckets that all share."""
+        refuse_settings(options, self.title)
+        if options.batch_size is not None:
+            raise UsageError("diffusion-pipe reads the batch size from its config: set micro_batch_size_per_gpu there")
+        views = [_view(concept, cache_root) for concept in concepts]
+        passes = [written_out(concept).passes for concept in concepts]
+        rule = ordered(size for view in views for size in view.buckets)
+        step = COARSE_STEP if options.model_family in COARSE else STEP
+        return DatasetFile(
+            content=write([(os.fspath(view.folder), times) for view, times in zip(views, passes, strict=True)], rule),
+            entries=tuple(view.folder.name for view in views),
+            changed=tuple(said for view in views for said in changed_sizes(view, lambda size: replay(size, rule, step)[0])),
+            views=tuple(views),
+            command="deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # CONFIG.toml names as its dataset: FILE",
+        )
+
+    def recognises(self, content: bytes) -> bool:
+        """Tell whether a file of this content looks like a dataset file of diffusion-pipe, faulty or not."""
+        return recognises(content)
+
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
+        """Check and replay every picture of a dataset file, whoever wrote it."""
+        return prove(file, execution)
+
+    def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
+        """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
+        return steps(concepts, batching)
+
+
+def _view(concept: Concept, cache_root: Path) -> View:
+    """Lay out a dataset: a file each picture, and all captions in one file where any picture has several."""
+    several = any(record.captions > 1 for record in concept.records)
+    return plan_view([concept], cache_root, Layout(NAME, listing=_listed if several else None))
+
+
+TRAINER: Trainer = DiffusionPipe()

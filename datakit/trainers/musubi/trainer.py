@@ -1,0 +1,89 @@
+"""musubi-tuner as one of the trainers: answers what all of them are asked."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from datakit.audit.concept import Concept
+from datakit.geometry import Size
+from datakit.run.stage import Execution
+from datakit.trainers.leftovers import Leftover
+from datakit.trainers.musubi.families import FAMILIES
+from datakit.trainers.musubi.file import recognises, write
+from datakit.trainers.musubi.prove import prove
+from datakit.trainers.musubi.reading import Reading
+from datakit.trainers.musubi.replay import Bucketing, replay
+from datakit.trainers.musubi.steps import steps
+from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
+from datakit.trainers.training import Batching, Epoch
+from datakit.trainers.verdict import Verdict
+from datakit.trainers.view import Layout, ThroughView, changed_sizes, old_views, plan_view, written_out
+
+NAME = "musubi"
+# The whole of a caption file is one prompt, so that each caption needs a picture of its own.
+_LAYOUT = Layout(NAME, expand=True)
+# Folder of its caches in a view, which it does not enter when it lists pictures.
+_CACHES = "cache"
+
+
+class Musubi(ThroughView):
+    """What musubi-tuner answers; see `datakit.trainers.protocol.Trainer`."""
+
+    title = "musubi-tuner"
+    file_name = "musubi.toml"
+    reading = Reading()
+    families: Mapping[str, Mapping[str, int]] = {name: family.encoders for name, family in FAMILIES.items()}
+    releases: tuple[str, ...] = ("0.3.4",)
+    too_small = "musubi-tuner trains it as a short batch"
+
+    def trained(self, concept: Concept, family: str) -> Concept:
+        """Return a dataset with each caption counted as a file."""
+        return written_out(concept)
+
+    def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
+        """Return the views of some datasets as they were or were called before."""
+        return old_views(NAME, [plan_view([concept], cache_root, _LAYOUT).folder for concept in concepts], concepts, cache_root)
+
+    def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
+        """Make the file of ``--dataset_config``: a dataset with caches of its own for each concept."""
+        refuse_settings(options, self.title)
+        family = FAMILIES[options.model_family]
+        views = tuple(plan_view([concept], cache_root, _LAYOUT) for concept in concepts)
+        rule = Bucketing(_resolution(size for view in views for size in view.buckets), True, True, family.step)
+        folders = [(os.fspath(view.folder), os.fspath(view.folder / _CACHES), view.passes) for view in views]
+        latents, texts, training = (f"{script} --dataset_config FILE" for script in family.scripts)
+        return DatasetFile(
+            content=write(folders, options.batch_size or 1, rule),
+            entries=tuple(view.folder.name for view in views),
+            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule))),
+            notes=(
+                "after every change run both caching scripts again, without --skip_existing: training reads their files alone",
+            ),
+            views=views,
+            command=f"python {latents} && python {texts} && accelerate launch {training}",
+        )
+
+    def recognises(self, content: bytes) -> bool:
+        """Tell whether a file of this content looks like a ``--dataset_config``, faulty or not."""
+        return recognises(content)
+
+    def prove(self, file: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
+        """Check and replay every picture of a ``--dataset_config``, whoever wrote it."""
+        return prove(file, execution)
+
+    def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
+        """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
+        return steps(concepts, batching)
+
+
+def _resolution(sizes: Iterable[Size]) -> Size:
+    """Return the square, in steps of any model, whose area holds all of some sizes: 1024x1024 for the eight."""
+    side = max(1024, math.ceil(math.sqrt(max(size.area for size in sizes)) / 32) * 32)
+    return Size(side, side)
+
+
+TRAINER: Trainer = Musubi()

@@ -1,0 +1,1 @@
+"""OneTrainer: its concepts, what it reads of a folder, and its arithmetic."""
