@@ -17,6 +17,7 @@ from datakit import CropOptions, Execution, crop_folder, plan_crop, read_manifes
 from datakit.dataset.samples import PICTURE_EXTENSIONS
 from datakit.errors import SampleError
 from tests.conftest import tree
+from tests.pictures import making
 
 OPTIONS = CropOptions(upscale=50, detector="none", saliency="none")
 LIMITED = Execution(jobs=2, timeout=30)
@@ -40,6 +41,7 @@ def exif(orientation: int) -> Image.Exif:
     return tags
 
 
+_DEEP = np.random.default_rng(0).integers(0, 65536, (48, 64, 3)).astype(np.uint16)
 SEEDS = {
     "jpg": encoded("JPEG", exif=exif(6)),
     "jpeg": encoded("JPEG", progressive=True),
@@ -50,6 +52,12 @@ SEEDS = {
     "tif": encoded("TIFF", compression="tiff_lzw"),
     "tiff": encoded("TIFF", compression="jpeg"),
     "avif": encoded("AVIF"),
+    # What other decoders than Pillow's read; the content decides, whatever the name.
+    "jfif": making.png(_DEEP, making.cicp(9, 16)),
+    "jpe": making.tiff(making.page(_DEEP >> 4, 12, 2)),
+    "hif": making.bmp(np.zeros((48, 128), np.uint8), bits=16, compression=3, masks=(0xF00, 0xF0, 0xF, 0)),
+    "heics": making.avif(Image.fromarray((_DEEP >> 8).astype(np.uint8)), 9, 18),
+    "heifs": making.tiff(making.page(_DEEP, 16, 2, planar=True, order=">"), order=">", big=True),
 }
 
 
@@ -160,4 +168,4 @@ def test_ten_thousand_small_files_are_all_accounted_for(tmp_path):
 
 
 def test_every_extension_looked_for_is_covered_here():
-    assert {f".{suffix}" for suffix in SEEDS} | {".heic", ".heif", ".jxl"} == PICTURE_EXTENSIONS
+    assert {f".{suffix}" for suffix in SEEDS} | {".heic", ".heif", ".jxl"} == PICTURE_EXTENSIONS  # the last three need a plug-in

@@ -140,7 +140,11 @@ def repeats_of(identity: str) -> int | None:
 def repeats_told(samples: Iterable[Sample]) -> list[str]:
     """Return the folders of some samples that name a number of repeats, each with it."""
     folders = {sample.id.rpartition("/")[0]: repeats_of(sample.id) for sample in samples if "/" in sample.id}
-    return [f"{folder} ({number} times an epoch)" for folder, number in sorted(folders.items()) if number]
+    return [
+        f"{folder} ({number} {'time' if number == 1 else 'times'} an epoch)"
+        for folder, number in sorted(folders.items())
+        if number
+    ]
 
 
 def free_name(name: str, taken: set[str]) -> str:

@@ -139,6 +139,8 @@ def read_picture(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -
             raise PictureError(f"its header says that it has no pixels ({size})")
         if size.area > max_pixels:
             raise TooLargeError(f"{size} is more than {max_pixels} pixels (--max-pixels raises the limit)")
+        if kind == "JPEG":
+            jpeg.add_end(header)
         orientation = header.turned if image is None else _orientation(image, data, header)
         icc = _colours(header, image)
         if image is not None and getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):
@@ -202,7 +204,7 @@ def dct_scale(picture: Picture, window: Size, target: Size) -> int:
 
     Only JPEG can be decoded smaller, by powers of two (ITU-T T.81: scaling in the DCT domain).
     """
-    if picture.format not in ("JPEG", "MPO"):
+    if picture.format not in ("JPEG", "MPO") or picture.header.by_values:
         return 1
     return next((s for s in _DCT_SCALES if window.width >= s * target.width and window.height >= s * target.height), 1)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from datakit.errors import PictureError
 from datakit.picture.header import Header
+from datakit.picture.pillow import opened
 
 _SOI, _EOI, _SOS, _APP0, _APP1 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1
 # Not a marker: what lies between two segments and belongs to neither; and what a segment may begin with.
@@ -49,11 +49,8 @@ def look(data: bytes) -> Header:
     """
     header = Header("JPEG", data)
     dropped: list[_Segment] = []
-    scan = 0
     for segment in _segments(data):
-        if segment.marker == _SOS:
-            scan = segment.start
-        elif segment.marker == _GARBAGE:
+        if segment.marker == _GARBAGE:
             dropped.append(segment)
         elif segment.marker in _UNKNOWN:
             raise PictureError(f"is a {_UNKNOWN[segment.marker]} JPEG, which is not read: save it as an ordinary one")
@@ -71,10 +68,18 @@ def look(data: bytes) -> Header:
             else f"its APP{segment.marker - _APP0} segment is too short"
         )
         header.note("side-data", f"{what}: ignored")
-    if scan and not data.endswith(_END) and data.rfind(_END, scan) < 0 and _is_whole(header.data.rstrip(b"\xff")):
-        header.data = header.data.rstrip(b"\xff") + _END
-        header.note("side-data", "its end marker is missing: all pixels are there")
     return header
+
+
+def add_end(header: Header) -> None:
+    """End a JPEG that stops behind its pixels; it is decoded for that, so that its size should have been looked at."""
+    data = header.data.rstrip(b"\xff")
+    if header.data.endswith(_END):
+        return
+    scan = next((segment.start for segment in _segments(data) if segment.marker == _SOS), None)
+    if scan is not None and data.rfind(_END, scan) < 0 and _is_whole(data):
+        header.data = data + _END
+        header.note("side-data", "its end marker is missing: all pixels are there")
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
@@ -100,10 +105,9 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 
 def _is_whole(data: bytes) -> bool:
     """Tell whether a JPEG without an end marker has all its pixels: then what follows them changes none."""
-    from PIL import Image
 
     def decoded(end: bytes) -> bytes:
-        with Image.open(io.BytesIO(data + end), formats=("JPEG",)) as image:
+        with opened(data + end, ("JPEG",)) as image:
             return image.tobytes()
 
     try:

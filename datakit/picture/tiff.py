@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datakit.errors import PictureError
 from datakit.geometry import Size
 from datakit.picture.header import Header
+from datakit.picture.pillow import opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +35,10 @@ _WHITE = "whose white is not defined: convert it to 8 or 16 bits first"
 def look(data: bytes) -> Header:
     """Return which page of a TIFF is meant, the largest, and what of it Pillow would read wrongly. Raises PictureError."""
     header = Header("TIFF", data)
-    pages = _plain_pages(data)
-    if pages is None:
+    sizes = _plain_pages(data)
+    if sizes is None:
         _look_closer(header)
     else:
-        sizes = pages
         header.page = sizes.index(max(sizes, key=lambda size: size.area))
         _say_pages(header, len(sizes))
     return header
@@ -46,8 +46,6 @@ def look(data: bytes) -> Header:
 
 def _plain_pages(data: bytes) -> list[Size] | None:
     """Return the sizes of the pages where Pillow reads all of them rightly."""
-    from datakit.picture.pillow import opened
-
     sizes = []
     try:
         with opened(data, ("TIFF",)) as image:
@@ -68,7 +66,7 @@ def _is_plain(image: Image.Image) -> bool:
         max(tags.get(_BITS, (1,))) <= 8
         and set(formats if isinstance(formats, tuple) else (formats,)) == {_UNSIGNED}
         and tags.get(_PHOTOMETRIC, 0) in _PILLOW_KNOWS
-        and not (image.mode in ("LA", "La") and tags.get(_PLANES, 1) != 1)  # its second plane is taken for what it is not
+        and (tags.get(_PLANES, 1) == 1 or image.mode in ("L", "RGB"))  # of others, planes are taken for what they are not
     )
 
 

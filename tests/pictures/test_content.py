@@ -103,6 +103,13 @@ def test_a_bmp_whose_alpha_is_nowhere_is_opaque(crop, header):
     assert out.kinds == []
 
 
+def test_a_bmp_of_other_masks_whose_alpha_is_nowhere_is_opaque(crop):
+    stored = np.concatenate([CHART[..., [1, 2, 0]], np.zeros_like(CHART[..., :1])], axis=-1)
+    masks = (0xFF0000, 0xFF, 0xFF00, 0xFF000000)
+    out = crop(making.bmp(stored, header=124, bits=32, compression=3, masks=masks), "a.bmp")
+    assert np.array_equal(out.pixels, CHART)
+
+
 def test_a_bmp_with_alpha_somewhere_is_transparent_where_it_says_so(crop):
     stored = np.concatenate([CHART[..., ::-1], np.zeros_like(CHART[..., :1])], axis=-1)
     stored[:128, :, 3] = 255

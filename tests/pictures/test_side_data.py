@@ -135,3 +135,17 @@ def test_a_jpeg_of_12_bits_is_refused_by_name(crop):
     at = JPEG.index(b"\xff\xc0")
     (why,) = crop(JPEG[: at + 1] + b"\xc1" + JPEG[at + 2 : at + 4] + b"\x0c" + JPEG[at + 5 :], "a.jpg").why
     assert "12 bits" in why
+
+
+def test_a_jpeg_without_its_end_is_not_decoded_beyond_the_limit(crop):
+    (why,) = crop(JPEG[:-2], "a.jpg", max_pixels=1000).why
+    assert "--max-pixels" in why
+
+
+def test_a_picture_without_its_end_is_used_though_its_thumbnail_has_one(crop):
+    small = making.save(CHART[:64, :64], "JPEG")
+    app = b"Exif\0\0" + small
+    data = JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(app) + 2) + app + JPEG[2:]
+    out = crop(data[:-2], "a.jpg")
+    assert "side-data" in out.kinds
+    assert np.array_equal(out.pixels, crop(data, "b.jpg").pixels)
