@@ -10,6 +10,7 @@ DatakitError
     WeightsFileError (ValueError)   a file of trained weights cannot be read, or is not whole
     WorkflowError (ValueError)      a workflow of ComfyUI cannot be used, or does not say which node is meant
     ServerError (RuntimeError)      ComfyUI cannot be reached, or does not answer as it should
+        UnreachableError            nobody answers at its address
         NodeError                   a node of the workflow refused its values, or failed
     SampleError (ValueError)        one sample cannot be used; the run goes on
         PictureError                its picture cannot be read
@@ -72,6 +73,10 @@ class WorkflowError(DatakitError, ValueError):
 
 class ServerError(DatakitError, RuntimeError):
     """ComfyUI cannot be reached, or does not answer as it should."""
+
+
+class UnreachableError(ServerError):
+    """Nobody answers at the address of ComfyUI."""
 
 
 class NodeError(ServerError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from datakit.cli.shared import json_option, print_json
+from datakit.cli.strip import compare, strip
 
 if TYPE_CHECKING:
     from datakit.trained.checkpoints.describe import Checkpoint
@@ -38,6 +39,10 @@ def checkpoints() -> None:
     datakit checkpoints strip workflow.json strips/ --loras fantasy --base
     datakit checkpoints compare workflow.json apg/ --lora fantasy/fantasy-002000.safetensors
     """
+
+
+checkpoints.add_command(strip)
+checkpoints.add_command(compare)
 
 
 def read_run(run: Path, steps: str | None, family: str | None, base: Path | None) -> tuple[list[Checkpoint], list[str]]:
