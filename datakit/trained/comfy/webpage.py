@@ -105,7 +105,7 @@ def _row(strip: Strip) -> Iterator[str]:
     link = f' · <a href="{quote(strip.file)}">strip as one picture</a>' if strip.file else ""
     yield (
         f'</ul><div class="under"><p class="prompt" {_ANY}>{escape(strip.prompt)}</p>'
-        f'<p class="muted">{escape(strip.seed)}{link}</p></div></section>\n'
+        f'<p class="muted"><span class="seed">{escape(strip.seed)}</span>{link}</p></div></section>\n'
     )
 
 

@@ -8,7 +8,7 @@ const rows = [...document.querySelectorAll(".row")].map((row) => ({
     why: place.querySelector(".failed")?.textContent ?? "",
     figures: place.querySelector(".figures")?.textContent ?? "",
   })),
-  prompt: row.querySelector(".prompt").textContent,
+  prompt: `${row.querySelector(".prompt").textContent} · ${row.querySelector(".seed").textContent}`,
 }));
 const viewer = document.querySelector(".viewer");
 const find = (selector) => viewer.querySelector(selector);
