@@ -58,6 +58,25 @@ def lora(
     return found
 
 
+def lycoris(kind: str) -> dict[str, np.ndarray]:
+    """What SimpleTuner writes of LyCORIS' other kinds; ComfyUI knows nothing of ia3."""
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {
+        "lokr": {"lokr_w1": (4, 4), "lokr_w2": (WIDTH // 4, WIDTH // 4), "alpha": ()},
+        "loha": {"hada_w1_a": (WIDTH, 4), "hada_w1_b": (4, WIDTH), "hada_w2_a": (WIDTH, 4), "hada_w2_b": (4, WIDTH), "alpha": ()},
+        "full": {"diff": (WIDTH, WIDTH)},
+        "ia3": {"weight": (WIDTH,), "on_input": ()},
+    }
+    draw = np.random.default_rng(3)
+    return {
+        f"lycoris_transformer_blocks_{block}_{layer.replace('.', '_')}.{end}": np.asarray(
+            draw.standard_normal(shape) / 50, np.float32
+        )
+        for block in range(DEPTH)
+        for layer in LAYERS
+        for end, shape in shapes[kind].items()
+    }
+
+
 def noted(alpha: float, **more: object) -> dict[str, str]:
     """What SimpleTuner 3.1.6 writes into the metadata, where ComfyUI does not look."""
     told = {

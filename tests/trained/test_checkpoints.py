@@ -12,7 +12,7 @@ from datakit.trained.checkpoints.comfy_keys import layer_of, read_keys, split
 from datakit.trained.checkpoints.describe import describe
 from datakit.trained.checkpoints.layouts import Place, chosen, find_checkpoints
 from datakit.trained.families import family
-from tests.trained.loras import DIALECTS, RANK, READ, WIDTH, lora, noted, run_of
+from tests.trained.loras import DIALECTS, RANK, READ, WIDTH, lora, lycoris, noted, run_of
 from tests.trained.made import save, sparse
 
 TINY = {"a": np.ones(2, np.float32)}
@@ -86,6 +86,15 @@ def test_a_dialect_is_wholly_read_or_not_at_all(tmp_path, dialect):
     assert found.reading.known == (found.reading.keys if dialect in READ else 0)
     assert found.ranks == (RANK,)
     assert found.kind == ("LyCORIS" if dialect == "lycoris" else "LoRA")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "read"), [("lokr", "LoKr", 24), ("loha", "LoHa", 40), ("full", "LyCORIS full", 8), ("ia3", "IA3", 0)]
+)
+def test_other_kinds_of_lycoris_are_told_apart(tmp_path, kind, said, read):
+    found = describe(Place(save(tmp_path / "x.safetensors", lycoris(kind))))
+    assert found.reading is not None
+    assert (found.kind, found.reading.known) == (said, read)
 
 
 def test_half_a_pair_and_what_no_suffix_fits_are_passed_over():
