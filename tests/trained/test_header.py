@@ -90,6 +90,15 @@ def test_a_header_that_contradicts_itself_is_refused(tmp_path, entries, said):
     assert said in str(refused(path))
 
 
+def test_a_header_as_long_as_a_pickle_begins_is_a_header(tmp_path):
+    """640 bytes: in little-endian order the mark of a pickle."""
+    begin, _ = table({"a": ("U8", (0,))}, {"pad": "x" * 640})
+    spare = int.from_bytes(begin[:8], "little") - 640
+    path = sparse(tmp_path / "x.safetensors", {"a": ("U8", (0,))}, {"pad": "x" * (640 - spare)})
+    assert path.read_bytes()[:2] == b"\x80\x02"
+    assert list(read_header(path).tensors) == ["a"]
+
+
 def test_a_name_that_stands_there_twice_is_refused(tmp_path):
     entry = '{"dtype":"U8","shape":[1],"data_offsets":[0,1]}'
     text = f'{{"a":{entry},"b":{entry},"a":{entry}}}'.encode()

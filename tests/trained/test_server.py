@@ -63,8 +63,8 @@ def test_how_a_job_ended_is_told(comfy, server):
     done = server.state("success_history")
     assert (done.word, done.images) == ("done", {"314": (Image("ComfyUI_00006_.png", "", "output"),)})
     failed = server.state("error_history")
-    assert (failed.word, failed.why, failed.broken) == ("failed", 'node 50 "TinyFault": RuntimeError: out of luck', False)
-    assert server.state("interrupted_history").broken
+    assert (failed.word, failed.why) == ("failed", 'node 50 "TinyFault": RuntimeError: out of luck')
+    assert server.state("interrupted_history").why == "interrupted on the server"
     assert server.state("cached_without_client_id_history").images == {}
 
 

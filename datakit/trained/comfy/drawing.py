@@ -17,11 +17,13 @@ from datakit.errors import DatakitError, NodeError, UnreachableError, UsageError
 from datakit.report import counted
 from datakit.trained.comfy.figures import Figures, Measuring
 from datakit.trained.comfy.grid import Cell, Grid, Row
-from datakit.trained.comfy.pictures import EQUAL_FAILURES, Pictures
+from datakit.trained.comfy.pictures import Pictures
 from datakit.trained.comfy.strip import Shown, draw_strip
 from datakit.trained.comfy.webpage import Page, Place, Strip, write_page
 
 INDEX = "index.html"
+# Equal failures in a row, after which the rest would fail too.
+_EQUAL_FAILURES = 3
 _WAITING = "not made yet"
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
@@ -111,7 +113,7 @@ class Drawing:
         self._out, self._grid, self._pictures, self._look, self._measuring = out, grid, pictures, look, measuring
         self._found: dict[tuple[Row, str], Path] = {}
         self._why: dict[tuple[Row, str], str] = {}
-        self._strips: dict[Row, str] = {}
+        self._strips: dict[Row, tuple[list[Shown], str]] = {}
 
     def run(self, progress: Progress) -> Drawn:
         """Make what is missing; whatever ends the run, what there is by then is shown.
@@ -157,7 +159,7 @@ class Drawing:
                 self._why[at] = why
                 self.drawn.failed.append((cell.stem, why))
                 same, last = (same + 1 if why == last else 1), why
-                if same >= EQUAL_FAILURES or not isinstance(error, NodeError):
+                if same >= _EQUAL_FAILURES or not isinstance(error, NodeError):
                     self.drawn.stopped = (
                         f"{counted(same, 'picture')} in a row failed alike: the rest is not tried" if same > 1 else why
                     )
@@ -178,18 +180,17 @@ class Drawing:
         figures = self._measuring.of_row(paths, has_base=columns[0].lora is None and columns[0].model is None)
         for column, found in zip(columns, figures, strict=True):
             self._warn(f"{row.slug}/{row.seed_slug}/{column.slug}", found)
-        if any(paths):
-            self._strips[row] = self._drawn_strip(
-                row, [Shown(c.label, p, w) for c, p, w in zip(columns, paths, whys, strict=True)], f"{prompt} · {seed}"
-            )
+        shown = [Shown(column.label, path, why) for column, path, why in zip(columns, paths, whys, strict=True)]
+        if any(paths) and self._strips.get(row, ([], ""))[0] != shown:
+            self._strips[row] = shown, self._drawn_strip(row, shown, f"{prompt} · {seed}")
         places = tuple(
             Place(column.label, None, why=why) if path is None else Place(column.label, self._name(path), _size(path), found, why)
             for column, path, why, found in zip(columns, paths, whys, figures, strict=True)
         )
-        return Strip(prompt, seed, self._strips.get(row), places)
+        return Strip(prompt, seed, self._strips[row][1] if row in self._strips else None, places)
 
     def _drawn_strip(self, row: Row, shown: list[Shown], caption: str) -> str:
-        """Draw a row unless its strip shows the same already, and return the strip's name."""
+        """Draw a row, write its strip unless that is there already, and return its name."""
         name = f"strips/{row.slug}-{row.seed_slug}.png"
         buffer = io.BytesIO()
         draw_strip(shown, caption, self._look.height).save(buffer, "png", compress_level=1)

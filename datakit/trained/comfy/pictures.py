@@ -25,8 +25,6 @@ from datakit.trained.comfy.watching import Watch, await_job
 _JOBS = uuid.UUID("6a0b5a1c-3d5e-5b43-9d0f-6f2f2c7a9a11")
 # So often in a row a job may end well without a picture.
 _EMPTY_AT_MOST = 5
-# Equal failures in a row, after which the rest would fail too.
-EQUAL_FAILURES = 3
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -132,7 +130,7 @@ class Pictures:
         try:
             with Pillow.open(io.BytesIO(content)) as picture:
                 picture.load()
-        except (OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
             raise ServerError(f"{image.filename} came from the server as no whole picture: {error}") from None
         path = self._free(cell, os.path.splitext(image.filename)[1].lower() or ".png")
         write_atomically(path, content)

@@ -45,7 +45,7 @@ class State:
     images
         What it saved, by node; of a job that is done.
     why
-        Which node failed and how, of one that did; ``broken`` tells whether somebody interrupted it.
+        Which node failed and how, of one that did; or that somebody interrupted it.
     ahead
         How many jobs run or wait before it.
     """
@@ -53,7 +53,6 @@ class State:
     word: Literal["queued", "running", "done", "failed", "unknown"]
     images: Mapping[str, tuple[Image, ...]]
     why: str = ""
-    broken: bool = False
     ahead: int = 0
 
 
@@ -158,7 +157,7 @@ class Server:
                 kind, message = told.get("exception_type", ""), str(told.get("exception_message", "")).strip()
                 return State("failed", {}, f'node {told.get("node_id")} "{told.get("node_type")}": {kind}: {message}')
             if event == "execution_interrupted":
-                return State("failed", {}, "interrupted on the server", broken=True)
+                return State("failed", {}, "interrupted on the server")
         return State("failed", {}, "failed without a word of why")
 
     def _waiting(self, job: str) -> State | None:

@@ -100,8 +100,9 @@ def _parts(page: Page, strips: Sequence[Strip]) -> Iterator[str]:
 
 def _row(strip: Strip) -> Iterator[str]:
     yield '<section class="row"><ul class="strip" role="list">\n'
+    usual = next((place.size for place in strip.places if place.size), (1, 1))
     for place in strip.places:
-        yield _place(place)
+        yield _place(place, place.size or usual)
     link = f' · <a href="{quote(strip.file)}">strip as one picture</a>' if strip.file else ""
     yield (
         f'</ul><div class="under"><p class="prompt" {_ANY}>{escape(strip.prompt)}</p>'
@@ -109,16 +110,17 @@ def _row(strip: Strip) -> Iterator[str]:
     )
 
 
-def _place(place: Place) -> str:
-    wide = max(160, min(420, round(300 * place.size[0] / place.size[1]))) if place.size else 300
-    if place.picture is not None and place.size:
+def _place(place: Place, size: tuple[int, int]) -> str:
+    """Return one place; one without a picture takes as much room as its neighbours."""
+    wide = max(160, min(420, round(300 * size[0] / size[1])))
+    if place.picture is not None:
         alt = escape(place.label, quote=True)
         inside = (
             f'<a class="picture" href="{quote(place.picture)}"><img loading="lazy" src="{quote(place.picture)}" alt="{alt}" '
-            f'width="{place.size[0]}" height="{place.size[1]}"></a>'
+            f'width="{size[0]}" height="{size[1]}"></a>'
         )
     else:
-        inside = f'<div class="failed" {_ANY}>{escape(place.why)}</div>'
+        inside = f'<div class="failed" style="aspect-ratio: {size[0]} / {size[1]}" {_ANY}>{escape(place.why)}</div>'
     told = ""
     if place.figures:
         told = f'<p class="figures">{escape(" · ".join(_figures(place.figures)))}</p>'

@@ -116,14 +116,17 @@ def _check_beginning(path: Path, begin: bytes, length: int, size: int) -> None:
     """Refuse what does not begin as the format does, for what it is."""
     if not size:
         raise WeightsFileError(f"{path} is empty: it is still being written, or the disk was full", "empty")
-    if _POINTER.startswith(begin):
-        raise WeightsFileError(f"{path} is a pointer of Git LFS, not the file: fetch it with `git lfs pull`", "pointer")
-    for sign, what in _FOREIGN.items():
-        if begin.startswith(sign):
-            raise WeightsFileError(f"{path} is {what}, no safetensors file", "foreign")
-    if size < 8 or (length <= _MOST and length > size - 8):
+    if len(begin) == 8 and length > _MOST:
+        # No length of a header: what other files begin with, read as one, is far more than any header has.
+        if _POINTER.startswith(begin):
+            raise WeightsFileError(f"{path} is a pointer of Git LFS, not the file: fetch it with `git lfs pull`", "pointer")
+        for sign, what in _FOREIGN.items():
+            if begin.startswith(sign):
+                raise WeightsFileError(f"{path} is {what}, no safetensors file", "foreign")
+        raise WeightsFileError(f"{path} is no safetensors file, or damaged: its header would have {length} bytes")
+    if len(begin) < 8 or length > size - 8:
         raise WeightsFileError(f"{path} is cut off or still being written: it ends in its header", "cut")
-    if not 2 <= length <= _MOST:
+    if length < 2:
         raise WeightsFileError(f"{path} is no safetensors file, or damaged: its header would have {length} bytes")
 
 
