@@ -50,7 +50,7 @@ def test_a_file_cut_anywhere_is_cut_off_or_empty(tmp_path_factory, cut):
     ("content", "kind", "said"),
     [
         (b"version https://git-lfs.example/spec/v1\noid sha256:00\nsize 5\n", "pointer", "git lfs pull"),
-        (b"PK\x03\x04" + bytes(100), "foreign", "PyTorch"),
+        (b"PK\x03\x04\x00\x00\x08\x08" + bytes(100), "foreign", "PyTorch"),
         (b"<!DOCTYPE html><html>", "foreign", "web page"),
         (b"GGUF" + bytes(100), "foreign", "GGUF"),
         (struct.pack("<Q", 10**12) + bytes(100), "damaged", "1000000000000 bytes"),
