@@ -90,6 +90,36 @@ def test_a_header_that_contradicts_itself_is_refused(tmp_path, entries, said):
     assert said in str(refused(path))
 
 
+# Bytes of eight numbers of each kind that the format has.
+OF_EIGHT = {
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", OF_EIGHT)
+def test_every_kind_takes_as_many_bytes_as_it_says(tmp_path, dtype):
+    path = tmp_path / "x.safetensors"
+    for size in (OF_EIGHT[dtype], OF_EIGHT[dtype] + 1):
+        text = json.dumps({"a": {"dtype": dtype, "shape": [2, 4], "data_offsets": [0, size]}}).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(size))
+        if size == OF_EIGHT[dtype]:
+            assert read_header(path).tensors["a"].parameters == 8
+        else:
+            assert f"takes no {size} bytes" in str(refused(path))
+
+
+def test_what_is_missing_and_what_is_too_much_is_told_in_bytes(tmp_path):
+    path = sparse(tmp_path / "x.safetensors", {"a": ("U8", (100,))})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])
+    assert f"7 bytes of {len(whole)} bytes are missing" in str(refused(path))
+    path.write_bytes(whole + b"12")
+    assert "2 bytes lie behind" in str(refused(path))
+    path.write_bytes(struct.pack("<Q", 2) + b"{}")
+    assert not read_header(path).tensors
+
+
 def test_a_header_as_long_as_a_pickle_begins_is_a_header(tmp_path):
     """640 bytes: in little-endian order the mark of a pickle."""
     begin, _ = table({"a": ("U8", (0,))}, {"pad": "x" * 640})
@@ -101,7 +131,7 @@ def test_a_header_as_long_as_a_pickle_begins_is_a_header(tmp_path):
 
 def test_a_name_that_stands_there_twice_is_refused(tmp_path):
     entry = '{"dtype":"U8","shape":[1],"data_offsets":[0,1]}'
-    text = f'{{"a":{entry},"b":{entry},"a":{entry}}}'.encode()
+    text = f'{{"b":{entry},"a":{entry},"a":{entry}}}'.encode()
     (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"x")
     assert "a stands there twice" in str(refused(tmp_path / "x.safetensors"))
 
