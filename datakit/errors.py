@@ -7,6 +7,11 @@ DatakitError
     MissingLibraryError (ImportError) a system library that OpenCV or MediaPipe needs is not installed
     WeightsError (RuntimeError)     a detector's weights are missing or altered
     PlanError (ValueError)          a line of a plan or a manifest cannot be used
+    WeightsFileError (ValueError)   a file of trained weights cannot be read, or is not whole
+    WorkflowError (ValueError)      a workflow of ComfyUI cannot be used, or does not say which node is meant
+    ServerError (RuntimeError)      ComfyUI cannot be reached, or does not answer as it should
+        UnreachableError            nobody answers at its address
+        NodeError                   a node of the workflow refused its values, or failed
     SampleError (ValueError)        one sample cannot be used; the run goes on
         PictureError                its picture cannot be read
             TooLargeError           or has more pixels than are allowed
@@ -46,6 +51,36 @@ class WeightsError(DatakitError, RuntimeError):
 
 class PlanError(DatakitError, ValueError):
     """A line of a plan or a manifest cannot be used; the message names file and line."""
+
+
+class WeightsFileError(DatakitError, ValueError):
+    """A file of trained weights cannot be read, or is not whole.
+
+    Attributes
+    ----------
+    kind
+        A word for why: empty, cut (or still being written), pointer (of Git LFS), damaged, foreign (another format) or missing.
+    """
+
+    def __init__(self, message: str, kind: str = "damaged") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class WorkflowError(DatakitError, ValueError):
+    """A workflow of ComfyUI cannot be used, or does not say which of its nodes is meant."""
+
+
+class ServerError(DatakitError, RuntimeError):
+    """ComfyUI cannot be reached, or does not answer as it should."""
+
+
+class UnreachableError(ServerError):
+    """Nobody answers at the address of ComfyUI."""
+
+
+class NodeError(ServerError):
+    """A node of the workflow refused one of its values, or failed; the message names both."""
 
 
 class SampleError(DatakitError, ValueError):

@@ -210,3 +210,11 @@ def counted(number: int, one: str, many: str = "") -> str:
 def few(names: Sequence[str]) -> str:
     """Return the first three of some names."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def in_bytes(number: int) -> str:
+    """Return a number of bytes as it is read: ``114 MB``, ``4.05 GB``."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}" if number < 1000 * size else f"{number / size:.0f} {unit}"
+    return counted(number, "byte")

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 DOC = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 ROWS = re.findall(r"^\| ((?:`\w+/?`(?:, )?)+) \|", DOC, re.MULTILINE)
 ROOMS = [re.findall(r"`(\w+)/?`", row) for row in ROWS]
-MOST_LINES, MOST_ROOMS = 400, 19
+MOST_LINES, MOST_ROOMS = 400, 20
 
 
 def modules():
@@ -33,7 +33,7 @@ def test_the_rooms_stand_in_the_order_that_imports_are_held_to():
 
 
 def test_every_name_of_a_module_or_function_is_there():
-    named = re.findall(r"`((?:cli|review|crop|shuffle|trainers|audit|run|detect|dataset|picture)[./][\w./]+)`", DOC)
+    named = re.findall(r"`((?:cli|trained|review|crop|shuffle|trainers|audit|run|detect|dataset|picture)[./][\w./]+)`", DOC)
     assert len(named) > 10
     for name in named:
         parts = name.rstrip("/").removesuffix(".py").replace("/", ".").split(".")
@@ -50,8 +50,8 @@ def test_every_name_of_a_module_or_function_is_there():
 def test_every_module_says_its_job_first_and_none_is_too_long():
     for path in modules():
         assert path.read_text("utf-8").startswith('"""'), path
-    page = (ROOT / "datakit" / "review").rglob("*.*s")  # scripts and styles
-    for path in (*modules(), *page):
+    page = (ROOT / "datakit").rglob("page/*.*s")  # scripts and styles
+    for path in (*modules(), *page, ROOT / "datakit" / "review" / "static.css"):
         assert path.read_text("utf-8").count("\n") <= MOST_LINES, path
 
 

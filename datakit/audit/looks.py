@@ -101,7 +101,7 @@ def look_at(folder: Path, item: tuple[str, bool]) -> Look:
         pixels = decode(picture, picture.size, picture.size)
     except PictureError as error:
         return Look(error=str(error))
-    look_hash, sharpness = _measured(pixels.image) if compared else (0, 0.0)
+    look_hash, sharpness = measured(pixels.image) if compared else (0, 0.0)
     return Look(
         sha256=picture.sha256,
         size=picture.size,
@@ -120,7 +120,8 @@ def is_readable(name: str) -> bool:
     return any(name.lower().endswith(extension) for extension in PICTURE_EXTENSIONS)
 
 
-def _measured(image: Image.Image) -> tuple[int, float]:
+def measured(image: Image.Image) -> tuple[int, float]:
+    """Return the 64-bit perceptual hash of an RGB picture, and the variance of its Laplacian."""
     import cv2
     import numpy as np
 

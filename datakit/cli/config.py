@@ -177,6 +177,12 @@ def config_options(command: Command) -> Command:
         help="Where the trainer writes checkpoints. [default: output, below DIR of --into; with --name output/NAME]",
     )
     @click.option(
+        "--targets",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Train the layers that FILE names, as `datakit weights targets` wrote it.",
+    )
+    @click.option(
         "--set",
         "settings",
         multiple=True,
@@ -199,10 +205,12 @@ def config_options(command: Command) -> Command:
         name: str | None,
         backend_config: str,
         output_dir: str | None,
+        targets: Path | None,
         settings: tuple[str, ...],
         **options: Any,
     ) -> Any:
         from datakit.trainers.simpletuner.config import ConfigOptions, Tracking
+        from datakit.trainers.simpletuner.targets import target_settings
 
         layout = target.layout
         asked = ConfigOptions(
@@ -218,7 +226,7 @@ def config_options(command: Command) -> Command:
             checkpoint_every=checkpoint_every,
             validation_every=validation_every,
             tracking=Tracking(tracker, name),
-            settings=settings,
+            settings=(*(target_settings(targets) if targets else ()), *settings),
         )
         return command(target=target, options=asked, backend_config=Path(backend_config), **options)
 

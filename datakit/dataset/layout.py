@@ -30,6 +30,9 @@ DECISIONS_LOCK = f"{STATE_FOLDER}/decisions.lock"
 LAST = f"{STATE_FOLDER}/last.json"
 FILES = f"{STATE_FOLDER}/files.json"
 FILES_LOCK = f"{STATE_FOLDER}/files.lock"
+# In a folder of links to checkpoints: which name stands for which content. In one of strips: how each picture was made.
+LINKS = f"{STATE_FOLDER}/links.json"
+CELLS = "cells.jsonl"
 
 
 def shuffled(dataset: Path) -> Path:

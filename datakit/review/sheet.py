@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +17,15 @@ from datakit.picture.encoding import encode
 from datakit.picture.formats import FORMATS, Format
 from datakit.review.entries import Entry
 from datakit.review.gallery import Gallery
+from datakit.review.lines import broken, ending
 from datakit.review.thumbnails import Thumbnails
-from datakit.review.typesetting import Typesetter, clusters
+from datakit.review.typesetting import Typesetter
 
 # In pixels: what a picture and the text below it take, and what lies between.
 _CELL, _TEXT, _GAP, _MARGIN = 240, 54, 20, 28
 _COLUMNS, _ROWS = 6, 8
 _PAPER, _WELL, _INK, _MUTED = (255, 255, 255), (241, 241, 239), (29, 31, 32), (90, 95, 99)
 _SIZE, _LINE, _CAPTION_LINES = 13, 17, 2
-# No cell holds more letters.
-_MOST = 400
-# Brackets and quotation marks do not end a line that goes on, and such signs do not begin one.
-_OPENING, _CLOSING = {"Ps", "Pi"}, {"Pe", "Pf", "Po"}
 _QUALITY = 90
 
 
@@ -125,10 +120,10 @@ def _drawn(gallery: Gallery, thumbnails: Thumbnails, typesetter: Typesetter, ent
             sheet.paste(picture, (left + (_CELL - picture.width) // 2, top + (_CELL - picture.height) // 2))
         below = top + _CELL + 6
         room = typesetter.width(entry.bucket)
-        write(_ending(typesetter, entry.name, _CELL - room - 10), left, below, _INK)
+        write(ending(typesetter, entry.name, _CELL - room - 10), left, below, _INK)
         write(entry.bucket, left + _CELL - room, below, _MUTED)
         caption = (entry.caption or "no caption").replace("\n", " | ")
-        for number, line in enumerate(_lines(typesetter, caption, _CELL, _CAPTION_LINES)):
+        for number, line in enumerate(broken(typesetter, caption, _CELL, _CAPTION_LINES)):
             write(line, left, below + (number + 1) * _LINE, _MUTED)
     return sheet
 
@@ -142,43 +137,3 @@ def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: _Shown) -> Image.I
         return thumbnails.image(found.output, _CELL)
     except (SampleError, OSError):
         return None
-
-
-def _lines(typesetter: Typesetter, text: str, room: int, most: int) -> Iterator[str]:
-    """Yield the beginning of a text in so many lines of at most ``room`` pixels; an ellipsis stands for the rest."""
-    left = clusters(" ".join(text.split())[:_MOST])
-    for number in range(1, most + 1):
-        fits = _fitting(typesetter, left, room)
-        if fits == len(left):
-            yield "".join(left)
-            return
-        if number == most or not fits:
-            fits = _fitting(typesetter, left, room - typesetter.width("…"))
-            yield "".join(left[:fits]).rstrip() + "…"
-            return
-        end = next((at for at in range(fits, 0, -1) if _may_break(left[at - 1], left[at])), fits)
-        yield "".join(left[:end]).rstrip()
-        left = left[end + (left[end] == " ") :]
-
-
-def _may_break(before: str, after: str) -> bool:
-    """Tell whether a line may end between two letters: at a space, and where Chinese, Japanese or Korean is written."""
-    if " " in (before, after):
-        return True
-    wide = any(unicodedata.east_asian_width(letter[0]) in {"W", "F"} for letter in (before, after))
-    return wide and unicodedata.category(before[0]) not in _OPENING and unicodedata.category(after[0]) not in _CLOSING
-
-
-def _ending(typesetter: Typesetter, name: str, room: int) -> str:
-    """Return the end of a file's name that fits: what tells it apart from others of its folder."""
-    if typesetter.width(name) <= room:
-        return name
-    letters = clusters(name[-_MOST:])
-    endings = ["…" + "".join(letters[start:]) for start in range(len(letters) + 1)]
-    return endings[bisect_left(endings, True, hi=len(letters), key=lambda ending: typesetter.width(ending) <= room)]
-
-
-def _fitting(typesetter: Typesetter, letters: list[str], room: int) -> int:
-    """Return how many leading letters fit."""
-    counts = range(1, len(letters) + 1)
-    return bisect_right(counts, room, key=lambda count: typesetter.width("".join(letters[:count])))

@@ -1,0 +1,1 @@
+"""What a training left in its folder: checkpoints in order, whether ComfyUI reads them, links for it."""
