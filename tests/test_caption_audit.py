@@ -122,8 +122,8 @@ def test_a_mirrored_copy_whose_words_are_not_is_named(tmp_path):
 
 def counted(captions, **options):
     each = Counted(**options)
-    for caption in captions:
-        each.add(caption, parse(caption), first=True)
+    for number, caption in enumerate(captions):
+        each.add(caption, parse(caption), str(number))
     return each
 
 
@@ -204,8 +204,9 @@ def test_the_command_prints_a_table_or_json(tmp_path):
 
 
 def test_phrases_beyond_memory_are_let_go_and_common_ones_stay(monkeypatch):
-    monkeypatch.setattr("datakit.audit.teaching._KEPT", 100)
+    monkeypatch.setattr("datakit.audit.phrases._KEPT", 100)
+    monkeypatch.setattr("datakit.audit.phrases._AT_ONCE", 200)
     each = counted([f"ohwx, red light, thing{number} one{number}" for number in range(300)], trigger="ohwx")
     assert [one.text for one in each.fused(())] == ["red light"]
-    assert len(each._phrases) <= 101
+    assert len(each.phrases) <= 100
     assert replace(each.taught()[0], text="").count == 300

@@ -114,7 +114,7 @@ def audit_captions(dataset: Path, how: AuditedBy = AuditedBy()) -> CaptionAudit:
     for record, lines in _read(dataset, found.unread):
         first = record.copy in (None, 1)
         for line in lines:
-            counted.add(line, parse(line, splitting=how.splitting), first=first)
+            counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
         text = "\n".join(lines)
         for fault in contradictions.of(record, text):
             wrong.setdefault(fault, []).append(record.output)
