@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit.audit.captions import AuditedBy, audit_captions
+from datakit.audit.phrases import Phrases
 from datakit.audit.teaching import Counted, Planned
 from datakit.caption.tokens import parse
 from datakit.caption.trigger import holds_phrase, near_misses, same_words, slips
@@ -210,3 +212,34 @@ def test_phrases_beyond_memory_are_let_go_and_common_ones_stay(monkeypatch):
     assert [one.text for one in each.fused(())] == ["red light"]
     assert len(each.phrases) <= 100
     assert replace(each.taught()[0], text="").count == 300
+
+
+def test_a_word_in_several_captions_of_one_picture_is_in_those_of_one_picture_only():
+    each = Counted()
+    for text, source in [("red, cat", "a"), ("red, dog", "a"), ("cat, bird", "b"), ("bird", None), ("bird", None)]:
+        each.add(text, parse(text), source)
+    assert each.once() == ["bird", "dog", "red"]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["Red Car", "a", "of", "a b c d", "x y, of", "the e f g h i"]), max_size=4)),
+    st.integers(1, 40),
+)
+def test_phrases_are_those_found_one_after_the_other_however_many_are_counted_at_once(lists, at_once):
+    words_alone, expected = {"a", "of", "the"}, Counter()
+    for tokens in lists:
+        found = set()
+        for words in (token.lower().replace(",", "").split() for token in tokens):
+            for start in range(len(words)):
+                for end in range(start + 1, min(start + 3, len(words)) + 1):
+                    if words_alone.isdisjoint((words[start], words[end - 1])):
+                        found.add(" ".join(words[start:end]))
+            if 3 < len(words) <= 6:
+                found.add(" ".join(words))
+        expected.update(found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datakit.audit.phrases._AT_ONCE", at_once)
+        phrases = Phrases()
+        for number, tokens in enumerate(lists):
+            phrases.add(tokens, None, triggered=bool(number % 2), source=str(number))
+        assert {each.text: each.captions for each in phrases.at_least(1)} == expected

@@ -25,21 +25,30 @@ class Alike(NamedTuple):
     same: bool
 
 
+class _Known(dict[str, tuple[int, int]]):
+    """Of each word its number, and 64 places of 16 bits that hold 1 where its own 64 bits do."""
+
+    def __missing__(self, word: str) -> tuple[int, int]:
+        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        bits = np.unpackbits(np.frombuffer(digest, np.uint8)).astype("<u2")
+        return self.setdefault(word, (len(self), int.from_bytes(bits.tobytes(), "little")))
+
+
 class Fingerprinted:
     """The captions of a dataset as 64-bit numbers that differ in few bits where the captions do (Charikar, STOC 2002)."""
 
     def __init__(self) -> None:
-        # Of each word its number, and 64 places of 16 bits that hold 1 where its own 64 bits do.
-        self._known: dict[str, tuple[int, int]] = {}
+        self._known = _Known()
         self._names: list[str] = []
         self._prints: list[int] = []
         self._words: list[bytes] = []
 
     def add(self, name: str, text: str) -> None:
         """Take the caption of one picture."""
-        words = {self._word(word) for word in WORD.findall(text.lower())}
+        known = self._known
+        words = [known[word] for word in set(WORD.findall(text.lower()))]
         if words:
-            total = sum(lanes for _, lanes in words).to_bytes(_LANES, "little")
+            total = sum([lanes for _, lanes in words]).to_bytes(_LANES, "little")
             ones = np.frombuffer(total, "<u2") * 2 > len(words)
             self._prints.append(int.from_bytes(np.packbits(ones).tobytes(), "big"))
             self._names.append(name)
@@ -62,10 +71,3 @@ class Fingerprinted:
     def _nearly(self, one: int, other: int) -> bool:
         first, second = (set(array("I", self._words[index])) for index in (one, other))
         return min(len(first), len(second)) >= _FEWEST and len(first & second) >= _SHARED * len(first | second)
-
-    def _word(self, word: str) -> tuple[int, int]:
-        if word not in self._known:
-            digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            bits = np.unpackbits(np.frombuffer(digest, np.uint8)).astype("<u2")
-            self._known[word] = len(self._known), int.from_bytes(bits.tobytes(), "little")
-        return self._known[word]
