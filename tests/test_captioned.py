@@ -113,6 +113,7 @@ def test_what_is_broken_is_told_and_stops_nothing(source):
     read, found = captions(source)
     assert read == {"a.png": None}
     assert found.captions[0].startswith("no captions from metadata.jsonl: metadata.jsonl, line 1 is no JSON")
+    assert found.captions[1] == "no captions from 1 .json file that cannot be read: a.json"
     for data, name in ((b"[" * 100_000, "x.json"), (b"\x00", "x.parquet"), (b"\xff\xfe\xff", "x.csv")):
         with pytest.raises(CaptionError, match=r"x\."):
             read_table(data, name)
@@ -131,7 +132,7 @@ def generated(**more):
 
 
 def test_the_prompt_or_the_description_inside_a_picture(source):
-    prompt = "red scarf, snow\nNegative prompt: hat\nSteps: 20, Sampler: Euler"
+    prompt = "red scarf,\nsnow\nNegative prompt: hat\nSteps: 20, Sampler: Euler"
     picture(source / "a.png", pnginfo=generated(parameters=prompt))
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9286] = b"UNICODE\x00" + prompt.encode("utf-16-be")
