@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from datakit.caption.captions import Caption, decode_caption
 from datakit.caption.encodings import agree
 from datakit.caption.foreign import TABLES, Table, read_sidecar, read_table
 from datakit.dataset.fingerprints import Fingerprints
 from datakit.dataset.folder import Folder
 from datakit.dataset.manifest import MANIFEST
 from datakit.dataset.metadata import METADATA
-from datakit.dataset.samples import ENTRY, Found, Sample
+from datakit.dataset.samples import ENTRY, Found, Sample, caption_name
 from datakit.dataset.source import Opened, Source, read_caption_of
 from datakit.errors import CaptionError
 from datakit.report import counted, few
@@ -86,6 +87,17 @@ class CaptionedFolder(Folder):
             return super().content_id(name, seen)
         try:
             return hashlib.sha256(self._words(file, entry).encode()).hexdigest()
+        except OSError:
+            return None
+
+    def caption_elsewhere(self, picture: str) -> Caption | None:
+        """Return the caption that another tool wrote to a picture without a text file; None where there is none.
+
+        Raises CaptionError where it is no text.
+        """
+        place = self._place_of(picture)
+        try:
+            return decode_caption(self.read(place[0]).data, caption_name(place[0])) if place else None
         except OSError:
             return None
 
