@@ -170,7 +170,7 @@ def audit(
 
     planned = None if keep is None and not drop_tokens else Planned(keep or 0, drop_tokens)
     how = AuditedBy(
-        trigger=trigger,
+        trigger=trigger.strip(),
         meant=(class_word, fuse),
         planned=planned,
         splitting=Splitting(separator, style),
