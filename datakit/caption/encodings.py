@@ -37,6 +37,7 @@ _PRINT = re.compile(r"[‘’“”„‚–—…«»‹›°€£§©®™·�
 # Signs that stand at the edge of words in Western European, and are letters inside of words elsewhere (Polish, for one).
 _NO_LETTER = re.compile(r"[£¥¼½¾²³](?=[^\W\d_])|(?<=[^\W\d_])(?:[¿¡£¥¼½¾§](?=[^\W\d_])|[‚„])")
 _WORD = re.compile(r"[^\W\d_]+")
+_AMONG = re.compile(rb"[A-Za-z][\x80-\xff]|[\x80-\xff][A-Za-z]")
 _KANA = re.compile(r"[\u3041-\u30ff]")
 # Russian words: of three letters and more they hold a vowel.
 _CYRILLIC = re.compile(r"[А-яЁё]{1,2}|[А-яЁё]*[аеёиоуыэюяАЕЁИОУЫЭЮЯ][А-яЁё]*")
@@ -70,14 +71,14 @@ def is_utf8(data: bytes) -> bool:
 def agree(captions: Iterable[bytes]) -> str | None:
     """Return the encoding that all captions of a folder that are not UTF-8 have in common; None where it cannot be told.
 
-    Together they tell what one of a few words does not. Where one of them is nothing that is known, `UNTOLD` says that the
-    others are not to be taken for Western European, which many encodings look like.
+    Together they tell what one of a few words does not. Where one of them is of Latin letters and cannot be told, `UNTOLD`
+    says that the others are not to be taken for Western European, which Polish, Czech or Turkish captions may look like.
     """
     others = [data for data in captions if not is_utf8(data) and b"\x00" not in data]
     found = tell(b"\n".join(others)[:_ENOUGH]) if len(others) > 1 else None
     if found and all(_decodes(data, found) for data in others):
         return found
-    return UNTOLD if len(others) > 1 and any(tell(data) is None for data in others) else None
+    return UNTOLD if len(others) > 1 and any(_is_latin(data) and tell(data) is None for data in others) else None
 
 
 def _decodes(data: bytes, encoding: str) -> bool:
@@ -86,6 +87,11 @@ def _decodes(data: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_latin(data: bytes) -> bool:
+    """Tell whether a text is mostly plain letters, with others among them."""
+    return len(re.findall(rb"[A-Za-z]", data)) >= 2 * len(re.findall(rb"[\x80-\xff]", data)) and _AMONG.search(data) is not None
 
 
 def _wide(data: bytes) -> str | None:
