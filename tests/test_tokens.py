@@ -189,6 +189,13 @@ def test_a_sentence_that_ends_by_itself_gets_no_full_stop_of_another():
     assert format_tokens(tokens.whole[::-1], tokens.end) == "It is a red one. Is the car red?"
 
 
+def test_a_sentence_that_ends_by_itself_keeps_a_full_stop_of_its_own():
+    caption = 'She walks by. A wall is painted with the word "RIOT!".'
+    tokens = parse(caption)
+    assert written(tokens) == caption
+    assert format_tokens(tokens.whole[::-1], tokens.end) == 'A wall is painted with the word "RIOT!". She walks by.'
+
+
 def texts(parsed):
     return tuple(tuple(token.text for token in part) for part in (parsed.head, parsed.movable, parsed.tail))
 
