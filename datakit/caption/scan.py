@@ -10,7 +10,7 @@ COMMAS = ",，、،؛；﹐﹑､"
 # Full stops of scripts that put no blank behind them; Arabic, Urdu and Hindi put one.
 WIDE_STOPS = "。｡．！？"
 STOPS = f".!?…؟۔।{WIDE_STOPS}"
-BREAK = re.compile(r"\s*,?\s*(?:(?<![^\s,])BREAK(?![^\s,])|\|\|\|)\s*,?\s*")
+BREAK = re.compile(rf"\s*[{COMMAS}]?\s*(?:(?<![^\s{COMMAS}|])BREAK(?![^\s{COMMAS}|])|\|\|\|)\s*[{COMMAS}]?\s*")
 
 # What opens a group, and what may close it; escaped brackets are round each other alone.
 _PAIRS = {
@@ -34,7 +34,7 @@ _SCAN = re.compile(
         | (?<![\w'])'(?=[^\W\d_]) | (?<=[\w.!?])'(?!\w) | ’(?!\w))
     | (?P<comma>[{COMMAS}])
     | (?P<stop>(?<=[^\W_]|[)\]\}}"'”’»%°*])[.!?…؟۔।]+(?=[\s{COMMAS}]|$)
-        | [؟۔।]+(?=[\s{COMMAS}]|$) | [{WIDE_STOPS}]+)
+        | (?<=[^\s{COMMAS}{WIDE_STOPS}.!?…])[؟۔।]+(?=[\s{COMMAS}]|$) | [{WIDE_STOPS}]+)
     """,
     re.VERBOSE | re.DOTALL,
 )

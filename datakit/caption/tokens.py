@@ -236,6 +236,8 @@ def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[
         if text[start : start + 1].isspace():
             between += text[start]
             start += 1
+    if not tokens and between.strip():
+        return Tokens((), (Token(_tidy(between).strip()),))  # a caption of nothing but separators
     said = [_lies_in(at, sentences) for at in begins]
     end = between.strip() if tokens else ""
     if tokens and not tokens[-1].fixed:
