@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datakit.audit.alike import Fingerprinted
 from datakit.audit.captions import AuditedBy, audit_captions
+from datakit.audit.phrases import Phrases
 from datakit.audit.teaching import Counted, Planned
 from datakit.caption.tokens import parse
 from datakit.caption.trigger import holds_phrase, near_misses, same_words, slips
@@ -91,6 +94,7 @@ def test_planted_faults_are_named_and_nothing_else(tmp_path):
     )  # fmt: skip
     files = {remark.words: remark.files for remark in audit.remarks}
     assert files["portrait"] == ("p011.jpg",)
+    assert files["sksperso"] == ("p007.jpg",)
     assert files[captions[8][:80]] == ("p008.jpg", "p009.jpg")
     assert files["sksperson"] == ("p019.jpg",)
     assert {"extra", "sksperso", "portrait"} <= set(audit.counted.once())
@@ -122,8 +126,8 @@ def test_a_mirrored_copy_whose_words_are_not_is_named(tmp_path):
 
 def counted(captions, **options):
     each = Counted(**options)
-    for caption in captions:
-        each.add(caption, parse(caption), first=True)
+    for number, caption in enumerate(captions):
+        each.add(caption, parse(caption), str(number))
     return each
 
 
@@ -178,9 +182,11 @@ def test_slips_are_counted(one, other, expected):
 
 def test_near_misses_of_the_trigger():
     captions = ["sksperso, hat", "SKSPERSON, hat", "skspersons, hat", "a sks_person, hat", "persona", "sksperso, cat"]
-    assert near_misses(captions, "sksperson") == {"sksperso": 2}
+    assert near_misses(captions, "sksperson") == {"sksperso": 2, "sks person": 1}
     assert near_misses(["ohwx womna, hat", "ohwx woman"], "ohwx woman") == {"ohwx womna": 1}
     assert near_misses(["ski"], "sks") == {}
+    assert near_misses(["an ohwxwoman, hat"], "ohwx woman") == {"ohwxwoman": 1}
+    assert near_misses(["a sks person, hat"], "sksperson") == {"sks person": 1}
     assert near_misses(["skperso", "skpero"], "sksperson") == {"skperso": 1}
     assert holds_phrase("photo of Ohwx_Woman.", "ohwx woman")
     assert not holds_phrase("ohwx womanly", "ohwx woman")
@@ -204,8 +210,67 @@ def test_the_command_prints_a_table_or_json(tmp_path):
 
 
 def test_phrases_beyond_memory_are_let_go_and_common_ones_stay(monkeypatch):
-    monkeypatch.setattr("datakit.audit.teaching._KEPT", 100)
+    monkeypatch.setattr("datakit.audit.phrases._KEPT", 100)
+    monkeypatch.setattr("datakit.audit.phrases._AT_ONCE", 200)
     each = counted([f"ohwx, red light, thing{number} one{number}" for number in range(300)], trigger="ohwx")
     assert [one.text for one in each.fused(())] == ["red light"]
-    assert len(each._phrases) <= 101
+    assert len(each.phrases) <= 100
     assert replace(each.taught()[0], text="").count == 300
+
+
+def test_a_word_in_several_captions_of_one_picture_is_in_those_of_one_picture_only():
+    each = Counted()
+    for text, source in [("red, cat", "a"), ("red, dog", "a"), ("cat, bird", "b"), ("bird", None), ("bird", None)]:
+        each.add(text, parse(text), source)
+    assert each.once() == ["bird", "dog", "red"]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["Red Car", "a", "of", "a b c d", "x y, of", "the e f g h i"]), max_size=4)),
+    st.integers(1, 40),
+)
+def test_phrases_are_those_found_one_after_the_other_however_many_are_counted_at_once(lists, at_once):
+    words_alone, expected = {"a", "of", "the"}, Counter()
+    for tokens in lists:
+        found = set()
+        for words in (token.lower().replace(",", "").split() for token in tokens):
+            for start in range(len(words)):
+                for end in range(start + 1, min(start + 3, len(words)) + 1):
+                    if words_alone.isdisjoint((words[start], words[end - 1])):
+                        found.add(" ".join(words[start:end]))
+            if 3 < len(words) <= 6:
+                found.add(" ".join(words))
+        expected.update(found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datakit.audit.phrases._AT_ONCE", at_once)
+        phrases = Phrases()
+        for number, tokens in enumerate(lists):
+            phrases.add(tokens, None, triggered=bool(number % 2), source=str(number))
+        assert {each.text: each.captions for each in phrases.at_least(1)} == expected
+
+
+@given(st.integers(10, 60), st.integers(0, 10**6))
+def test_captions_that_share_nearly_all_words_are_found_and_others_are_not(length, seed):
+    chance = random.Random(seed)
+    words = [f"w{number}" for number in range(1000)]
+    captions = [chance.sample(words, length) for _ in range(10)]
+    prints = Fingerprinted()
+    for number, caption in enumerate(captions):
+        prints.add(f"{number}", " ".join(caption))
+    prints.add("again", " ".join(captions[3][::-1]))
+    prints.add("longer", " ".join([*captions[4], "another"]))
+    prints.add("longer too", " ".join([*captions[4], "other"]))
+    prints.add("", " ,. ")
+    assert prints.alike() == [(("3", "again"), True), (("4", "longer", "longer too"), False)]
+
+
+def test_words_that_only_look_like_a_contradiction_are_none(tmp_path):
+    two = {"faces": (Face(LARGE, 0.9), Face(Area(0, 0, 300, 350), 0.8))}
+    captions = [
+        "x, solo focus, red hat",
+        "x, 1girl, a couple of friends",
+        "x, one man and two women",
+        "x, portrait orientation, sea",
+    ]
+    records = {0: two, 1: two, 2: two, 3: {"faces": (Face(SMALL, 0.9),)}}
+    assert kinds(audit_captions(written(tmp_path / "d", captions, records), AuditedBy("x"))) == []

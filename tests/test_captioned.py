@@ -113,6 +113,7 @@ def test_what_is_broken_is_told_and_stops_nothing(source):
     read, found = captions(source)
     assert read == {"a.png": None}
     assert found.captions[0].startswith("no captions from metadata.jsonl: metadata.jsonl, line 1 is no JSON")
+    assert found.captions[1] == "no captions from 1 .json file that cannot be read: a.json"
     for data, name in ((b"[" * 100_000, "x.json"), (b"\x00", "x.parquet"), (b"\xff\xfe\xff", "x.csv")):
         with pytest.raises(CaptionError, match=r"x\."):
             read_table(data, name)
@@ -131,7 +132,7 @@ def generated(**more):
 
 
 def test_the_prompt_or_the_description_inside_a_picture(source):
-    prompt = "red scarf, snow\nNegative prompt: hat\nSteps: 20, Sampler: Euler"
+    prompt = "red scarf,\nsnow\nNegative prompt: hat\nSteps: 20, Sampler: Euler"
     picture(source / "a.png", pnginfo=generated(parameters=prompt))
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9286] = b"UNICODE\x00" + prompt.encode("utf-16-be")
@@ -199,7 +200,7 @@ def test_captions_go_out_into_a_spreadsheet_and_come_back(source, tmp_path):
         csv.writer(file, delimiter=";").writerows([*rows, ["gone.png", "y"]])
     code, output = said("captions import t.csv out", tmp_path)
     assert code == 0
-    assert "1 captions changed in out\n  a.png\nnote: no picture is called gone.png\n" in output
+    assert "1 caption changed in out\n  a.png\nnote: no picture is called gone.png\n" in output
     code, output = said("captions import src out --join-lines --dry-run", tmp_path)
     assert "2 captions would change in out\n  a.png\n  sub/b.png\n" in output
     assert said("captions src out --join-lines", tmp_path)[0] == 0
@@ -215,6 +216,24 @@ def test_captions_go_out_into_a_spreadsheet_and_come_back(source, tmp_path):
         "captions import t.csv",
     ):
         assert said(words, tmp_path)[0] == 2, words
+
+
+def test_a_spreadsheet_holds_pictures_without_a_caption_too_and_what_it_lost_or_emptied_is_not_taken(source, tmp_path):
+    for name, caption in (("a", "red, 公園 🚗"), ("b", "x"), ("c", None)):
+        picture(source / f"{name}.png")
+        if caption:
+            (source / f"{name}.txt").write_text(caption)
+    crop_folder(source, tmp_path / "out", PLAIN)
+    assert said("captions export out t.csv", tmp_path) == (0, "wrote t.csv\n2 captions of out, and 1 picture without\n")
+    assert (tmp_path / "t.csv").read_text("utf-8-sig").endswith("c.png,\n")
+    (tmp_path / "t.csv").write_text('file_name;text\na.png;"red, ?? ??"\nb.png;\nc.png;new')
+    code, output = said("captions import t.csv out", tmp_path)
+    assert code == 1
+    assert "1 caption changed in out\n  c.png\n" in output
+    assert "note: no caption is taken away: 1 empty one in the table left alone: b.png\n" in output
+    assert "a.png: holds ? where its caption has other signs: save the table as UTF-8, and import it again" in output
+    crop_folder(source, tmp_path / "out", PLAIN)
+    assert [(tmp_path / "out" / f"{name}.txt").read_text() for name in "abc"] == ["red, 公園 🚗", "x", "new"]
 
 
 def test_an_encoding_that_cannot_be_told_can_be_said(source, tmp_path):

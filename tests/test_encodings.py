@@ -36,8 +36,13 @@ def test_a_caption_of_a_few_words_is_read_as_it_was_written(encoding, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["dziewczyna, zielone oczy, łąka, żółty".encode("cp1250"), "夜, 街, 雪".encode("cp932"), b"\x81\x8d\x8f\x90"]
-)
+    "text",
+    [
+        "dziewczyna, zielone oczy, łąka, żółty".encode("cp1250"), "夜, 街, 雪".encode("cp932"), b"\x81\x8d\x8f\x90",
+        "ДЕВУШКА, ПАРК".encode("cp1251"), "ילדה, שיער אדום".encode("cp1255"), "długie włosy".encode("cp1250"), "café, Größe".encode("mac_roman"),
+        "café".encode("cp437"),
+    ],
+)  # fmt: skip
 def test_what_cannot_be_told_is_refused_by_name(text):
     with pytest.raises(CaptionError, match=r"caption a.txt is not UTF-8.*save it as UTF-8"):
         decode_caption(text, "a.txt")
@@ -48,6 +53,16 @@ def test_a_folder_tells_what_one_caption_does_not():
     agreed = agree([*(text.encode("cp932") for text in few), b"plain, words"])
     assert tell(few[0].encode("cp932")) is None
     assert decode_caption(few[0].encode("cp932"), "a.txt", agreed).text == few[0]
+
+
+def test_a_folder_tells_what_is_not_western_though_it_looks_like_it():
+    one, other = "piękna dziewczyna".encode("cp1250"), "zielone oczy, łąka, żółty".encode("cp1250")
+    assert tell(one) == "cp1252"
+    agreed = agree([one, other, b"plain"])
+    for data in (one, other):
+        with pytest.raises(CaptionError, match="what else it is cannot be told"):
+            decode_caption(data, "a.txt", agreed)
+    assert decode_caption("公園のベンチに座る".encode("cp932"), "a.txt", agreed).text == "公園のベンチに座る"
 
 
 def test_a_folder_of_several_encodings_agrees_on_none():

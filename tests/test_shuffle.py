@@ -396,6 +396,18 @@ def test_augmented_copies_come_from_the_source_of_the_crop(cropped, tmp_path):
     assert (work / "one" / "astronaut_2.jpg").read_bytes() == (work / "two" / "astronaut_2.jpg").read_bytes()
 
 
+def test_tags_that_no_comma_separates_are_told(cropped, tmp_path):
+    folder = shutil.copytree(cropped / "out", tmp_path / "in")
+    (folder / "astronaut.txt").write_text("ohwx; red hair; park")
+    (folder / "fig.txt").write_text("1girl solo long_hair")
+    notes = plan_shuffle(folder, ShuffleOptions(repeats=1))[1].notes
+    assert [note for note in notes if "separated" in note] == [
+        "tags of 1 picture seem to be separated by ';', and are one token: --separator ';' shuffles them: astronaut.jpg",
+        "tags of 1 picture seem to be separated by ' ', and are one token: --separator ' ' shuffles them: fig.jpg",
+    ]
+    assert not any("separated" in note for note in plan_shuffle(folder, ShuffleOptions(repeats=1, separator=";"))[1].notes)
+
+
 def test_a_mirrored_copy_says_so_and_pictures_of_writing_are_not_mirrored(cropped, tmp_path):
     (text := shutil.copytree(cropped / "out", tmp_path / "in") / "astronaut.txt").write_text(
         "astronaut, name in letters on the left"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datakit.caption.captions import swap_sides, written_word
+from datakit.caption.lines import likely_separator
 from datakit.caption.tokens import (
     STYLES,
     Splitting,
@@ -66,6 +67,15 @@ def blank(text):
         ("فتاة، شعر أحمر، حديقة", ["فتاة", "شعر أحمر", "حديقة"], "tags"),
         ("빨간 머리, 초록 눈, 공원", ["빨간 머리", "초록 눈", "공원"], "tags"),
         ("2girls, park BREAK red hair BREAK blue dress", ["2girls", "park", "BREAK", "red hair", "BREAK", "blue dress"], "tags"),
+        ("A man in Austin, Texas, rides a bike.", ["A man in Austin, Texas, rides a bike"], "sentences"),
+        ("A woman, trees in the background, clouds.", ["A woman", "trees in the background", "clouds"], "tags"),
+        ("a girl, who is 5 ft. 3 in. tall, sits.", ["a girl, who is 5 ft. 3 in. tall, sits"], "sentences"),
+        ("Девушка сидит на скамейке, читает книгу. Собака спит рядом.", ["Девушка сидит на скамейке, читает книгу", "Собака спит рядом"], "sentences"),
+        ("امرأة تجلس على مقعد، تقرأ كتابا. الكلب نائم؟", ["امرأة تجلس على مقعد، تقرأ كتابا", "الكلب نائم؟"], "sentences"),
+        ("लड़की बैठी है। कुत्ता सो रहा है।", ["लड़की बैठी है", "कुत्ता सो रहा है"], "sentences"),
+        ("a، BREAK، b", ["a", "، BREAK،", "b"], "tags"),
+        ("。", ["。"], "tags"),
+        (" , ", [","], "tags"),
         ("", [], "tags"),
     ],
 )  # fmt: skip
@@ -78,7 +88,7 @@ def test_splits_at_commas_and_where_sentences_end(caption, expected, style):
     "group",
     [
         "(glasses, eyewear:1.4)", "[hat, scarf]", "{a, b|c}", "<lora:x:1>", '"STOP, LOOK"', "“STOP, LOOK”", "'hello, world'", "1,000 birds",
-        "16:9", r"miku \(vocaloid\)", "3,5 mm lens", "((a, b), c)", "「止まれ、見ろ」", "«halt, schau»", "(a, :), b)",
+        "16:9", r"miku \(vocaloid\)", r"miku \(vocaloid, append\)", r":\(", "3,5 mm lens", "1.000,50 €", "((a, b), c)", "「止まれ、見ろ」", "«halt, schau»", "(a, :), b)",
     ],
 )  # fmt: skip
 def test_a_group_is_one_token(group):
@@ -86,7 +96,17 @@ def test_a_group_is_one_token(group):
 
 
 @pytest.mark.parametrize(
-    "caption", ["a (b, c", "a), b", 'a "b, c', "the '90s, the '80s", "5' tall, 6' wide", "women's, men's", '12", 24"']
+    "caption",
+    [
+        "a (b, c",
+        "a), b",
+        'a "b, c',
+        "the '90s, the '80s",
+        "5' tall, 6' wide",
+        "women's, men's",
+        '12", 24"',
+        "chip 'n dale, spas-12 (girls' frontline)",
+    ],
 )
 def test_half_a_group_is_none(caption):
     assert split(caption) == tuple(word.strip() for word in caption.split(","))
@@ -100,6 +120,17 @@ def test_a_separator_of_ones_own_is_taken_as_it_is(caption, separator, expected)
     splitting = Splitting(separator)
     assert join(split(caption, splitting), separator) == expected
     assert blank(written(parse(caption, splitting=splitting))) == blank(caption)
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("ohwx; red hair; park", ";"), ("ohwx | red hair | park", "|"), ("1girl solo long_hair", " "), ("a red_hat", None),
+        ("a dog on a lawn", None), ("red; green; blue, x", None), ("He is; she is; it is.", None), ("a; b", None), ("", None),
+    ],
+)  # fmt: skip
+def test_what_seems_to_separate_tags_is_told(caption, expected):
+    assert likely_separator(caption) == expected
 
 
 def test_the_style_can_be_said():
@@ -159,6 +190,13 @@ def test_the_first_tokens_are_kept_and_none_is_lost(caption, keep):
 def test_a_sentence_that_ends_by_itself_gets_no_full_stop_of_another():
     tokens = parse("Is the car red? It is a red one.")
     assert format_tokens(tokens.whole[::-1], tokens.end) == "It is a red one. Is the car red?"
+
+
+def test_a_sentence_that_ends_by_itself_keeps_a_full_stop_of_its_own():
+    caption = 'She walks by. A wall is painted with the word "RIOT!".'
+    tokens = parse(caption)
+    assert written(tokens) == caption
+    assert format_tokens(tokens.whole[::-1], tokens.end) == 'A wall is painted with the word "RIOT!". She walks by.'
 
 
 def texts(parsed):

@@ -18,6 +18,7 @@ from datakit.caption.trigger import holds_phrase, near_misses
 from datakit.dataset.manifest import Record, read_manifest
 from datakit.dataset.samples import caption_of
 from datakit.errors import CaptionError
+from datakit.report import counted as told
 
 CURES = "take the words out of the captions where they are not the point, or vary the pictures"
 
@@ -110,17 +111,18 @@ def audit_captions(dataset: Path, how: AuditedBy = AuditedBy()) -> CaptionAudit:
     prints, contradictions = Fingerprinted(), Contradictions()
     wrong: dict[tuple[str, str], list[str]] = {}
     missing: list[str] = []
-    like: Counter[str] = Counter()
+    like: dict[str, list[str]] = {}
     for record, lines in _read(dataset, found.unread):
         first = record.copy in (None, 1)
         for line in lines:
-            counted.add(line, parse(line, splitting=how.splitting), first=first)
+            counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
         text = "\n".join(lines)
         for fault in contradictions.of(record, text):
             wrong.setdefault(fault, []).append(record.output)
         if trigger and not all(holds_phrase(line, trigger) for line in lines):
             near = near_misses(lines, trigger)
-            like.update(near)
+            for word in near:
+                like.setdefault(word, []).append(record.output)
             if not near:
                 missing.append(record.output)
         if first:
@@ -176,13 +178,19 @@ def _fused(counted: Counted, meant: Sequence[str]) -> list[Remark]:
     ]
 
 
-def _about_trigger(counted: Counted, trigger: str, missing: list[str], like: Counter[str]) -> list[Remark]:
+def _about_trigger(counted: Counted, trigger: str, missing: list[str], like: dict[str, list[str]]) -> list[Remark]:
     remarks = [
-        Remark("trigger-like", word, f"{word!r} in {count} captions looks like the trigger {trigger!r}", "mend the captions")
-        for word, count in sorted(like.items(), key=lambda item: (-item[1], item[0]))
+        Remark(
+            "trigger-like",
+            word,
+            f"{word!r} in the captions of {told(len(files), 'picture')} looks like the trigger {trigger!r}",
+            "mend the captions",
+            tuple(files),
+        )
+        for word, files in sorted(like.items(), key=lambda item: (-len(item[1]), item[0]))
     ]
     if missing and counted.triggered:
-        sentence = f"{len(missing)} captions without the trigger {trigger!r}"
+        sentence = f"{told(len(missing), 'picture')} whose captions lack the trigger {trigger!r}"
         remarks.append(Remark("trigger-missing", trigger, sentence, "datakit shuffle --prefix puts it there", tuple(missing)))
     elif trigger and not counted.triggered:
         remarks.append(

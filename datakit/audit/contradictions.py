@@ -15,13 +15,15 @@ _SURE = 0.7
 _TALL = 1.1
 _SIDE = re.compile(r"(?<![^\W_])(left|right)(?![^\W_])", re.IGNORECASE)
 _ONE = re.compile(
-    r"(?<!\w)(?:1girl|1boy|1other|solo|one (?:person|man|woman|girl|boy)|a lone (?:man|woman|girl|boy))(?!\w)", re.IGNORECASE
-)
-_MORE = re.compile(
-    r"(?<!\w)(?:[2-9]\+?(?:girls|boys|others)|multiple (?:girls|boys|others)|crowd|1girl\W+1boy|1boy\W+1girl)(?!\w)",
+    r"(?<!\w)(?:1girl|1boy|1other|solo(?! focus)|one (?:person|man|woman|girl|boy)|a lone (?:man|woman|girl|boy))(?!\w)",
     re.IGNORECASE,
 )
-_NEAR = re.compile(r"(?<!\w)(?:portrait|close-?up|head ?shot|face focus)(?!\w)", re.IGNORECASE)
+_MORE = re.compile(
+    r"(?<!\w)(?:[2-9]\+?(?:girls|boys|others)|multiple (?:girls|boys|others|people|views)|crowd|couple|group of|twins|"
+    r"(?:two|three|several) (?:people|persons|women|men|girls|boys|children)|1girl\W+1boy|1boy\W+1girl)(?!\w)",
+    re.IGNORECASE,
+)
+_NEAR = re.compile(r"(?<!\w)(?:portrait(?![ -](?:orientation|format))|close-?up|head ?shot|face focus)(?!\w)", re.IGNORECASE)
 _FAR = re.compile(r"(?<!\w)(?:full[ -]body|wide shot|long shot|very wide shot)(?!\w)", re.IGNORECASE)
 _LANDSCAPE = re.compile(r"(?:^|,)\s*landscape(?: orientation)?\s*(?:,|$)", re.IGNORECASE)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from datakit.audit.phrases import Phrases
 from datakit.audit.wording import estimate_tokens
 from datakit.caption.tokens import Token, Tokens
 from datakit.caption.trigger import WORD, holds_phrase
@@ -19,75 +19,8 @@ FEWEST = 5
 SEEN_BY_CLIP = 75
 LIMITS = {"CLIP": SEEN_BY_CLIP, "T5 at 154": 153, "T5 at 256": 255, "T5 at 512": 511}
 _MARKS = 2
-# Words of a phrase at most; longer tokens are counted as they are, up to so many.
-_PHRASE, _TOKEN = 3, 6
-# So many phrases are kept in memory; of more, the rarest are let go, which are of no interest.
-_KEPT = 400_000
-_STOP = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "and",
-        "or",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "for",
-        "from",
-        "by",
-        "with",
-        "without",
-        "as",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "has",
-        "have",
-        "had",
-        "it",
-        "its",
-        "this",
-        "that",
-        "these",
-        "those",
-        "there",
-        "here",
-        "he",
-        "she",
-        "they",
-        "them",
-        "his",
-        "her",
-        "their",
-        "who",
-        "which",
-        "while",
-        "into",
-        "onto",
-        "over",
-        "under",
-        "up",
-        "down",
-        "out",
-        "off",
-        "near",
-        "behind",
-        "front",
-        "back",
-        "left",
-        "right",
-        "side",
-        "s",
-        "t",
-    ]
-)
-_PIECE = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|\d+")
+# The words of a trigger at most.
+_PHRASE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,69 +75,45 @@ class Counted:
     triggered: int = 0
     styles: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
-    _phrases: Counter[str] = field(default_factory=Counter)
-    _alone: Counter[str] = field(default_factory=Counter)
-    _words: Counter[str] = field(default_factory=Counter)
-    _unseen: Counter[str] = field(default_factory=Counter)
-    _sources: Counter[str] = field(default_factory=Counter)
+    phrases: Phrases = field(init=False)
 
-    def add(self, text: str, tokens: Tokens, *, first: bool) -> None:
-        """Count one caption; ``first`` says that it is the first of its picture's copies."""
+    def __post_init__(self) -> None:
+        self.phrases = Phrases(planned=self.planned is not None)
+
+    def add(self, text: str, tokens: Tokens, source: str | None) -> None:
+        """Count one caption of a picture; ``source`` is None where it is a further copy."""
         self.captions += 1
         self.styles[tokens.style] += 1
-        whole = tokens.whole
-        spelt = [_PIECE.findall(token.text.lower()) for token in whole if not token.fixed]
-        words = {word for each in spelt for word in each if word not in _STOP}
-        phrases = _phrases_of(spelt)
-        self._words.update(words)
-        self._phrases.update(phrases)
-        if first:
-            self._sources.update(words)
-        if self.trigger:
-            if holds_phrase(text, self.trigger):
-                self.triggered += 1
-            else:
-                self._alone.update(words)
-                self._alone.update(phrases)
+        triggered = not self.trigger or holds_phrase(text, self.trigger)
+        self.triggered += bool(self.trigger) and triggered
         length = self.measure(text) - _MARKS
         self.lengths[length] += 1
-        if length > SEEN_BY_CLIP or (self.planned and self.planned.drop):
-            for phrase, missing in self._missing(whole, words | phrases).items():
-                self._unseen[phrase] += missing  # type: ignore[assignment]  # a share of a caption
-        if len(self._phrases) > _KEPT:
-            self._let_go()
+        whole = tokens.whole
+        read = self._read(whole) if length > SEEN_BY_CLIP or (self.planned and self.planned.drop) else None
+        self.phrases.add([token.text for token in whole if not token.fixed], read, triggered=triggered, source=source)
 
     def taught(self, least: float = 0.0) -> list[Taught]:
         """Return the words and phrases that stand in a share of the captions, the commonest first, of those the longest."""
-        enough = max(1, least * self.captions)
-        counts = {text: count for each in (self._words, self._phrases) for text, count in each.items() if count >= enough}
-        return [
-            Taught(
-                text=text,
-                count=count,
-                alone=self._alone[text],
-                share=count / self.captions,
-                seen=max(0.0, count - self._unseen[text]) / self.captions,
-            )
-            for text, count in sorted(counts.items(), key=lambda item: (-item[1], -len(item[0]), item[0]))
+        found = [
+            Taught(each.text, each.captions, each.alone, each.captions / self.captions, each.seen / self.captions)
+            for each in self.phrases.at_least(max(1, least * self.captions))
         ]
+        return sorted(found, key=lambda one: (-one.count, -len(one.text), one.text))
 
     def commonest(self, number: int) -> list[Taught]:
         """Return so many of the commonest, without words that stand only inside of a longer phrase."""
-        found: list[Taught] = []
-        for each in self.taught():
-            if len(found) == number:
-                break
-            same = (other.text for other in found if other.count == each.count)
-            if not any(f" {each.text} " in f" {text} " for text in same):
-                found.append(each)
-        return found
+        least = 1.0
+        while True:
+            least /= 2
+            found = _longest(self.taught(least))
+            if len(found) >= number or least * self.captions < 1:
+                return found[:number]
 
     def fused(self, meant: Iterable[str]) -> list[Taught]:
         """Return what stands in nearly all captions and is not meant to, each as the longest phrase that does."""
         if self.captions < FEWEST:
             return []
-        exempt = {word for text in (self.trigger, *meant) for word in _PIECE.findall(text.lower())}
+        exempt = {word for text in (self.trigger, *meant) for word in WORD.findall(text.lower())}
         found: list[Taught] = []
         for each in sorted(self.taught(FUSED), key=lambda one: (-len(one.text.split()), -one.count, one.text)):
             words = each.text.split()
@@ -215,22 +124,11 @@ class Counted:
 
     def once(self) -> list[str]:
         """Return the words that stand in the captions of one picture only."""
-        return sorted(word for word, count in self._sources.items() if count == 1 and not word.isdecimal())
+        return sorted(word for word in self.phrases.once() if not word.isdecimal())
 
     def longer_than(self, limit: int) -> int:
         """Return how many captions are cut at a number of tokenizer tokens."""
         return sum(count for length, count in self.lengths.items() if length > limit)
-
-    def _missing(self, whole: Sequence[Token], phrases: set[str]) -> dict[str, float]:
-        """Return with which probability each phrase of a caption is not read by CLIP."""
-        expected: dict[str, float] = {}
-        for token, share in zip(whole, self._read(whole), strict=True):
-            spelt = _PIECE.findall(token.text.lower())
-            read = spelt[: int(len(spelt) * share)] if self.planned is None else spelt
-            for phrase in ({word for word in read if word not in _STOP} | _phrases_of([read])) if read else ():
-                likely = 1.0 if self.planned is None else share
-                expected[phrase] = max(expected.get(phrase, 0.0), likely)
-        return {phrase: 1 - expected.get(phrase, 0.0) for phrase in phrases if expected.get(phrase, 0.0) < 1}
 
     def _read(self, whole: Sequence[Token]) -> list[float]:
         """Return which share of each token CLIP reads or, where a shuffle is planned, with which probability all of it."""
@@ -240,7 +138,7 @@ class Counted:
             for size in sizes:
                 shares.append(min(1.0, max(0.0, (SEEN_BY_CLIP - at) / size)))
                 at += size
-            return shares
+            return [share for share, token in zip(shares, whole, strict=True) if not token.fixed]
         keep, stays = self.planned.keep, 1 - self.planned.drop
         room = SEEN_BY_CLIP - sum(sizes[:keep])
         moving = sum(sizes[keep:])
@@ -252,17 +150,7 @@ class Counted:
             )
             for size in sizes[keep:]
         ]
-        return [*([1.0] * min(keep, len(sizes))), *chances]
-
-    def _let_go(self) -> None:
-        """Let go of the rarest phrases."""
-        below = 1
-        while len(self._phrases) > _KEPT // 2:
-            below += 1
-            for phrase in [phrase for phrase, count in self._phrases.items() if count < below]:
-                del self._phrases[phrase]
-                self._alone.pop(phrase, None)
-                self._unseen.pop(phrase, None)
+        return [share for share, token in zip([1.0] * min(keep, len(sizes)) + chances, whole, strict=True) if not token.fixed]
 
 
 def leading_phrase(firsts: Counter[str], captions: int) -> str:
@@ -271,17 +159,13 @@ def leading_phrase(firsts: Counter[str], captions: int) -> str:
     return text if captions >= FEWEST and count >= FUSED * captions and len(WORD.findall(text)) <= _PHRASE else ""
 
 
-def _phrases_of(spelt: Iterable[list[str]]) -> set[str]:
-    """Return the phrases of several words inside of tokens; none begins or ends with a word that says nothing."""
-    found = set()
-    for words in spelt:
-        number = len(words)
-        for start in range(number - 1):
-            if words[start] in _STOP:
-                continue
-            for length in range(2, min(_PHRASE, number - start) + 1):
-                if words[start + length - 1] not in _STOP:
-                    found.add(" ".join(words[start : start + length]))
-        if _PHRASE < number <= _TOKEN:
-            found.add(" ".join(words))
+def _longest(taught: Iterable[Taught]) -> list[Taught]:
+    """Leave out what stands only inside of a longer phrase."""
+    found: list[Taught] = []
+    same: dict[int, list[str]] = {}
+    for each in taught:
+        longer = same.setdefault(each.count, [])
+        if not any(f" {each.text} " in f" {text} " for text in longer):
+            longer.append(each.text)
+            found.append(each)
     return found

@@ -14,8 +14,8 @@ from datakit.caption.lines import lines_are
 from datakit.errors import CaptionError, UsageError
 
 _MARKS = 2
-# A word of CLIP's vocabulary of common English words is one token; longer ones fall into pieces of about this length.
-_LETTERS_PER_TOKEN = 7
+# A word of CLIP's vocabulary of common English words is one token; longer ones fall into pieces of about seven letters.
+_ESTIMATED = re.compile(r"[A-Za-z]{1,7}|\d|[^\sA-Za-z\d]")
 
 
 def estimate_tokens(text: str) -> int:
@@ -24,10 +24,7 @@ def estimate_tokens(text: str) -> int:
     Words of up to seven letters count one, longer ones one for each further seven, every digit, sign and
     character of another script one. A rule of thumb for English: count exactly with `tokenizer_counter`.
     """
-    count = _MARKS
-    for word in re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", text):
-        count += -(-len(word) // _LETTERS_PER_TOKEN)
-    return count
+    return _MARKS + len(_ESTIMATED.findall(text))
 
 
 def tokenizer_counter(file: Path) -> Callable[[str], int]:

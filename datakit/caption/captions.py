@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from datakit.caption.encodings import MARKS, NAMES, tell
+from datakit.caption.encodings import MARKS, NAMES, UNTOLD, tell
 from datakit.caption.lines import lines_are
 from datakit.errors import CaptionError
 from datakit.report import Warned, counted
@@ -120,7 +120,9 @@ def _decoded(data: bytes, name: str, agreed: str | None) -> tuple[str, str]:
     except UnicodeDecodeError:
         text = None
     if text is None or "\x00" in text:
-        told = None if marked else (agreed if agreed and b"\x00" not in data else None) or tell(data)
+        known = agreed if agreed != UNTOLD and b"\x00" not in data else None
+        told = None if marked else known or tell(data)
+        told = None if told == "cp1252" and agreed == UNTOLD else told
         try:
             text = data.decode(told) if told else None
         except UnicodeDecodeError:

@@ -25,6 +25,8 @@ NAMES = {
     "utf_16_le": "UTF-16",
     "utf_16_be": "UTF-16",
 }
+# What `agree` returns where a folder speaks against Western European.
+UNTOLD = "untold"
 # How much of a text has to be common in its script, and how much more than in the next likely one.
 _COMMON, _AHEAD = 0.9, 0.1
 # As few signs may be common in another script by chance: 0.6 of all Chinese ones are Korean syllables in EUC-KR.
@@ -32,9 +34,14 @@ _FEWEST = 5
 _ENOUGH = 1 << 16
 _WESTERN = re.compile(r"[ÀÂÄÅÃÁÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàâäåãáæçèéêëìíîïñòóôõöøùúûüýÿŒœŠšŽž]")
 _PRINT = re.compile(r"[‘’“”„‚–—…«»‹›°€£§©®™·•¡¿×½¼¾²³´`\u00a0]")
+# Signs that stand at the edge of words in Western European, and are letters inside of words elsewhere (Polish, for one).
+_NO_LETTER = re.compile(r"[£¥¼½¾²³](?=[^\W\d_])|(?<=[^\W\d_])(?:[¿¡£¥¼½¾§](?=[^\W\d_])|[‚„])")
 _WORD = re.compile(r"[^\W\d_]+")
+_AMONG = re.compile(rb"[A-Za-z][\x80-\xff]|[\x80-\xff][A-Za-z]")
 _KANA = re.compile(r"[\u3041-\u30ff]")
-_CYRILLIC = re.compile(r"[А-яЁё]+")
+# Russian words: of three letters and more they hold a vowel.
+_CYRILLIC = re.compile(r"[А-яЁё]{1,2}|[А-яЁё]*[аеёиоуыэюяАЕЁИОУЫЭЮЯ][А-яЁё]*")
+_COMMON_LETTERS = re.compile(r"[оеаинтсрвл]")
 _MIXED = re.compile(r"(?<=[A-Za-z])[^\W\d_A-Za-z]|[^\W\d_A-Za-z](?=[A-Za-z])")
 # Signs that any of these scripts uses; they tell nothing.
 _SHARED = re.compile(r"[\x00-\x7f\u3000-\u303f\uff00-\uff65\u2010-\u2027\ufffd]")
@@ -51,7 +58,9 @@ def tell(data: bytes) -> str | None:
         # Korean syllables lie where the commonest Chinese signs do: a text of nothing else is Korean.
         scores |= {"gb18030": 0.0, "big5": 0.0}
     (best, name), (next_best, _) = sorted(((score, name) for name, score in scores.items()), reverse=True)[:2]
-    return name if best >= _COMMON and best - next_best >= _AHEAD else None
+    if best < _COMMON or best - next_best < _AHEAD:
+        return None
+    return None if name in ("cp1251", "koi8_r") and not _letters_are_common(data, name) else name
 
 
 def is_utf8(data: bytes) -> bool:
@@ -62,11 +71,14 @@ def is_utf8(data: bytes) -> bool:
 def agree(captions: Iterable[bytes]) -> str | None:
     """Return the encoding that all captions of a folder that are not UTF-8 have in common; None where it cannot be told.
 
-    Together they tell what one of a few words does not.
+    Together they tell what one of a few words does not. Where one of them is of Latin letters and cannot be told, `UNTOLD`
+    says that the others are not to be taken for Western European, which Polish, Czech or Turkish captions may look like.
     """
     others = [data for data in captions if not is_utf8(data) and b"\x00" not in data]
     found = tell(b"\n".join(others)[:_ENOUGH]) if len(others) > 1 else None
-    return found if found and all(_decodes(data, found) for data in others) else None
+    if found and all(_decodes(data, found) for data in others):
+        return found
+    return UNTOLD if len(others) > 1 and any(_is_latin(data) and tell(data) is None for data in others) else None
 
 
 def _decodes(data: bytes, encoding: str) -> bool:
@@ -75,6 +87,11 @@ def _decodes(data: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_latin(data: bytes) -> bool:
+    """Tell whether a text is mostly plain letters, with others among them."""
+    return len(re.findall(rb"[A-Za-z]", data)) >= 2 * len(re.findall(rb"[\x80-\xff]", data)) and _AMONG.search(data) is not None
 
 
 def _wide(data: bytes) -> str | None:
@@ -95,6 +112,8 @@ def _is_western(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     others = re.sub(r"[\x00-\x7f]", "", _PRINT.sub("", text))
+    if _NO_LETTER.search(text):
+        return False
     if _WESTERN.sub("", others):
         return False
     for word in _WORD.findall(text):
@@ -102,6 +121,16 @@ def _is_western(data: bytes) -> bool:
         if accented > 1 and accented * 2 >= len(word):
             return False
     return True
+
+
+def _letters_are_common(data: bytes, name: str) -> bool:
+    """Tell whether the letters of a Russian text are at least as common as in the other encoding, where they have other cases."""
+
+    def share(encoding: str) -> float:
+        letters = "".join(_CYRILLIC.findall(data.decode(encoding, "replace"))).lower()
+        return len(_COMMON_LETTERS.findall(letters)) / max(1, len(letters))
+
+    return share(name) >= share("koi8_r" if name == "cp1251" else "cp1251")
 
 
 def _score(data: bytes, encoding: str, common: Callable[[list[str]], float]) -> float:

@@ -32,10 +32,13 @@ class Table:
         By the picture's name as the table has it, with forward slashes.
     keys
         What they were called there.
+    empty
+        Pictures whose caption is empty there.
     """
 
-    def __init__(self, captions: Mapping[str, str], keys: Iterable[str] = ()) -> None:
+    def __init__(self, captions: Mapping[str, str], keys: Iterable[str] = (), empty: Iterable[str] = ()) -> None:
         self.captions = captions
+        self.empty = frozenset(empty) - captions.keys()
         self.keys = tuple(filter(None, keys))
         # By name alone, for tables with paths of another machine; two pictures of one name are none's.
         self._by_name: dict[str, str | None] = {}
@@ -101,13 +104,17 @@ def read_table(data: bytes, name: str) -> Table:
         rows = _entries(_json(data, name))
     captions: dict[str, list[str]] = {}
     keys: dict[str, None] = {}
+    empty: list[str] = []
     for row in rows:
         picture = next((row[key] for key in _FILES if isinstance(row.get(key), str)), None) if isinstance(row, dict) else None
         found = caption_in(row)
-        if picture and found:
-            captions.setdefault(picture.replace("\\", "/").removeprefix("./"), []).append(found[0])
+        name = picture.replace("\\", "/").removeprefix("./") if picture else ""
+        if name and found:
+            captions.setdefault(name, []).append(found[0])
             keys[found[1]] = None
-    return Table({name: "\n".join(dict.fromkeys(lines)) for name, lines in captions.items()}, keys)
+        elif name and not row.keys().isdisjoint(KEYS):
+            empty.append(name)
+    return Table({name: "\n".join(dict.fromkeys(lines)) for name, lines in captions.items()}, keys, empty)
 
 
 def _entries(value: Any) -> Iterator[Any]:

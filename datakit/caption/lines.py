@@ -1,4 +1,4 @@
-"""Tell whether the lines of a caption file are captions, or the tags of one."""
+"""Tell whether the lines of a caption file are captions or the tags of one, and what else than commas may separate tags."""
 
 from __future__ import annotations
 
@@ -30,6 +30,18 @@ def lines_are(lines: Sequence[str]) -> Literal["captions", "tags", "wrapped"]:
     if len(lines) >= _LINES and plain >= _PLAIN * len(lines) and fmean(len(line.split()) for line in lines) <= _WORDS:
         return "tags"
     return "captions"
+
+
+def likely_separator(caption: str) -> str | None:
+    """Return what seems to stand between the tags of a caption without commas: ";", "|", or " " where "_" joins words."""
+    if set(caption) & set(COMMAS) or caption[-1:] in tuple(STOPS):
+        return None
+    for sign in ";|":
+        if len([tag for tag in caption.split(sign) if tag.strip()]) > 2:
+            return sign
+    words = caption.split()
+    joined = sum("_" in word.strip("_") for word in words)
+    return " " if len(words) > 2 and joined and joined * 4 >= len(words) else None
 
 
 def join_lines(lines: Sequence[str]) -> tuple[str, ...]:

@@ -10,27 +10,31 @@ COMMAS = ",，、،؛；﹐﹑､"
 # Full stops of scripts that put no blank behind them; Arabic, Urdu and Hindi put one.
 WIDE_STOPS = "。｡．！？"
 STOPS = f".!?…؟۔।{WIDE_STOPS}"
-BREAK = re.compile(r"\s*,?\s*(?:(?<![^\s,])BREAK(?![^\s,])|\|\|\|)\s*,?\s*")
+BREAK = re.compile(rf"\s*[{COMMAS}]?\s*(?:(?<![^\s{COMMAS}|])BREAK(?![^\s{COMMAS}|])|\|\|\|)\s*[{COMMAS}]?\s*")
 
-# What opens a group, and what may close it.
+# What opens a group, and what may close it; escaped brackets are round each other alone.
 _PAIRS = {
-    "(": ")", "[": "]", "{": "}", "（": "）", "【": "】", "「": "」", "『": "』", "《": "》", "〈": "〉",
-    "“": "”", "„": "“”", "«": "»", "‘": "’", '"': '"', "'": "'",
+    "(": (")",), "[": ("]",), "{": ("}",), r"\(": (r"\)",), r"\[": (r"\]",), r"\{": (r"\}",),
+    "（": ("）",), "【": ("】",), "「": ("」",), "『": ("』",), "《": ("》",), "〈": ("〉",),
+    "“": ("”",), "„": ("“", "”"), "«": ("»",), "‘": ("’",), '"': ('"',), "'": ("'",),
 }  # fmt: skip
-_CLOSING = frozenset("".join(_PAIRS.values()))
+_CLOSING = frozenset(sign for signs in _PAIRS.values() for sign in signs)
 _UNITS = r"(?:mm|cm|m|km|ml|cl|l|g|kg|s|h|x|px|mp|inch|zoll|%|°|€|\$|£)"
+# Where anything of the next pattern can begin: most letters need no closer look.
+_PLACES = re.compile(rf"[\\>:;=()\[\]{{}}<（）【】「」『』《》〈〉“”„«»‘’\"'.!?…؟۔।{WIDE_STOPS}{COMMAS}]|(?<![\w.,])\d")
 _SCAN = re.compile(
     rf"""
-    \\.                                                     # escaped: no group begins or ends at it
+    (?<=[:;=])\\. | \\[^()\[\]{{}}]                           # escaped: nothing begins or ends at it
     | (?<![^\s{COMMAS}])                                    # a face of signs, as in ":(" or "(;"
       (?:[>\}}]?[:;=]['’o^-]?[()\[\]{{}}]+|[()\[\]{{}}]+['’o^-]?[:;=])(?=[\s{COMMAS}]|$)
     | <[A-Za-z]\w*:[^<>]*>                                  # <lora:name:1>
     | (?<![\w.,])\d{{1,3}}(?:,\d{{3}})+(?![\d]|,\d)         # 1,000
-    | (?<![\w.,])\d+,\d{{1,2}}(?=\ ?{_UNITS}(?!\w))         # 3,5 mm
-    | (?P<sign>[()\[\]{{}}（）【】「」『』《》〈〉“”„«»‘"]
+    | (?<![\w.,])(?:\d{{1,3}}(?:\.\d{{3}})+|\d+),\d{{1,2}}(?=\ ?{_UNITS}(?!\w))  # 3,5 mm and 1.000,50 €
+    | (?P<sign>\\[()\[\]{{}}] | [()\[\]{{}}（）【】「」『』《》〈〉“”„«»‘"]
         | (?<![\w'])'(?=[^\W\d_]) | (?<=[\w.!?])'(?!\w) | ’(?!\w))
     | (?P<comma>[{COMMAS}])
-    | (?P<stop>(?<=[^\W_]|[)\]\}}"'”’»%°*])[.!?…؟۔।]+(?=[\s{COMMAS}]|$) | [{WIDE_STOPS}]+)
+    | (?P<stop>(?<=[^\W_]|[)\]\}}"'”’»%°*])[.!?…؟۔।]+(?=[\s{COMMAS}]|$)
+        | (?<=[^\s{COMMAS}{WIDE_STOPS}.!?…])[؟۔।]+(?=[\s{COMMAS}]|$) | [{WIDE_STOPS}]+)
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -54,20 +58,26 @@ class Span(NamedTuple):
 def scan(caption: str) -> tuple[list[Mark], list[Span]]:
     """Return the commas and full stops outside of groups, and the outermost groups, both in order.
 
-    A group is what stands in brackets of any kind that are closed again, or in quotation marks; an escaped bracket,
-    one in a face (``:(``) and one without its other half are signs like any other.
+    A group is what stands in brackets of any kind that are closed again, or in quotation marks; a bracket in a face
+    (``:(``) and one without its other half are signs like any other, and an escaped one has an escaped other half.
     """
     marks: list[Mark] = []
     spans: list[Span] = []
     open_: list[tuple[str, int]] = []
     waiting: Counter[str] = Counter()
-    for match in _SCAN.finditer(caption):
+    seen = 0
+    for place in _PLACES.finditer(caption):
+        match = _SCAN.match(caption, place.start()) if place.start() >= seen else None
+        if match is None:
+            continue
+        seen = match.end()
         kind, sign = match.lastgroup, match[0]
         if kind in {"comma", "stop"}:
             marks.append(Mark(match.start(), match.end(), kind == "stop"))
         elif kind == "sign":
             opener = next((each for each in _PAIRS if sign in _PAIRS[each] and waiting[each]), None) if sign in _CLOSING else None
-            if opener is not None:
+            if opener is not None and not (sign in "'’" and open_[-1][0] != opener):
+                # An apostrophe in brackets ends no quotation that began before them: "'n' roll, (girls' band)".
                 start = _close(open_, waiting, opener)
                 while spans and spans[-1].start > start:
                     spans.pop()

@@ -15,6 +15,8 @@ _ABBREVIATIONS = re.compile(
     r"sgt|sq|sr|st|tbsp|tsp|vs"
 )
 _NUMBERED = re.compile(r"ch|fig|no|nr|nos|op|p|pp|pt|vol")
+# A unit behind a number: "a 3 in. blade".
+_MEASURED = re.compile(r"\d\s?(?:in|min|sec|yd|hr)$", re.IGNORECASE)
 # "J", "e.g", "p.m", "Ph.D", "u.s.a"
 _LETTERS = re.compile(r"[^\W\d_]|[^\W\d_]{1,3}(?:\.[^\W\d_]{1,2})+")
 _LAST_WORD = re.compile(r"[\w.]+$")
@@ -39,8 +41,13 @@ _SAYS = _set(
     "displays showcases takes lies hangs rests extends covers surrounds contains rises sleeps runs walks smiles she he they there "
     "which who it's she's he's ist sind est sont elle está tiene"
 )
+# What somebody does to something: "A man in Austin, Texas, rides a bike."; a plural of tags has no article behind it.
+_DOES = re.compile(r"\b[a-z]{2,}s (?:a|an|the|his|her|its|their)\b")
 # What joins the words of a sentence; among tags it stands inside of one at most.
-_JOINS = _ARTICLES | _set("and of in on with to at by from for but while as und mit et avec dans y con en e di com")
+_JOINS = _ARTICLES | _set(
+    "and of in on with to at by from for but while as und mit et avec dans y con en e di com "
+    "и в во на с со у к из за под над от для по على في من مع إلى"
+)
 # With a capital behind a comma these begin a sentence: tags are in front of it.
 _BEGINS = re.compile(r",\s*(?:A|An|The|This|These|There|She|He|It|They|In|On|At|Her|His)\s")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
@@ -110,6 +117,8 @@ def abbreviates(caption: str, at: int) -> bool:
     if word is None:
         return False
     spelt = word[0].casefold()
+    if _MEASURED.search(caption, max(0, at - _LONGEST), at):
+        return caption[at + 1 :].lstrip()[:1].islower()
     if _NUMBERED.fullmatch(spelt):
         return caption[at + 1 : at + 3].strip()[:1].isdigit()
     # Scripts without cases (Chinese, for one) write whole words with one letter.
@@ -199,7 +208,7 @@ def _reads(text: str, commas: int) -> int:
         return 0  # a name: "Super Smash Bros. Ultimate"
     lower = [word.lower() for word in words]
     a_piece = len(words) / (commas + 1)
-    says = not _SAYS.isdisjoint(lower)
+    says = not _SAYS.isdisjoint(lower) or (lower[0] in _ARTICLES and _DOES.search(text) is not None)
     if len(words) > 2 and a_piece > 2 and says:
         return 2
     if a_piece >= _WORDS_A_PIECE or (not commas and len(words) > 3 and lower[0] in _ARTICLES):

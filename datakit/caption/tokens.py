@@ -136,7 +136,9 @@ def format_tokens(tokens: Sequence[Token], end: str = "") -> str:
         if following is not None and not following.fixed:
             written.append(token.after)
     last = "".join(written).rstrip()
-    return (last if closes(last) and end == "." else last + end).strip()
+    # A full stop of another token is none of one that ends by itself.
+    own = bool(tokens) and tokens[-1].after.strip() == end
+    return (last if closes(last) and end == "." and not own else last + end).strip()
 
 
 def join(tokens: Iterable[str], separator: str | None = None) -> str:
@@ -234,10 +236,13 @@ def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[
         if text[start : start + 1].isspace():
             between += text[start]
             start += 1
+    if not tokens and between.strip():
+        return Tokens((), (Token(_tidy(between).strip()),))  # a caption of nothing but separators
     said = [_lies_in(at, sentences) for at in begins]
     end = between.strip() if tokens else ""
     if tokens and not tokens[-1].fixed:
-        tokens[-1] = tokens[-1]._replace(after=_missing(tokens, said[-1], glue))
+        doubled = end == "." and closes(tokens[-1].text)  # as in: a sign that says "STOP.".
+        tokens[-1] = tokens[-1]._replace(after=". " if doubled else _missing(tokens, said[-1], glue))
     style: Style = "tags" if not any(said) else "sentences" if all(said) else "both"
     return Tokens((), tuple(tokens), (), end, style)
 

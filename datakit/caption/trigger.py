@@ -26,7 +26,8 @@ def near_misses(captions: Iterable[str], trigger: str) -> Counter[str]:
     """Count the captions without the trigger that hold something like it: "sksperso" for "sksperson".
 
     Like it is what one slip (a letter left out, put in, replaced, or two changed about) makes of it, or two of
-    eight letters and more; a plural is not. Triggers of under four letters have no near misses.
+    eight letters and more, and its words written as one or apart; a plural is not. Triggers of under four letters have no
+    near misses.
     """
     wanted = _words(trigger)
     length = max(1, len(wanted.split()))
@@ -35,7 +36,8 @@ def near_misses(captions: Iterable[str], trigger: str) -> Counter[str]:
     for caption in captions:
         if len(wanted) < _SHORTEST or holds_phrase(caption, trigger):
             continue
-        for phrase in {" ".join(words) for words in _runs(WORD.findall(caption), length)}:
+        words = WORD.findall(caption)
+        for phrase in {" ".join(run) for number in range(max(1, length - 1), length + 2) for run in _runs(words, number)}:
             spelt = phrase.casefold()
             if spelt not in judged:
                 judged[spelt] = _is_near(spelt, wanted)
@@ -63,6 +65,8 @@ def slips(one: str, other: str, most: int) -> int:
 
 
 def _is_near(spelt: str, wanted: str) -> bool:
+    if spelt.count(" ") != wanted.count(" "):
+        return spelt.replace(" ", "") == wanted.replace(" ", "")
     most = 2 if len(wanted) >= _LONG else 1
     plural = {f"{wanted}s", f"{wanted}'s", f"{wanted}’s"}
     return spelt not in plural and 0 < slips(spelt, wanted, most) <= most

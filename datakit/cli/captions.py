@@ -51,6 +51,7 @@ def export(ctx: click.Context, *, folder: Path, target: Path, overwrite: bool, a
     """
     from datakit.dataset.exchange import FORMATS, export_captions, written
     from datakit.errors import UsageError
+    from datakit.report import counted
 
     kind = target.suffix[1:].lower() or "txt"
     if kind not in FORMATS:
@@ -59,10 +60,13 @@ def export(ctx: click.Context, *, folder: Path, target: Path, overwrite: bool, a
         raise UsageError(f"{target} would lie in {folder}, where nothing is changed: write it elsewhere")
     exchanged = export_captions(folder)
     write_files(written(exchanged.captions, kind, target), overwrite, [folder], quiet=as_json or kind == "txt")
+    number = sum(map(bool, exchanged.captions.values()))
     if as_json:
-        print_json({"written": str(target), "captions": len(exchanged.captions), **_plain(exchanged)})
+        print_json({"written": str(target), "captions": number, **_plain(exchanged)})
     else:
-        click.echo(f"{len(exchanged.captions)} captions of {folder}" + (f" -> {target}" if kind == "txt" else ""))
+        without = len(exchanged.captions) - number
+        more = f", and {counted(without, 'picture')} without" if without else ""
+        click.echo(f"{counted(number, 'caption')} of {folder}{f' -> {target}' if kind == 'txt' else ''}{more}")
         _say(exchanged)
     ctx.exit(1 if exchanged.problems else 0)
 
@@ -89,6 +93,7 @@ def import_(
     from datakit.dataset.exchange import import_captions
     from datakit.dataset.origin import read_origin
     from datakit.errors import CaptionError, UsageError
+    from datakit.report import counted
 
     try:
         codecs.lookup(encoding or "utf-8")
@@ -101,7 +106,7 @@ def import_(
     if as_json:
         print_json({"changed": exchanged.changed, "unknown": exchanged.unknown, **_plain(exchanged)})
     else:
-        click.echo(f"{len(exchanged.changed)} captions {'would change' if dry_run else 'changed'} in {dataset}")
+        click.echo(f"{counted(len(exchanged.changed), 'caption')} {'would change' if dry_run else 'changed'} in {dataset}")
         for name in exchanged.changed[:_SHOWN]:
             click.echo(f"  {name}")
         if len(exchanged.changed) > _SHOWN:
@@ -165,7 +170,7 @@ def audit(
 
     planned = None if keep is None and not drop_tokens else Planned(keep or 0, drop_tokens)
     how = AuditedBy(
-        trigger=trigger,
+        trigger=trigger.strip(),
         meant=(class_word, fuse),
         planned=planned,
         splitting=Splitting(separator, style),

@@ -315,10 +315,10 @@ def _show_differences(files: Sequence[tuple[Path, bytes]]) -> None:
     """Show on stderr what would change in files that were edited by hand."""
     import difflib
 
-    from datakit.dataset.remembered import is_ours
+    from datakit.dataset.remembered import edited
 
     for path, content in files:
-        if path.is_file() and path.read_bytes() != content and not is_ours(path):
+        if path.is_file() and path.read_bytes() != content and any(edited([path])):
             old, new = (text.decode(errors="replace").splitlines() for text in (path.read_bytes(), content))
             for line in difflib.unified_diff(old, new, str(path), "as datakit would write it", lineterm="", n=0):
                 click.echo(line, err=True)

@@ -13,6 +13,9 @@ import click
 
 from datakit.trainers import DEFAULT, TRAINERS
 
+# More files than these are not named one by one.
+_NAMED = 8
+
 Command = Callable[..., Any]
 
 datasets_argument = click.argument("datasets", nargs=-1, metavar="[DATASET]...", type=click.Path(path_type=Path, file_okay=False))
@@ -167,9 +170,11 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
     from datakit.dataset.remembered import one_at_a_time
     from datakit.errors import UsageError
 
-    for number, (path, _) in enumerate(files):
-        if os.path.realpath(path) in {os.path.realpath(other) for other, _ in files[:number]}:
+    seen: set[str] = set()
+    for path, _ in files:
+        if (real := os.path.realpath(path)) in seen:
             raise UsageError(f"{path} is named for two of the files to write: give each its own name")
+        seen.add(real)
         if path.is_dir():
             raise UsageError(f"{path} is a folder: name a file to write")
         refuse_in_source(path, datasets)
@@ -182,18 +187,21 @@ def write_files(files: Sequence[tuple[Path, bytes]], overwrite: bool, datasets: 
 def _write_free(files: Sequence[tuple[Path, bytes]], overwrite: bool, quiet: bool) -> None:
     """Write files over nothing but what datakit wrote, and take note of them."""
     from datakit.dataset.manifest import write_atomically
-    from datakit.dataset.remembered import is_ours, remember_file
+    from datakit.dataset.remembered import edited, remember_files
     from datakit.errors import UsageError
 
-    for path, content in files:
-        if path.exists() and not overwrite and path.read_bytes() != content and not is_ours(path):
-            raise UsageError(
-                f"{path} was not written by datakit, or edited since: use --overwrite to replace it, or write elsewhere"
-            )
-    for path, content in files:
-        try:
+    others = (path for path, content in files if path.exists() and not overwrite and path.read_bytes() != content)
+    for path in edited(others):
+        raise UsageError(f"{path} was not written by datakit, or edited since: use --overwrite to replace it, or write elsewhere")
+    done: dict[Path, dict[Path, bytes]] = {}
+    try:
+        for path, content in files:
             write_atomically(path, content)
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-        remember_file(path, content)
-        click.echo(f"wrote {path}", err=quiet)
+            done.setdefault(path.parent, {})[path] = content
+            if len(files) <= _NAMED:
+                click.echo(f"wrote {path}", err=quiet)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        for folder, written in done.items():
+            remember_files(folder, written)

@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from datakit.caption.captions import Caption, decode_caption
 from datakit.caption.encodings import agree
 from datakit.caption.foreign import TABLES, Table, read_sidecar, read_table
 from datakit.dataset.fingerprints import Fingerprints
 from datakit.dataset.folder import Folder
 from datakit.dataset.manifest import MANIFEST
 from datakit.dataset.metadata import METADATA
-from datakit.dataset.samples import ENTRY, Found, Sample
+from datakit.dataset.samples import ENTRY, Found, Sample, caption_name
 from datakit.dataset.source import Opened, Source, read_caption_of
 from datakit.errors import CaptionError
-from datakit.report import counted
+from datakit.report import counted, few
 
 ORDER = (
     "a.txt, a.caption, a.tags, a.json, then metadata.jsonl and other tables of its folder or one above, then the picture itself"
@@ -39,6 +40,7 @@ class CaptionedFolder(Folder):
         self._tables: dict[str, Table | None] = {}
         self._tables_in: dict[str, list[str]] = {}
         self._faults: dict[str, str] = {}
+        self._broken: list[str] = []
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the tables behind: a worker reads those it needs."""
@@ -47,6 +49,7 @@ class CaptionedFolder(Folder):
     def find(self) -> Found:
         """Find the samples. Raises as `datakit.dataset.folder.Folder.find`."""
         found = super().find()
+        self._broken = []
         told: Counter[str] = Counter()
         used: set[str] = set()
         samples = []
@@ -62,6 +65,10 @@ class CaptionedFolder(Folder):
         others = Counter(found.others)
         others.subtract(os.path.splitext(name)[1].lower() for name in used)
         notes = tuple(f"{counted(number, 'caption')} from {where}" for where, number in told.items())
+        if self._broken:
+            self._faults[".json"] = (
+                f"no captions from {counted(len(self._broken), '.json file')} that cannot be read: {few(self._broken)}"
+            )
         kept = {extension: number for extension, number in others.items() if number > 0}
         return replace(found, samples=tuple(samples), others=kept, captions=(*notes, *self._faults.values()))
 
@@ -83,6 +90,17 @@ class CaptionedFolder(Folder):
         except OSError:
             return None
 
+    def caption_elsewhere(self, picture: str) -> Caption | None:
+        """Return the caption that another tool wrote to a picture without a text file; None where there is none.
+
+        Raises CaptionError where it is no text.
+        """
+        place = self._place_of(picture)
+        try:
+            return decode_caption(self.read(place[0]).data, caption_name(place[0])) if place else None
+        except OSError:
+            return None
+
     def _words(self, file: str, entry: str) -> str:
         """Return the caption of one picture; nothing where it is gone. Raises OSError."""
         if not entry:
@@ -99,7 +117,11 @@ class CaptionedFolder(Folder):
     def _place_of(self, picture: str) -> tuple[str, str] | None:
         """Return where the caption of a picture lies, and under which key; None where there is none."""
         for name in (f"{os.path.splitext(picture)[0]}.json", f"{picture}.json"):
-            found = _sidecar(self.path(name), name) if os.path.isfile(self.path(name)) else None
+            try:
+                found = read_sidecar(self.path(name).read_bytes(), name) if os.path.isfile(self.path(name)) else None
+            except (CaptionError, OSError):
+                self._broken.append(name)
+                continue
             if found:
                 return name, f" ({found[1]})" if found[1] else ""
         for file in self._tables_above(picture):

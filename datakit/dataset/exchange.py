@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from datakit.dataset.origin import read_origin
 from datakit.dataset.samples import Sample, caption_name, caption_of
 from datakit.dataset.source import Source, open_source, read_caption_of
 from datakit.errors import CaptionError, SampleError, UsageError
+from datakit.report import counted, few
 
 FORMATS = ("csv", "jsonl", "txt")
 
@@ -32,7 +34,7 @@ class Exchanged:
     Attributes
     ----------
     captions
-        Texts by the picture's name, lines joined by line feeds.
+        Texts by the picture's name, lines joined by line feeds; empty where a picture has none.
     changed
         Pictures whose caption is another now.
     unknown
@@ -56,9 +58,9 @@ def export_captions(folder: str | os.PathLike[str]) -> Exchanged:
 
 
 def written(captions: Mapping[str, str], kind: str, target: Path) -> list[tuple[Path, bytes]]:
-    """Return the files of an export: one table, or with ``txt`` one file a picture in the folders of its pictures."""
+    """Return the files of an export: one table of all pictures, or with ``txt`` a file for each caption in its picture's folder."""
     if kind == "txt":
-        return [(target / caption_of(name), text.encode()) for name, text in captions.items()]
+        return [(target / caption_of(name), text.encode()) for name, text in captions.items() if text]
     if kind == "jsonl":
         rows = (json.dumps({"file_name": name, "text": text}, ensure_ascii=False) for name, text in captions.items())
         return [(target, "".join(f"{row}\n" for row in rows).encode())]
@@ -113,6 +115,11 @@ def import_captions(
     decided = {source: decision.caption for source, decision in read_decisions(dataset).items() if decision.caption is not None}
     now = before | decided
     new = {source: (text, before.get(source)) for source, text in wanted.items() if text and text != now.get(source)}
+    for source in [source for source, (text, _) in new.items() if _is_lossy(now.get(source) or "", text)]:
+        del new[source]
+        exchanged.problems.append(
+            (source, "holds ? where its caption has other signs: save the table as UTF-8, and import it again")
+        )
     if dry_run:
         exchanged.changed = sorted(new)
         return exchanged
@@ -132,8 +139,7 @@ def _read(source: Source, encoding: str | None, *, joined: bool) -> tuple[Exchan
         except SampleError as error:
             exchanged.problems.append((sample.id, str(error)))
             continue
-        if caption.lines:
-            exchanged.captions[sample.id] = "\n".join(join_lines(caption.lines) if joined else caption.lines)
+        exchanged.captions[sample.id] = "\n".join(join_lines(caption.lines) if joined else caption.lines)
     return exchanged, found.samples
 
 
@@ -169,7 +175,21 @@ def _of_table(table: Table, records: Iterable[Record], exchanged: Exchanged, *, 
             continue
         wanted[record.source] = "\n".join(join_lines(lines) if joined else lines)
     exchanged.unknown = sorted(table.captions.keys() - used)
+    emptied = Table(dict.fromkeys(table.empty, ""))
+    kept = [one.source for one in records if one.captions and (emptied.entry_of(one.output) or emptied.entry_of(one.source))]
+    if kept:
+        exchanged.notes.append(
+            f"no caption is taken away: {counted(len(kept), 'empty one')} in the table left alone: {few(kept)}"
+        )
     return wanted
+
+
+def _is_lossy(before: str, text: str) -> bool:
+    """Tell whether a text is what a program made of another one by writing ? for the signs that its encoding does not have."""
+    if before.isascii() or text == before or "?" not in text:
+        return False
+    signs = "".join(re.escape(sign) if sign.isascii() else rf"(?:{re.escape(sign)}|\?{{1,2}})" for sign in before)
+    return re.fullmatch(signs, text) is not None
 
 
 def _now(dataset: Path, record: Record) -> str | None:

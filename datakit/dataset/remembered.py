@@ -6,7 +6,7 @@ All of it is kept in the ``.datakit`` of that folder.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -131,16 +131,21 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
-def remember_file(path: Path, content: bytes) -> None:
-    """Note, beside a file, the content that was written to it, so that a later run may replace it."""
-    known = _files(path.parent) | {str(path.resolve()): hashlib.sha256(content).hexdigest()}
+def remember_files(folder: Path, files: Mapping[Path, bytes]) -> None:
+    """Note, in a folder, the content of the files that were written to it, so that a later run may replace them."""
+    known = _files(folder) | {str(path.resolve()): hashlib.sha256(content).hexdigest() for path, content in files.items()}
     with suppress(OSError):
-        write_atomically(path.parent / FILES, msgspec.json.encode(known))
+        write_atomically(folder / FILES, msgspec.json.encode(known))
 
 
-def is_ours(path: Path) -> bool:
-    """Tell whether a file is as datakit wrote it, so that replacing it loses nothing of the user's."""
-    return _files(path.parent).get(str(path.resolve())) == hashlib.sha256(path.read_bytes()).hexdigest()
+def edited(files: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files that are not as datakit wrote them: replacing one would lose something of the user's."""
+    known: dict[Path, dict[str, str]] = {}
+    for path in files:
+        if path.parent not in known:
+            known[path.parent] = _files(path.parent)
+        if known[path.parent].get(str(path.resolve())) != hashlib.sha256(path.read_bytes()).hexdigest():
+            yield path
 
 
 def _files(folder: Path) -> dict[str, str]:

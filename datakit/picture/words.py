@@ -46,15 +46,16 @@ def words_in(data: bytes) -> Words | None:
             )
     except Exception:  # whatever a decoder makes of a damaged file: crop says so
         return None
-    return next((words for words in found if words.text), None)
+    # The lines of a prompt or a description are one: a line feed is a blank there.
+    return next((Words(" ".join(text.split()), place) for text, place in found if text.strip()), None)
 
 
 def _prompt(text: str, *, generated: bool = False) -> str:
     """Return the prompt alone; of what any camera may have written, only where settings of a generator follow."""
     match = _SETTINGS.search(text)
     if match is None:
-        return "" if generated else text.strip()
-    return text[: match.start()].strip()
+        return "" if generated else text
+    return text[: match.start()]
 
 
 def _comment(image: Image.Image) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from datakit.audit.concept import Concept, check_written, read_concept
 from datakit.caption.captions import read_caption
+from datakit.dataset.captioned import CaptionedFolder
 from datakit.dataset.decisions import Decision, is_pending, read_decisions, with_deleted
 from datakit.dataset.folder import caption_beside, holds
 from datakit.dataset.layout import DECISIONS, REPORT
@@ -67,6 +68,9 @@ class Gallery:
         self._concept: Concept | None = None
         # Texts of caption files with what tells that one has changed: to look is far faster than to read.
         self._captions: dict[Path, tuple[tuple[int, int, int] | None, str | None]] = {}
+        # Captions in tables of the source, or inside pictures, of those that are not in the dataset; as of the last run.
+        self._captioned: CaptionedFolder | None = None
+        self._brought: dict[str, str | None] = {}
         self._files: dict[str, Files] = {}
         self._records: dict[str, list[Record]] = {}
         self._problems: dict[str, Problem] = {}
@@ -95,6 +99,8 @@ class Gallery:
         self.stage = origin.stage if origin and origin.stage in ("crop", "shuffle") else "other"
         self.background = origin.background if origin else "white"
         self.source = Path(origin.source) if origin and Path(origin.source).is_dir() else None
+        self._captioned = CaptionedFolder(self.source) if self.source and self.stage == "crop" else None
+        self._brought.clear()
         self._records = dict(records)
         self._files = self._index()
         self.know((*self._problems, *read_decisions(self.folder)))
@@ -177,12 +183,11 @@ class Gallery:
             why = "rejected in review"
         else:
             why = problem.reason if problem else "left out until the changes are applied"
-        beside = caption_beside(self.source, source) if self.source else None
         return Entry(
             id=source,
             key=key_of(source),
             size=problem.size if problem else None,
-            caption=self._text(beside) if beside else None,
+            caption=self._in_source(source),
             refused=why,
             problem=problem.kind if problem else None,
             upscale_needed=problem.upscale_needed if problem else None,
@@ -230,6 +235,19 @@ class Gallery:
                 text = None
             self._captions[path] = signature, text
         return text
+
+    def _in_source(self, source: str) -> str | None:
+        """Return the caption that a picture has in the source, in a file of its own or where another tool wrote it."""
+        beside = caption_beside(self.source, source) if self.source else None
+        if beside:
+            return self._text(beside)
+        if self._captioned is not None and source not in self._brought:
+            try:
+                found = self._captioned.caption_elsewhere(source)
+            except CaptionError:
+                found = None
+            self._brought[source] = found.text if found and found.lines else None
+        return self._brought.get(source)
 
     def _index(self) -> dict[str, Files]:
         originals = self._originals()

@@ -16,6 +16,7 @@ import msgspec
 from datakit import __version__
 from datakit.caption.captions import Caption, decode_caption
 from datakit.caption.encodings import is_utf8
+from datakit.caption.lines import likely_separator
 from datakit.caption.tokens import Tokens, count_orders
 from datakit.dataset.captioned import CaptionedFolder, agreed_encoding
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
@@ -198,10 +199,24 @@ def _plan(opened: Source, found: Found, options: ShuffleOptions, report: Report)
     }
     if not options.keep_separator and any("|||" in token.text for tokens in read for token in tokens.whole if token.fixed):
         report.notes.append("captions hold |||, which keeps its place: with --keep-separator '|||' what is before it never moves")
+    report.notes += _separators(planned, options)
     if ran_out:
         orders = "too few" if options.repeats_from_folders else f"fewer than {options.repeats}"
         report.notes.append(f"{orders} orders of their tokens exist, so some come twice: {few(ran_out)}")
     return planned
+
+
+def _separators(planned: Sequence[tuple[Sample, Caption, object]], options: ShuffleOptions) -> list[str]:
+    """Say which captions are one token because something else than commas seems to separate their tags."""
+    files: dict[str, list[str]] = {}
+    for sample, caption, _ in planned if options.splitting.separator is None else ():
+        if len(caption.lines) and (sign := likely_separator(caption.lines[0])):
+            files.setdefault(sign, []).append(sample.id)
+    return [
+        f"tags of {counted(len(names), 'picture')} seem to be separated by {sign!r}, and are one token: --separator {sign!r} "
+        f"shuffles them: {few(names)}"
+        for sign, names in files.items()
+    ]
 
 
 def _styles(read: Sequence[Tokens]) -> str:

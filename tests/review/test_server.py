@@ -532,3 +532,20 @@ def test_a_plan_that_was_applied_is_not_undone_by_the_page(ask, source, tmp_path
     answer = client.post("api/apply", json={})
     assert (answer.status_code, "followed a plan" in answer.json()["error"]) == (422, True)
     assert tree(out) == before
+
+
+def test_pictures_that_are_left_out_show_the_caption_that_another_tool_wrote(ask, source, tmp_path):
+    for name, size in (("a", 300), ("b", 1024), ("c", 1024)):
+        Image.new("RGB", (size, size), "red").save(source / f"{name}.png")
+    (source / "metadata.jsonl").write_text(
+        '{"file_name": "a.png", "text": "too small"}\n{"file_name": "b.png", "text": "turned away"}'
+    )
+    (source / "c.json").write_text('{"caption": "in JSON"}')
+    crop_folder(source, tmp_path / "out")
+    client = ask(tmp_path / "out")
+    for name in "bc":
+        change(client, samples(client)[f"{name}.png"]["key"], {"rejected": True})
+    crop_folder(source, tmp_path / "out")
+    shown = samples(client)
+    assert [shown[f"{name}.png"]["caption"] for name in "abc"] == ["too small", "turned away", "in JSON"]
+    assert all(shown[f"{name}.png"]["refused"] for name in "abc")

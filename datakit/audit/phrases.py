@@ -1,0 +1,245 @@
+"""Count in how many captions each word and phrase stands; many at a time, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from datakit.caption.trigger import WORD
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A word, or the end of a token.
+_END = "\n"
+_PIECE = re.compile(rf"{WORD.pattern}|\n")
+# Words that say nothing by themselves; no phrase begins or ends with one.
+_STOP = re.findall(
+    r"\w+",
+    "a an the and or of in on at to for from by with without as is are was were be been has have had it its this that these those "
+    "there here he she they them his her their who which while into onto over under up down out off near behind front back left "
+    "right side s t",
+)
+# A phrase has three words at most; tokens of up to six are counted as they are.
+_PHRASE, _TOKEN = 3, 6
+# So many words are looked at in one step, which takes some ten megabytes.
+_AT_ONCE = 1 << 18
+# So many phrases are kept in memory; of more, the rarest are let go, which are of no interest.
+_KEPT = 400_000
+# An odd number whose powers spread the words of a phrase over 64 bits.
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Tally(NamedTuple):
+    """A word or a phrase in lower case, the captions that it stands in, those of them without the trigger, those read by CLIP."""
+
+    text: str
+    captions: int
+    alone: int
+    seen: float
+
+
+class _Numbers(dict[str, int]):
+    """Numbers words as they come."""
+
+    def __missing__(self, word: str) -> int:
+        return self.setdefault(word, len(self))
+
+
+class _Counted(NamedTuple):
+    """Phrases, each by a key of 64 bits, with the numbers of its words and its captions: all, without the trigger, read."""
+
+    keys: NDArray[np.uint64]
+    rows: NDArray[np.uint32]
+    sums: NDArray[np.float64]
+
+
+class _Captions(NamedTuple):
+    """What is known of each word of a stream, its caption and how much of it is read, and of each caption."""
+
+    of: NDArray[np.int64]
+    read: NDArray[np.float32]
+    triggered: NDArray[np.bool_]
+
+
+class Phrases:
+    """The words and phrases of a dataset, counted once a caption.
+
+    Parameters
+    ----------
+    planned
+        Whether tokens are read by CLIP whole or not at all, as a shuffle that is still to come has it.
+    """
+
+    def __init__(self, *, planned: bool = False) -> None:
+        self._planned = planned
+        # 0 ends a token; the words that say nothing follow.
+        self._known = _Numbers({word: number for number, word in enumerate([_END, *_STOP])})
+        self._words = np.zeros((0, 3))
+        self._in_pictures = np.zeros(0, np.int64)
+        self._phrases = _Counted(np.zeros(0, np.uint64), np.zeros((0, _TOKEN), np.uint32), np.zeros((0, 3)))
+        self._picture, self._source = 0, ""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stream, self._read = array("I"), array("f")
+        self._lengths, self._pictures = array("q"), array("q")
+        self._triggered = bytearray()
+
+    def add(self, tokens: Sequence[str], read: Sequence[float] | None, *, triggered: bool, source: str | None) -> None:
+        """Take one caption.
+
+        Parameters
+        ----------
+        tokens
+            Its tokens, none of which holds a line feed.
+        read
+            The share of each that CLIP reads or, planned, with which probability it reads it; None where it reads all.
+        triggered
+            Whether it holds the trigger.
+        source
+            The picture that it is of; None for a further copy. Captions of one picture follow each other.
+        """
+        if source is None or source != self._source:
+            self._picture += 1
+            if len(self._stream) > _AT_ONCE:
+                self._count()
+        self._source = source or ""
+        known = self._known
+        numbers = [known[piece] for piece in _PIECE.findall(_END.join(tokens).lower())]
+        numbers.append(0)
+        self._stream.extend(numbers)
+        self._lengths.append(len(numbers))
+        self._pictures.append(self._picture if source is not None else 0)
+        self._triggered.append(triggered)
+        if read is None:
+            self._read.extend([1.0] * len(numbers))
+            return
+        start = 0
+        for share in read:
+            length = numbers.index(0, start) - start
+            whole = 0 if self._planned else int(length * share)
+            self._read.extend([1.0] * whole + [share if self._planned else 0.0] * (length + 1 - whole))
+            start += length + 1
+
+    def at_least(self, least: float) -> Iterator[Tally]:
+        """Yield the words and phrases of so many captions, in no order."""
+        self._count()
+        words = list(self._known)
+        for number in np.flatnonzero(self._words[:, 0] >= least).tolist():
+            yield _tally(words[number], self._words[number].tolist())
+        for place in np.flatnonzero(self._phrases.sums[:, 0] >= least).tolist():
+            row = self._phrases.rows[place].tolist()
+            yield _tally(" ".join(words[number] for number in row if number), self._phrases.sums[place].tolist())
+
+    def once(self) -> list[str]:
+        """Return the words that stand in the captions of one picture only."""
+        self._count()
+        words = list(self._known)
+        return [words[number] for number in np.flatnonzero(self._in_pictures == 1).tolist()]
+
+    def __len__(self) -> int:
+        """How many phrases are kept in memory."""
+        return len(self._phrases.keys)
+
+    def _count(self) -> None:
+        """Count the captions taken since the last time."""
+        stream = np.frombuffer(self._stream, np.uint32)
+        if not len(stream):
+            return
+        captions = _Captions(
+            of=np.repeat(np.arange(len(self._lengths)), np.frombuffer(self._lengths, np.int64)),
+            read=np.frombuffer(self._read, np.float32),
+            triggered=np.frombuffer(self._triggered, np.bool_),
+        )
+        missing = len(self._known) - len(self._words)
+        self._words = np.vstack([self._words, np.zeros((missing, 3))])
+        self._in_pictures = np.concatenate([self._in_pictures, np.zeros(missing, np.int64)])
+        words = np.flatnonzero(stream > len(_STOP))
+        found, _, sums = _counted(stream[words].astype(np.uint64), words, captions)
+        self._words[found.astype(np.int64)] += sums
+        pictures = np.frombuffer(self._pictures, np.int64)[captions.of[words]]
+        pairs = np.unique((pictures << 32 | stream[words])[pictures > 0]) & 0xFFFFFFFF
+        self._in_pictures += np.bincount(pairs, minlength=len(self._in_pictures))
+        keys, places, lengths = _phrases_in(stream)
+        found, first, sums = _counted(keys, places + lengths - 1, captions)
+        rows = np.zeros((len(found), _TOKEN), np.uint32)
+        begins, lengths = places[first], lengths[first]
+        for word in range(_TOKEN):
+            within = lengths > word
+            rows[within, word] = stream[begins[within] + word]
+        self._phrases = _kept(_merged(self._phrases, _Counted(found, rows, sums)))
+        self._begin()
+
+
+def _phrases_in(stream: NDArray[np.uint32]) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the key of each phrase in a stream of words, where it begins, and how many words it has."""
+    says = stream > len(_STOP)
+    begins_token = np.concatenate([[True], stream[:-1] == 0])
+    keys, places, lengths = [], [], []
+    key = stream.astype(np.uint64)
+    inside = stream > 0
+    for length in range(2, _TOKEN + 1):
+        at = len(stream) - length + 1
+        if at <= 0:
+            break
+        key = key[:at] * _SPREAD + stream[length - 1 :]
+        inside = inside[:at] & (stream[length - 1 :] > 0)
+        if length <= _PHRASE:
+            wanted = inside & says[:at] & says[length - 1 :]
+        else:
+            wanted = inside & begins_token[:at] & (np.append(stream[length:], 0)[:at] == 0)
+        place = np.flatnonzero(wanted)
+        keys.append(key[place])
+        places.append(place)
+        lengths.append(np.full(len(place), length))
+    if not keys:
+        return np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return np.concatenate(keys), np.concatenate(places), np.concatenate(lengths)
+
+
+def _counted(
+    keys: NDArray[np.uint64], ends: NDArray[np.int64], captions: _Captions
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return each different key, the first of its places in ``keys``, and its captions: all, without the trigger, read."""
+    if not len(keys):
+        return keys, np.zeros(0, np.int64), np.zeros((0, 3))
+    of = captions.of[ends]
+    order = np.argsort(keys, kind="stable")  # a key stands in the order of its captions
+    keys, of, read = keys[order], of[order], captions.read[ends[order]]
+    another = np.concatenate([[True], keys[1:] != keys[:-1]])
+    starts = np.flatnonzero(another | np.concatenate([[True], of[1:] != of[:-1]]))
+    first = np.flatnonzero(another[starts])
+    each = np.column_stack([np.ones(len(starts)), ~captions.triggered[of[starts]], np.maximum.reduceat(read, starts)])
+    return keys[starts[first]], order[starts[first]], np.add.reduceat(each, first, axis=0)
+
+
+def _merged(one: _Counted, other: _Counted) -> _Counted:
+    """Add the counts of two."""
+    keys = np.concatenate([one.keys, other.keys])
+    if not len(keys):
+        return one
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    sums = np.add.reduceat(np.concatenate([one.sums, other.sums])[order], starts, axis=0)
+    return _Counted(keys[starts], np.concatenate([one.rows, other.rows])[order[starts]], sums)
+
+
+def _kept(counted: _Counted) -> _Counted:
+    """Let go of the rarest where there are too many."""
+    below = 1
+    most = _KEPT if len(counted.keys) <= _KEPT else _KEPT // 2
+    while len(counted.keys) > most:
+        below += 1
+        enough = counted.sums[:, 0] >= below
+        counted = _Counted(counted.keys[enough], counted.rows[enough], counted.sums[enough])
+    return counted
+
+
+def _tally(text: str, sums: list[float]) -> Tally:
+    return Tally(text, round(sums[0]), round(sums[1]), sums[2])
