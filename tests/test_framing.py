@@ -122,6 +122,7 @@ def test_mirroring_the_picture_mirrors_the_window(data):
 
 
 @given(sizes, buckets)
+@example(Size(906, 1626), Size(768, 1344))
 def test_with_nothing_to_go_by_the_window_is_in_the_middle(size, bucket):
     plan = frame("a.jpg", size, bucket)
     assert plan.anchor == "center"

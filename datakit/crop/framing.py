@@ -35,6 +35,8 @@ BODY_WIDTH, BODY_HEIGHT, BODY_WEIGHT = 3.0, 6.0, 0.25
 # Photographers centre: every saliency map gains from a Gaussian about the centre on a floor.
 PRIOR_FLOOR, PRIOR_SIGMA = 0.15, 0.33
 FACE_WEIGHT, OFFSET_WEIGHT, PLATEAU = 10.0, 0.05, 0.01
+# Of sums that are equal but for their last digits.
+_ROUNDING = 1e-9
 # Shares of a face's term: covered with its head, covered, and wholly inside.
 COVER_HEAD, COVER_FACE, WHOLE_FACE = 0.35, 0.35, 0.3
 # What the zooming framings want around the faces, in face widths and heights: sides, up, down.
@@ -232,7 +234,7 @@ def _best_offset(
         score = score + FACE_WEIGHT * weight / weights.sum() * term
     score = score - OFFSET_WEIGHT * np.abs(offsets - free / 2) / (free / 2)
     best = int(np.argmax(score))
-    near = score >= score[best] - PLATEAU
+    near = score >= score[best] - PLATEAU - _ROUNDING  # offsets as far from the centre on either side are as good
     first = last = best
     while first > 0 and near[first - 1]:
         first -= 1
