@@ -75,10 +75,7 @@ def emit_backend(
         A line of a manifest cannot be used.
     """
     target = trainer(options.trainer)
-    folders = [Path(dataset) for dataset in datasets]
-    refuse_in_source(Path(cache_root), folders)
-    concepts = read_concepts(folders, options.names, options.repeats)
-    check_apart(concepts, Path(cache_root))
+    folders, concepts = _read(datasets, cache_root, options)
     file = target.emit(concepts, Path(cache_root), options)
     trained = [target.trained(concept, options.model_family) for concept in concepts]
     findings = [(concept, finding) for concept in concepts for finding in _look(concept, concepts, target, execution)[0]]
@@ -94,6 +91,17 @@ def emit_backend(
         views=file.views,
         command=file.command,
     )
+
+
+def _read(
+    datasets: Sequence[str | os.PathLike[str]], cache_root: str | os.PathLike[str], options: BackendOptions
+) -> tuple[list[Path], list[Concept]]:
+    """Return folders and concepts, once it is clear that caches lie neither in a source nor in a dataset."""
+    folders = [Path(dataset) for dataset in datasets]
+    refuse_in_source(Path(cache_root), folders)
+    concepts = read_concepts(folders, options.names, options.repeats)
+    check_apart(concepts, Path(cache_root))
+    return folders, concepts
 
 
 def find_leftovers(
@@ -112,10 +120,7 @@ def find_leftovers(
         A line of a manifest cannot be used.
     """
     target = trainer(options.trainer)
-    folders = [Path(dataset) for dataset in datasets]
-    refuse_in_source(Path(cache_root), folders)
-    concepts = read_concepts(folders, options.names, options.repeats)
-    check_apart(concepts, Path(cache_root))
+    _, concepts = _read(datasets, cache_root, options)
     ids = {concept.id for concept in concepts}
     left = [leftover for concept in concepts for leftover in target.left_behind(concept, ids)]
     return left, target.old_caches(concepts, Path(cache_root))

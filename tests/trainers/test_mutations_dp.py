@@ -11,7 +11,7 @@ from datakit import BackendOptions, emit_backend, verify_backend
 from datakit.dataset.metadata import CARD, CARD_CONTENT
 from datakit.trainers.view import make_view
 from tests.conftest import BUCKETS
-from tests.trainers.conftest import draw
+from tests.trainers.harms import empty_caption, hide_a_file, leave_caption_out, mark_caption, share_a_stem, write_in_upper_case
 
 SIZES = (*BUCKETS[:2], BUCKETS[3])
 TRAINERS = ("diffusion-pipe", "diffusers")
@@ -22,37 +22,13 @@ def resize(folder):
     Image.open(folder / "p00.jpg").resize((1200, 960)).save(folder / "p00.jpg")
 
 
-def mark_caption(folder):
-    (folder / "p00.txt").write_bytes(b"\xef\xbb\xbf" + (folder / "p00.txt").read_bytes())
-
-
-def share_a_stem(folder):
-    draw(folder / "p00.png", BUCKETS[0], 9)
-
-
 def leave_a_cache(folder):
     (folder / "cache" / "flux").mkdir(parents=True)
     (folder / "cache" / "flux" / "metadata.db").write_bytes(b"x")
 
 
-def hide_a_file(folder):
-    draw(folder / ".p09.png", BUCKETS[0], 9)
-
-
-def write_in_upper_case(folder):
-    (folder / "p00.jpg").rename(folder / "p00.JPG")
-
-
-def empty_caption(folder):
-    (folder / "p00.txt").write_bytes(b"")
-
-
 def add_npz(folder):
     (folder / "p00.npz").write_bytes(b"x")
-
-
-def leave_caption_out(folder):
-    (folder / "p00.txt").unlink()
 
 
 def edit_rows(folder, **changed):

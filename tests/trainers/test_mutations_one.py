@@ -10,10 +10,9 @@ import yaml
 from PIL import Image
 
 from datakit import BackendOptions, emit_backend, verify_backend
-from datakit.geometry import Size
 from datakit.trainers.view import make_view
 from tests.conftest import BUCKETS
-from tests.trainers.conftest import draw
+from tests.trainers.harms import empty_caption, hide_a_file, leave_caption_out, mark_caption, share_a_stem, write_in_upper_case
 
 SQUARES = BUCKETS[:1] * 3
 TRAINERS = ("onetrainer", "ai-toolkit")
@@ -21,14 +20,6 @@ TRAINERS = ("onetrainer", "ai-toolkit")
 
 def resize(folder):
     Image.open(folder / "p00.jpg").resize((1216, 960)).save(folder / "p00.jpg")
-
-
-def mark_caption(folder):
-    (folder / "p00.txt").write_bytes(b"\xef\xbb\xbf" + (folder / "p00.txt").read_bytes())
-
-
-def share_a_stem(folder):
-    draw(folder / "p00.png", Size(1024, 1024), 9)
 
 
 def leave_old_caches(folder):
@@ -40,24 +31,8 @@ def leave_old_caches(folder):
     (folder / ".aitk_size.json").write_text("{}")
 
 
-def hide_a_file(folder):
-    draw(folder / ".p09.png", Size(1024, 1024), 9)
-
-
-def write_in_upper_case(folder):
-    (folder / "p00.jpg").rename(folder / "p00.JPG")
-
-
-def empty_caption(folder):
-    (folder / "p00.txt").write_bytes(b"")
-
-
 def add_npz(folder):
     (folder / "p00_1024x1024_sd3.npz").write_bytes(b"")
-
-
-def leave_caption_out(folder):
-    (folder / "p00.txt").unlink()
 
 
 MUTATIONS = (

@@ -12,7 +12,7 @@ from typing import Any
 from datakit.report import counted, few
 from datakit.run.stage import Execution
 from datakit.trainers.kohya.file import Subset, read
-from datakit.trainers.kohya.reading import Reading
+from datakit.trainers.kohya.reading import LISTING
 from datakit.trainers.kohya.replay import Bucketing, replay
 from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
 from datakit.trainers.verdict import Fault, Verdict
@@ -67,7 +67,7 @@ def prove(path: Path, execution: Execution) -> Verdict:
         trained = Trained(
             name,
             folder,
-            Reading(),
+            LISTING,
             partial(replay, rule=subset.bucketing),
             *_cause(subset.bucketing),
             captions=_captions(subset),

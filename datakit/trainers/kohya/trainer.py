@@ -13,7 +13,7 @@ from datakit.errors import CaptionError, UsageError
 from datakit.run.stage import Execution
 from datakit.trainers.kohya.file import area_side, recognises, rule_of, write
 from datakit.trainers.kohya.prove import prove
-from datakit.trainers.kohya.reading import Reading
+from datakit.trainers.kohya.reading import LISTING
 from datakit.trainers.kohya.replay import replay
 from datakit.trainers.kohya.steps import steps
 from datakit.trainers.leftovers import Leftover
@@ -42,7 +42,7 @@ class Kohya(ThroughView):
 
     title = "sd-scripts"
     file_name = "kohya.toml"
-    reading = Reading()
+    reading = LISTING
     # Lengths that its scripts take where nothing is said (``--t5xxl_max_token_length``, ``--gemma2_max_token_length``).
     families: Mapping[str, Mapping[str, int]] = {
         "sdxl": {"CLIP": 77},

@@ -15,7 +15,7 @@ from datakit.report import counted, few
 from datakit.run.stage import Execution
 from datakit.trainers.musubi.families import OTHER_STEPS
 from datakit.trainers.musubi.file import Dataset, read
-from datakit.trainers.musubi.reading import Reading
+from datakit.trainers.musubi.reading import LISTING
 from datakit.trainers.musubi.replay import Bucketing, replay
 from datakit.trainers.musubi.rows import prove_rows
 from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
@@ -56,7 +56,7 @@ def _prove_dataset(name: str, dataset: Dataset, rule: Bucketing, execution: Exec
     trained = Trained(
         name,
         Path(dataset.source),
-        Reading(),
+        LISTING,
         partial(replay, rule=rule),
         *_cause(rule, "resolution" in dataset.options),
         captions=Captions(

@@ -15,7 +15,7 @@ from datakit.trainers.leftovers import Leftover
 from datakit.trainers.musubi.families import FAMILIES
 from datakit.trainers.musubi.file import recognises, write
 from datakit.trainers.musubi.prove import prove
-from datakit.trainers.musubi.reading import Reading
+from datakit.trainers.musubi.reading import LISTING
 from datakit.trainers.musubi.replay import Bucketing, replay
 from datakit.trainers.musubi.steps import steps
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
@@ -35,7 +35,7 @@ class Musubi(ThroughView):
 
     title = "musubi-tuner"
     file_name = "musubi.toml"
-    reading = Reading()
+    reading = LISTING
     families: Mapping[str, Mapping[str, int]] = {name: family.encoders for name, family in FAMILIES.items()}
     releases: tuple[str, ...] = ("0.3.4",)
     too_small = "musubi-tuner trains it as a short batch"
