@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from types import FrameType
+
+_AGAIN = 0.02  # seconds until an interrupt that came during an import is tried again
 
 
 def run() -> None:
@@ -20,11 +24,22 @@ def run() -> None:
 
     sys.unraisablehook = _end_where_interrupted
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _interrupt)
         main()
     finally:
         # All is done or said: what is left is Python's own end, which an interrupt would fill with tracebacks.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Interrupt what runs, but not in the middle of an import: NumPy's C code would print the traceback and go on without."""
+    at = frame
+    while at is not None:
+        if at.f_code.co_filename.startswith("<frozen importlib"):
+            threading.Timer(_AGAIN, os.kill, (os.getpid(), number)).start()
+            return
+        at = at.f_back
+    signal.default_int_handler(number, frame)
 
 
 def _end_where_interrupted(unraisable: sys.UnraisableHookArgs) -> None:

@@ -289,6 +289,25 @@ def test_an_interrupt_leaves_no_worker_behind(corpus, tmp_path):
     assert left_of(process) == []
 
 
+def test_an_interrupt_during_an_import_that_would_swallow_it_still_ends_the_run(corpus, tmp_path):
+    # NumPy's C code imports more of NumPy, and makes an ImportError of whatever is raised meanwhile.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            try:\n"
+        "                os.kill(os.getpid(), signal.SIGINT)\n"
+        "            except KeyboardInterrupt:\n"
+        "                raise ImportError('numpy') from None\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    process = start(arguments("crop", corpus / "src", tmp_path / "out"), tmp_path, ["env", f"PYTHONPATH={tmp_path}"])
+    status, said = finish(process)
+    assert status == 130
+    assert said.count("\n") == 1
+
+
 def left_of(process):
     """What still runs of a process's group a moment after its end."""
     time.sleep(0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import string
 from contextlib import suppress
 
@@ -34,7 +35,8 @@ def as_read(option, value):
         text = "true" if text == "1" else "false"
     if kind in ("int", "float"):
         with suppress(ValueError):
-            return float(text)
+            if not math.isnan(float(text)):  # it would be unlike itself
+                return float(text)
     return text.lower() if text.lower() in ("true", "false") else text
 
 
@@ -42,6 +44,7 @@ def as_read(option, value):
 @example({"validation_prompt": "", "use_ema": False, "use_soft_min_snr": False, "gradient_checkpointing": False})
 @example({"validation_prompt": 'a "red" car, 50% = $5 # of `it`', "tracker_run_name": "it's 日本", "lora_rank": 1e-05})
 @example({"validation_prompt": "'", "x": "'", "y": '"', "z": "a+=b"})
+@example({"sdnq_use_hadamard": 0, "use_ema": 1})
 def test_every_value_survives_there_and_back_or_is_named(config):
     text, notices = config_to_env(config)
     back, said = env_to_config(text)

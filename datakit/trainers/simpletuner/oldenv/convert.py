@@ -79,8 +79,9 @@ def config_to_env(config: Mapping[str, Value], lines: Mapping[str, int] | None =
     written: list[str] = []
     extra: list[str] = []
     notices: list[Notice] = []
-    for key, value in config.items():
+    for key, given in config.items():
         option, line = key.lstrip("-"), (lines or {}).get(key, 0)
+        value = _as_switch(option, given)
         if option in REMOVED:
             notices.append(Notice(line, "removed", f"{option} no longer exists: {REMOVED[option]}; left out"))
             continue
@@ -293,8 +294,8 @@ def _typed(option: str, text: str) -> Value:
     kind = options()[option].latest.word if option in options() else ""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if kind == "switch" and text in ("0", "1"):
-        return text == "1"
+    if isinstance(switch := _as_switch(option, text), bool):
+        return switch
     for number in (int, float):
         try:
             value = number(text)
@@ -303,6 +304,12 @@ def _typed(option: str, text: str) -> Value:
         if math.isfinite(value) and (repr(value) == text or (kind in ("int", "float") and re.fullmatch(r"[\d.eE+-]+", text))):
             return int(value) if kind == "int" and value == int(value) else value
     return text
+
+
+def _as_switch(option: str, value: Value) -> Value:
+    """Return true or false for the 1 or 0 of a switch, and any other value as it is."""
+    switch = option in options() and options()[option].latest.word == "switch" and _as_text(value) in ("0", "1")
+    return _as_text(value) == "1" if switch else value
 
 
 def _as_text(value: Value) -> str:
