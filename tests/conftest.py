@@ -20,8 +20,11 @@ from datakit.sizes import size_set
 ROOT = Path(__file__).parent.parent
 BUCKETS = size_set()
 
-# How long an example takes to draw says how busy the machine is.
-settings.register_profile("datakit", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes to draw says how busy the machine is. In CI the same examples are drawn each time: a change is judged by
+# what it changes, not by what is found that day in code that was there before.
+settings.register_profile(
+    "datakit", deadline=None, print_blob=True, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("datakit")
 
 # Where the suite itself runs in the background, the shell has interrupts ignored, and so would all that it starts.
