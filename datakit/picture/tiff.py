@@ -15,7 +15,10 @@ from datakit.picture.header import Header
 from datakit.picture.pillow import opened
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
+    import tifffile
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -29,6 +32,7 @@ _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _PILLOW_KNOWS = frozenset({0, 1, 2, 3, 5, 6, 8})
 _CHANNELS = {"MINISWHITE": 1, "MINISBLACK": 1, "RGB": 3, "PALETTE": 1, "SEPARATED": 4, "CIELAB": 3, "ICCLAB": 3, "YCBCR": 3}
 _MOST_CHANNELS = 16
+_MOST_PAGES = 10_000
 _WHITE = "whose white is not defined: convert it to 8 or 16 bits first"
 
 
@@ -84,11 +88,24 @@ def _say_pages(header: Header, number: int) -> None:
         header.note("frames", f"several frames or pages: only {which} is used")
 
 
+def _pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """Yield the pages up to one that was there before, for in a damaged file each may name the first as the next."""
+    import tifffile
+
+    seen: set[int] = set()
+    for page in file.pages:
+        if page.offset in seen or len(seen) == _MOST_PAGES:
+            return
+        seen.add(page.offset)
+        if isinstance(page, tifffile.TiffPage):
+            yield page
+
+
 def _look_closer(header: Header) -> None:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(header.data)) as file:
-        pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)] or [file.pages.first]
+        pages = list(_pages(file)) or [file.pages.first]
         sizes = [Size(page.imagewidth, page.imagelength) for page in pages]
         header.page = sizes.index(max(sizes, key=lambda size: size.area))
         page = pages[header.page]
