@@ -1,4 +1,4 @@
-"""What all tests share: real pictures, awkward pictures, and the command line as a user starts it."""
+"""What all tests share: real pictures, awkward pictures, the command line as a user starts it, and a browser without a window."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from datakit.sizes import size_set
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
 ROOT = Path(__file__).parent.parent
 BUCKETS = size_set()
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 # How long an example takes to draw says how busy the machine is. In CI the same examples are drawn each time: a change is judged by
 # what it changes, not by what is found that day in code that was there before.
@@ -32,6 +37,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Datakit = Callable[..., "subprocess.CompletedProcess[str]"]
+Open = Callable[..., "Page"]
 
 
 def _load_make() -> ModuleType:
@@ -104,3 +110,41 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and ".datakit" not in path.parts
     }
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; the tests skip where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        pytest.skip("no Chromium is installed: apt install chromium")
+    # Its sandbox does not work for root, as in a container.
+    arguments = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Open]:
+    """Open an address in a tab and wait until it shows the samples; an error in any tab fails the test."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_tab(address: str, *, width: int = 1280, height: int = 800, wait: bool = True, **options: object) -> Page:
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
+        page.goto(address)
+        if wait:
+            page.wait_for_selector("body[data-ready]")
+        return page
+
+    yield open_tab
+    for context in contexts:
+        context.close()
+    assert not errors

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datakit import CropOptions, Execution, crop_folder
-from tests.review.conftest import Open, Serve
+from tests.conftest import Open
+from tests.review.conftest import Serve
 from tests.review.driving import apply, box_shown, card, decisions, eventually, expect, open_sample, saved
 
 if TYPE_CHECKING:

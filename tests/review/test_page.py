@@ -16,8 +16,8 @@ from datakit.geometry import Box, Size
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
 from datakit.sizes import enlargement, largest_window
-from tests.conftest import BUCKETS
-from tests.review.conftest import Open, Serve
+from tests.conftest import BUCKETS, Open
+from tests.review.conftest import Serve
 from tests.review.driving import (
     apply,
     box_shown,

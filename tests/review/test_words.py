@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.review.conftest import Open, Serve
+from tests.conftest import Open
+from tests.review.conftest import Serve
 from tests.review.driving import decisions, eventually, expect, records, saved
 
 

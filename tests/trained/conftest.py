@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.commands import invoke
-from tests.review.conftest import browser, tab  # noqa: F401  # fixtures
 from tests.trained.fake import Fake, served
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from datakit.dataset.layout import CELLS
+from datakit.dataset.layout import CELLS, STATE_FOLDER
 from datakit.dataset.manifest import write_atomically
 from datakit.dataset.remembered import one_at_a_time
 from datakit.errors import DatakitError, NodeError, UnreachableError, UsageError
@@ -99,7 +99,7 @@ def check_out(out: Path) -> None:
     UsageError
         It holds other things.
     """
-    if out.is_dir() and any(path.name != ".datakit" for path in out.iterdir()) and not (out / CELLS).exists():
+    if out.is_dir() and any(path.name != STATE_FOLDER for path in out.iterdir()) and not (out / CELLS).exists():
         raise UsageError(f"{out} holds other things than strips: name a folder of its own")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: name a folder")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from datakit.audit.likeness import NEAR_BITS
 from datakit.audit.looks import is_readable, look_at_all, measured
+from datakit.dataset.layout import STATE_FOLDER
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
 
@@ -69,7 +70,7 @@ def training_hashes(dataset: Path) -> dict[str, int]:
     names = sorted(
         path.relative_to(dataset).as_posix() for path in dataset.rglob("*") if path.is_file() and is_readable(path.name)
     )
-    names = [name for name in names if not name.startswith(".datakit/")]
+    names = [name for name in names if not name.startswith(f"{STATE_FOLDER}/")]
     if not names:
         raise UsageError(f"{dataset} holds no pictures to compare with")
     looks = look_at_all(dataset, names, Execution(), frozenset(names))
