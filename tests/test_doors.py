@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -89,6 +89,7 @@ def test_a_picture_that_is_not_made_says_why_in_a_word_and_in_a_sentence(picture
     assert (problem.source, problem.kind, len(problem.reason) > 10) == (name, kind, True)
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 600), st.integers(0, 400))
 def test_a_given_window_is_drawn_to_the_pixel(left, top):
     noise = np.random.default_rng(5).integers(0, 256, (1300, 1900, 3), dtype=np.uint8)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 
 import pytest
+from PIL import Image
 
 from tests.commands import invoke
 
@@ -39,12 +41,14 @@ ODD = {
 
 
 @pytest.fixture(scope="module")
-def chain(pictures, tmp_path_factory):
+def chain(tmp_path_factory):
     """All of them cropped, shuffled and checked."""
     folder = tmp_path_factory.mktemp("captions")
     (folder / "src").mkdir()
+    picture = io.BytesIO()
+    Image.linear_gradient("L").resize((1024, 1024)).convert("RGB").save(picture, "JPEG")
     for number, (data, _) in enumerate(ODD.values()):
-        (folder / "src" / f"p{number:02}.jpg").write_bytes((pictures / "fig.jpg").read_bytes())
+        (folder / "src" / f"p{number:02}.jpg").write_bytes(picture.getvalue())
         (folder / "src" / f"p{number:02}.txt").write_bytes(data)
     said = {}
     for words in (

@@ -18,7 +18,7 @@ SIZES = st.tuples(st.integers(60, 2600), st.integers(60, 2600))
 RESOLUTIONS = ("512", "1010", "1018", "1019", "1024", "1216x832", "1472x704", "1000x700")
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(SIZES, st.sampled_from(RESOLUTIONS), st.sampled_from((8, 16, 32, 64)))
 def test_onetrainer_as_the_oracle_has_it(size, resolution, step):
     fate = onetrainer.replay(Size(*size), onetrainer.Resizing(resolution, step))
@@ -27,7 +27,7 @@ def test_onetrainer_as_the_oracle_has_it(size, resolution, step):
     assert fate.cropped in cut
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(SIZES, st.sampled_from((512, 768, 1024, 1536)), st.sampled_from((8, 16, 32, 64)))
 def test_aitoolkit_as_the_oracle_has_it(size, resolution, step):
     fate = aitoolkit.replay(Size(*size), aitoolkit.Resizing(resolution, step))
