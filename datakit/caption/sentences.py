@@ -163,9 +163,10 @@ def _lead(caption: str, segment: Segment, commas: list[int]) -> int:
     inside = commas[bisect_left(commas, segment.start) : bisect_left(commas, segment.end)]
     for comma in (*inside, segment.end):
         piece = caption[start:comma].strip()
-        follows = caption[comma + 1 : segment.end].lstrip()
-        if piece[:1].isupper() and not (_TRIGGER.fullmatch(piece) and (follows[:1].isupper() or _BEGINS.search(follows))):
-            break
+        if piece[:1].isupper():
+            follows = caption[comma + 1 : segment.end].lstrip() if _TRIGGER.fullmatch(piece) else ""
+            if not (follows[:1].isupper() or _BEGINS.search(follows)):
+                break
         words = piece.lower().split()
         if (
             comma == segment.end
