@@ -21,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from datakit.errors import PictureError, TooLargeError
 from datakit.geometry import Box, Size
-from datakit.picture import bmp, isobmff, jpeg, png, tiff
+from datakit.picture import bmp, isobmff, jpeg, png, tiff, webp
 from datakit.picture.colour import CONVERTED, hdr_of, is_for_other_pixels, is_srgb, parse_colour, to_srgb
 from datakit.picture.colourspaces import ADOBE_RGB, profile_of
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
@@ -37,12 +37,14 @@ _LOOKS: dict[str, Callable[[bytes], Header]] = {
     "HEIF": partial(isobmff.look, kind="HEIF"),
     "BMP": bmp.look,
     "TIFF": tiff.look,
+    "WEBP": webp.look,
 }
 # EXIF 2.32: where the picture's top is, 1 to 8; and the mark of Adobe RGB (DCF 2.0, table 20).
 _ORIENTATION_TAG = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 _EXIF_IFD, _COLOUR_SPACE, _INTEROP_IFD, _INTEROP_INDEX = 0x8769, 0xA001, 0xA005, 1
 _UNCALIBRATED, _ADOBE = 0xFFFF, "R03"
+_CAMERA_FORMATS = ("JPEG", "MPO", "WEBP")
 # Outside the standard, 2 says it alone (ExifTool, EXIF tags, ColorSpace); as it stands in either byte order.
 _ADOBE_ALONE = 2
 _SAYS_ADOBE = re.compile(rb"R03|\xa0\x01\x00\x03\x00\x00\x00\x01\x00\x02|\x01\xa0\x03\x00\x01\x00\x00\x00\x02\x00")
@@ -283,7 +285,8 @@ def _orientation(image: Image.Image, data: bytes, header: Header) -> int:
     try:
         exif = image.getexif()
         value = exif.get(_ORIENTATION_TAG, 1)
-        if _SAYS_ADOBE.search(image.info.get("exif") or b""):
+        # Of other formats, chunks and boxes say what the colours are, and EXIF may be left from another picture.
+        if image.format in _CAMERA_FORMATS and _SAYS_ADOBE.search(image.info.get("exif") or b""):
             _look_for_adobe_rgb(exif, header)
     except Exception:
         header.note("exif", "its EXIF block is broken: taken as upright")

@@ -76,7 +76,7 @@ def look(data: bytes) -> Header:
                 # ICC.1:2022, B.4: which piece it is, of how many.
                 number = number or segment.body[13]
                 parts.setdefault(segment.body[12], bytes(segment.body[14:]))
-    if len(parts) == number:
+    if not number or len(parts) == number:
         header.icc = b"".join(parts[place] for place in sorted(parts)) or None
     else:
         header.note("profile", f"of its colour profile {len(parts)} of {number} pieces are there: taken as sRGB")

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 # What it says it also raises.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
-_BITS, _PHOTOMETRIC, _PLANES, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 262, 284, 320, 339
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _COLOUR_MAP, _SAMPLE_FORMAT, _SUBSAMPLING = 258, 259, 262, 284, 320, 339, 530
 _UNSIGNED, _SIGNED, _FLOAT, _UNSAID = 1, 2, 3, 4
 # WhiteIsZero, BlackIsZero, RGB, palette, CMYK, YCbCr and the three kinds of Lab.
 _PILLOW_KNOWS = frozenset({0, 1, 2, 3, 5, 6, 8})
 _CHANNELS = {"MINISWHITE": 1, "MINISBLACK": 1, "RGB": 3, "PALETTE": 1, "SEPARATED": 4, "CIELAB": 3, "ICCLAB": 3, "YCBCR": 3}
+_SUGGESTED = {1: "MINISBLACK", 3: "RGB", 4: "SEPARATED"}
 _MOST_CHANNELS = 16
 _WHITE = "whose white is not defined: convert it to 8 or 16 bits first"
 
@@ -68,6 +69,8 @@ def _is_plain(image: Image.Image) -> bool:
         and set(formats if isinstance(formats, tuple) else (formats,)) == {_UNSIGNED}
         and tags.get(_PHOTOMETRIC) in _PILLOW_KNOWS
         and (tags.get(_PLANES, 1) == 1 or image.mode in ("L", "RGB"))  # of others, planes are taken for what they are not
+        # Where nothing is packed, subsampling is passed over.
+        and not (tags.get(_PHOTOMETRIC) == 6 and tags.get(_COMPRESSION, 1) == 1 and tags.get(_SUBSAMPLING, (2, 2)) != (1, 1))
     )
 
 
@@ -140,10 +143,13 @@ def _pages(file: Any) -> Iterator[Any]:
 
 
 def _model(page: Any) -> str:
-    """Return what the pixels mean; where that is not said, what their channels suggest, as libtiff does (tif_getimage.c)."""
-    if _PHOTOMETRIC not in page.tags and page.samplesperpixel in (1, 3):
-        return "RGB" if page.samplesperpixel == 3 else "MINISBLACK"
-    return getattr(page.photometric, "name", str(page.photometric))
+    """Return what the pixels mean; where that is not said, what a colour map, their packing or number of channels suggests."""
+    name: str = getattr(page.photometric, "name", str(page.photometric))
+    if _PHOTOMETRIC in page.tags or getattr(page.compression, "name", "").startswith("CCITT"):
+        return name
+    if page.colormap is not None:
+        return "PALETTE"
+    return _SUGGESTED.get(page.samplesperpixel - len(page.extrasamples), name)
 
 
 def read(header: Header) -> Values:
