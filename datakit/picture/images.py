@@ -274,7 +274,9 @@ def _reported(kind: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """Return what a decoder says; not what Python does where the decoder took some value for another."""
-    if not str(error) or isinstance(error, (TypeError, AttributeError, ArithmeticError, LookupError, UnicodeError, AssertionError)):
+    if not str(error) or isinstance(
+        error, (TypeError, AttributeError, ArithmeticError, LookupError, UnicodeError, AssertionError)
+    ):
         return f"its decoder stumbles over what it holds ({type(error).__name__})"
     return str(error)
 

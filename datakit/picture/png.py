@@ -90,7 +90,9 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
         body = view[at + 8 : at + 8 + length]
         check = data[at + 8 + length : at + 12 + length]
         # The checksum of pixels is the decoder's business, and that of the end nobody's.
-        whole = len(check) == 4 and (kind in (b"IDAT", b"IEND") or zlib.crc32(body, zlib.crc32(kind)) == int.from_bytes(check, "big"))
+        whole = len(check) == 4 and (
+            kind in (b"IDAT", b"IEND") or zlib.crc32(body, zlib.crc32(kind)) == int.from_bytes(check, "big")
+        )
         yield _Chunk(kind, at, body, whole)
         at += 12 + length
         if kind == b"IEND":

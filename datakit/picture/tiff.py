@@ -96,7 +96,9 @@ def look_closer(header: Header) -> None:
             raise PictureError("is damaged: no page lies where its header says (was it cut?)")
         sizes = [Size(page.imagewidth, page.imagelength) for page in pages]
         # A mask goes with a page, and is none (NewSubfileType, bit 2).
-        areas = [0 if page.subfiletype & 4 or page.photometric == 4 else size.area for page, size in zip(pages, sizes, strict=True)]
+        areas = [
+            0 if page.subfiletype & 4 or page.photometric == 4 else size.area for page, size in zip(pages, sizes, strict=True)
+        ]
         header.page = areas.index(max(areas))
         page = pages[header.page]
         header.size = sizes[header.page]

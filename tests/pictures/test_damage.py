@@ -301,7 +301,9 @@ def test_a_tiff_cut_before_its_pages_is_refused_for_that(crop, bits):
     assert ["was it cut" in why for why in crop(data[: len(data) // 2], "a.tif").why] == [True]
 
 
-@pytest.mark.parametrize("data", [tiff(page(CHART, 8, 2) | {256: b"\1"}), tiff(page(DEEP, 16, 2) | {257: b"abcdefgh", 277: b"x"})])
+@pytest.mark.parametrize(
+    "data", [tiff(page(CHART, 8, 2) | {256: b"\1"}), tiff(page(DEEP, 16, 2) | {257: b"abcdefgh", 277: b"x"})]
+)
 def test_no_reason_is_one_of_pythons_own(crop, data):
     for why in crop(data, "a.tif").why:
         assert not any(word in why for word in ("'int'", "operand", "NoneType", "object", "tuple"))
