@@ -12,7 +12,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -300,9 +300,12 @@ def _orientation(image: Image.Image, data: bytes, header: Header) -> int:
 
 def _look_for_adobe_rgb(exif: Image.Exif, header: Header) -> None:
     """Note where a camera says in EXIF alone that its colours are Adobe RGB (DCF 2.0, section 4.7)."""
-    said_here = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE), exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, "")
-    uncalibrated = said_here[0] == _UNCALIBRATED and str(said_here[1]).startswith(_ADOBE)
-    if header.space is None and (uncalibrated or said_here[0] == _ADOBE_ALONE):
+    said_here = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE)
+    index = ""
+    if said_here == _UNCALIBRATED:
+        with suppress(KeyError):  # Pillow 12.0, where there is none
+            index = str(exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, ""))
+    if header.space is None and (said_here == _ADOBE_ALONE or index.startswith(_ADOBE)):
         header.space = ADOBE_RGB
 
 

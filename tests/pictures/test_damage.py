@@ -140,6 +140,15 @@ def test_the_other_way_to_say_adobe_rgb_in_exif_counts(crop):
     assert np.abs(out.pixels - to_srgb(CHART / 255, ADOBE, power(563 / 256))).max() <= 1
 
 
+def test_a_camera_called_after_adobe_rgb_keeps_its_orientation(crop):
+    exif = Image.Exif()
+    exif[0x0110], exif[0x0112] = "R03", 6
+    exif._ifds[0x8769] = {0xA001: 0xFFFF}
+    out = crop(making.save(CHART, "WEBP", lossless=True, exif=exif), "a.webp")
+    assert np.array_equal(out.pixels, np.rot90(CHART, -1))
+    assert out.kinds == []
+
+
 def test_exif_left_from_another_picture_says_nothing_of_a_png(crop):
     exif = Image.Exif()
     exif._ifds[0x8769] = {0xA001: 0xFFFF, 0xA005: {1: "R03", 2: b"0100"}}
