@@ -13,7 +13,7 @@ from datakit.picture.header import Header
 from datakit.picture.pillow import opened
 
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP15 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEF
-_PROGRESSIVE = (0xC2, 0xCA)
+_PROGRESSIVE, _ARITHMETIC = (0xC2, 0xCA), (0xC9, 0xCA)
 # Not a marker: what lies between two segments and belongs to neither; and what a segment may begin with.
 _GARBAGE, _MARKER = 0, re.compile(rb"\xff[\xc0-\xcf\xda-\xef\xfe]")
 _END = b"\xff\xd9"
@@ -127,8 +127,9 @@ def ends_early(image: Image.Image, data: bytes) -> bool:
     levels = {level for band in (rows if isinstance(rows[0], tuple) else (rows,)) for level in band}
     if any(low != high for low, high in (rows if isinstance(rows[0], tuple) else (rows,))) or levels <= {0} or levels <= {255}:
         return False
-    end = next((segment.start for segment in _segments(data, to_end=True) if segment.marker == _EOI), None)
-    return end is not None and not _is_whole(data[:end])
+    end = next((segment.start for segment in _segments(data, to_end=True) if segment.marker in (_EOI, *_ARITHMETIC)), None)
+    # What is coded arithmetically may leave out zeros at its end (D.1.8), so that nothing is known of it.
+    return end is not None and data[end + 1] == _EOI and not _is_whole(data[:end])
 
 
 def _segments(data: bytes, *, to_end: bool = False) -> Iterator[_Segment]:
