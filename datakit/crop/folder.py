@@ -208,7 +208,7 @@ def _without_captions(report: Report, samples: int) -> list[str]:
     if 2 * len(sources) <= samples:
         return []
     return [
-        f"{len(sources)} of {counted(samples, 'picture')} have no caption: shuffle and backend want one for each, as a .txt of its name"
+        f"{len(sources)} of {counted(samples, 'picture')} {'has' if len(sources) == 1 else 'have'} no caption: shuffle and backend want one for each, as a .txt of its name"
     ]
 
 

@@ -8,11 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from datakit.dataset.samples import Sample, fold
 
-# Endings by which OneTrainer (-masklabel, -condlabel) and mask editors name them beside the picture.
-_ENDING = re.compile(r"^(.+?)[-_.](?:masklabel|condlabel|mask|conditioning|control|depth)$", re.IGNORECASE)
+# Endings by which OneTrainer (-masklabel, -condlabel), mask editors and preprocessors of ControlNet name them beside the picture.
+_ENDING = re.compile(
+    r"^(.+?)[-_.](?:masklabel|condlabel|mask|conditioning|control|depth|canny|openpose|lineart|scribble|softedge)(?:[-_]?\d+)?$",
+    re.IGNORECASE,
+)
 # Folders in which trainers of masks and of ControlNet keep them under the picture's name.
 _FOLDER = re.compile(
-    r"(?:masks?|controls?|control_images|conditionings?|conditioning_images|conditions?|depths?|depth_maps?|canny|(?:open)?poses?"
+    r"(?:(?:.*[-_ ])?(?:masks?|controls?|conditionings?)(?:[-_ ](?:images?|data|maps?))?(?:[-_ ]?\d+)?"
+    r"|condition_images|conditions?|depths?|depth_?maps?|canny|(?:open)?poses?"
     r"|normals?|normal_maps?|segmentations?|segs?|lineart|scribbles?|softedge|hed|mlsd)",
     re.IGNORECASE,
 )

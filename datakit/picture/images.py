@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from datakit.errors import PictureError, TooLargeError
 from datakit.geometry import Box, Size
-from datakit.picture import bmp, isobmff, jpeg, png, tiff
+from datakit.picture import bmp, isobmff, jpeg, png, tiff, webp
 from datakit.picture.colour import CONVERTED, hdr_of, is_for_other_pixels, is_srgb, parse_colour, to_srgb
 from datakit.picture.colourspaces import ADOBE_RGB, profile_of
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
@@ -36,12 +37,17 @@ _LOOKS: dict[str, Callable[[bytes], Header]] = {
     "HEIF": partial(isobmff.look, kind="HEIF"),
     "BMP": bmp.look,
     "TIFF": tiff.look,
+    "WEBP": webp.look,
 }
 # EXIF 2.32: where the picture's top is, 1 to 8; and the mark of Adobe RGB (DCF 2.0, table 20).
 _ORIENTATION_TAG = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 _EXIF_IFD, _COLOUR_SPACE, _INTEROP_IFD, _INTEROP_INDEX = 0x8769, 0xA001, 0xA005, 1
 _UNCALIBRATED, _ADOBE = 0xFFFF, "R03"
+_CAMERA_FORMATS = ("JPEG", "MPO", "WEBP")
+# Outside the standard, 2 says it alone (ExifTool, EXIF tags, ColorSpace); as it stands in either byte order.
+_ADOBE_ALONE = 2
+_SAYS_ADOBE = re.compile(rb"R03|\xa0\x01\x00\x03\x00\x00\x00\x01\x00\x02|\x01\xa0\x03\x00\x01\x00\x00\x00\x02\x00")
 # What holds an orientation in a PNG: its own chunk, ImageMagick's text, XMP (PIL/PngImagePlugin.py).
 _PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _DCT_SCALES = (8, 4, 2)
@@ -174,21 +180,22 @@ def decode(picture: Picture, window: Size, target: Size, background: str = "whit
     PictureError
         The file is damaged or its pixels have no agreed meaning (floats).
     """
-    header, scale = picture.header, 1
+    header = picture.header
     notes: list[Warned] = []
     with _reported(header.kind), limits_lifted():
         # Only these decoders write on stderr, which is the whole process's: nobody else should wait for it.
         talks = header.kind == "TIFF" or header.by_values
         listening: AbstractContextManager[list[str]] = overheard() if talks else nullcontext([])
         with listening as lines:
-            if header.by_values:
+            scale = dct_scale(picture, window, target)
+            stored = None if header.by_values else _loaded(header, scale)
+            if stored is None:
                 from datakit.picture.deep import read_values
                 from datakit.picture.values import picture_of
 
                 image = picture_of(read_values(header), picture.icc, header.space, background)
             else:
-                scale = dct_scale(picture, window, target)
-                image = _plain_mode(_loaded(header, scale), picture.icc, background)
+                image = _plain_mode(stored, picture.icc, background)
         if lines:
             # Pillow gives libtiff no name of the file.
             notes.append(Warned("decoder", f"its decoder says: {' '.join(lines).replace('tempfile.tif', 'the file')}"))
@@ -218,6 +225,8 @@ def _opened(header: Header) -> Image.Image | None:
         if header.page:
             image.seek(header.page)
     except Exception:
+        if header.kind == "JPEG" and jpeg.drop_side_data(header):
+            return _opened(header)
         # libavif is stricter as Pillow has it than as others do: browsers show what it refuses.
         header.size = isobmff.size_of(header.data) if header.kind == "AVIF" else None
         if header.size is None:
@@ -226,8 +235,8 @@ def _opened(header: Header) -> Image.Image | None:
     return image
 
 
-def _loaded(header: Header, scale: int) -> Image.Image:
-    """Decode the page that is meant with Pillow, smaller by ``scale``."""
+def _loaded(header: Header, scale: int) -> Image.Image | None:
+    """Decode the page that is meant with Pillow, smaller by ``scale``; None for a TIFF that the other decoder may read."""
     stored = Image.open(io.BytesIO(header.data), formats=(header.kind,))
     if header.page:
         stored.seek(header.page)
@@ -235,12 +244,14 @@ def _loaded(header: Header, scale: int) -> Image.Image:
         stored.draft(None, (stored.width // scale, stored.height // scale))
     try:
         stored.load()
-    except ValueError as error:
-        if "unknown raw mode" not in str(error):
-            raise
-        raise PictureError("has pixels of a kind that is not read (planes or subsampling): save it as 8-bit RGB") from error
+    except Exception:
+        if header.kind == "TIFF" and tiff.may_be_read_otherwise(header):
+            return None
+        raise
     if header.kind == "TIFF":
         tiff.mend_colour_map(stored)
+    if header.kind == "JPEG" and jpeg.ends_early(stored, header.data):
+        raise PictureError("is damaged: its pixels end early, and decoders fill up the rest with one colour")
     return stored
 
 
@@ -254,11 +265,20 @@ def _reported(kind: str) -> Iterator[None]:
     except (PictureError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise PictureError(f"is damaged or not readable: its header is not that of a {said(kind)} picture") from None
+        raise PictureError(f"is damaged: it begins like a {said(kind)} picture, and what follows is none") from None
     except ImportError as error:
         raise PictureError(f"cannot be read without a package that is not installed: pip install {error.name}") from error
     except Exception as error:  # decoders raise nearly anything on hostile input: OSError, ValueError, struct.error, ...
-        raise PictureError(f"is damaged or not readable: {error or type(error).__name__}") from error
+        raise PictureError(f"is damaged or not readable: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what a decoder says; not what Python does where the decoder took some value for another."""
+    if not str(error) or isinstance(
+        error, (TypeError, AttributeError, ArithmeticError, LookupError, UnicodeError, AssertionError)
+    ):
+        return f"its decoder stumbles over what it holds ({type(error).__name__})"
+    return str(error)
 
 
 def _orientation(image: Image.Image, data: bytes, header: Header) -> int:
@@ -267,7 +287,8 @@ def _orientation(image: Image.Image, data: bytes, header: Header) -> int:
     try:
         exif = image.getexif()
         value = exif.get(_ORIENTATION_TAG, 1)
-        if _ADOBE.encode() in (image.info.get("exif") or b""):
+        # Of other formats, chunks and boxes say what the colours are, and EXIF may be left from another picture.
+        if image.format in _CAMERA_FORMATS and _SAYS_ADOBE.search(image.info.get("exif") or b""):
             _look_for_adobe_rgb(exif, header)
     except Exception:
         header.note("exif", "its EXIF block is broken: taken as upright")
@@ -279,8 +300,12 @@ def _orientation(image: Image.Image, data: bytes, header: Header) -> int:
 
 def _look_for_adobe_rgb(exif: Image.Exif, header: Header) -> None:
     """Note where a camera says in EXIF alone that its colours are Adobe RGB (DCF 2.0, section 4.7)."""
-    said_here = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE), exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, "")
-    if header.space is None and said_here[0] == _UNCALIBRATED and str(said_here[1]).startswith(_ADOBE):
+    said_here = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE)
+    index = ""
+    if said_here == _UNCALIBRATED:
+        with suppress(KeyError):  # Pillow 12.0, where there is none
+            index = str(exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, ""))
+    if header.space is None and (said_here == _ADOBE_ALONE or index.startswith(_ADOBE)):
         header.space = ADOBE_RGB
 
 
@@ -306,6 +331,7 @@ def _colours(header: Header, image: Image.Image | None) -> bytes | None:
         made = profile_of(header.space)
     except ValueError as error:
         header.note("profile", f"{error}: taken as sRGB")
+        header.space = None
         return None
     if header.space is ADOBE_RGB:
         header.note("profile-guessed", "its EXIF block says Adobe RGB, and no profile is embedded: converted from that")
