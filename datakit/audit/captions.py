@@ -108,25 +108,27 @@ def audit_captions(dataset: Path, how: AuditedBy = AuditedBy()) -> CaptionAudit:
     trigger = how.trigger or _guess(dataset, how.splitting)
     counted = Counted(trigger, how.measure, how.planned)
     found = CaptionAudit(counted, trigger, guessed=bool(trigger and not how.trigger))
-    prints, contradictions = Fingerprinted(), Contradictions()
+    prints, contradictions = Fingerprinted(counted.numbers), Contradictions()
     wrong: dict[tuple[str, str], list[str]] = {}
     missing: list[str] = []
     like: dict[str, list[str]] = {}
     for record, lines in _read(dataset, found.unread):
         first = record.copy in (None, 1)
+        words: list[int] = []
+        triggered = counted.triggered
         for line in lines:
-            counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
+            words += counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
         text = "\n".join(lines)
         for fault in contradictions.of(record, text):
             wrong.setdefault(fault, []).append(record.output)
-        if trigger and not all(holds_phrase(line, trigger) for line in lines):
+        if trigger and counted.triggered - triggered < len(lines):
             near = near_misses(lines, trigger)
             for word in near:
                 like.setdefault(word, []).append(record.output)
             if not near:
                 missing.append(record.output)
         if first:
-            prints.add(record.output, text)
+            prints.add(record.output, words)
     found.remarks += _fused(counted, how.meant)
     found.remarks += _about_trigger(counted, trigger, missing, like)
     found.remarks += [
