@@ -17,8 +17,8 @@ from datakit.audit.captions import AuditedBy, audit_captions
 from datakit.audit.numbers import Numbers
 from datakit.audit.phrases import Phrases
 from datakit.audit.teaching import Counted, Planned
-from datakit.caption.tokens import parse
 from datakit.audit.wording import estimate_tokens
+from datakit.caption.tokens import parse
 from datakit.caption.trigger import WORD, holds_phrase, near_misses, same_words, slips
 from datakit.dataset.manifest import Face, Record, to_line
 from datakit.geometry import Area, Box, Size
@@ -282,19 +282,39 @@ def test_words_that_only_look_like_a_contradiction_are_none(tmp_path):
 
 
 @given(
-    st.lists(st.text(st.sampled_from("aBé-'’_ .,1\x01\x1c(ſK") | st.characters(exclude_characters="\n", exclude_categories=["Cs"])))
+    st.lists(
+        st.text(st.sampled_from("aBé-'’_ .,1\x01\x1c(ſK") | st.characters(exclude_characters="\n", exclude_categories=["Cs"]))
+    )
 )
 def test_words_are_numbered_as_the_pattern_finds_them(tokens):
     numbers = Numbers()
     found = numbers.of(tokens)
     words = {number: word for word, number in numbers.items()}
-    expected = [[word for word in WORD.findall(token.lower())] for token in tokens]
+    expected = [WORD.findall(token.lower()) for token in tokens]
     ends = [place for place, number in enumerate(found) if number == 0]
     starts = [0, *(end + 1 for end in ends)]
-    assert [[words[number] for number in found[start:end]] for start, end in zip(starts, ends, strict=False)] == (expected or [[]])
+    assert [[words[number] for number in found[start:end]] for start, end in zip(starts, ends, strict=False)] == (
+        expected or [[]]
+    )
 
 
 @given(st.text(st.sampled_from("aB1_-. \t\x1c\x0b,(") | st.characters(exclude_categories=["Cs"])))
 def test_an_estimate_counts_seven_letters_and_any_other_sign_as_one(text):
     alone = re.findall(r"[A-Za-z]{1,7}|\d|[^\sA-Za-z\d]", text)
     assert estimate_tokens(text) == len(alone) + 2
+
+
+def test_without_a_trigger_nothing_is_said_to_stand_with_it(tmp_path):
+    written(tmp_path / "d", [f"{thing}, night" for thing in THINGS[:10]])
+    code, output = said("captions audit d --top 1", tmp_path)
+    assert code == 0
+    assert "no trigger: nearly all captions begin otherwise (--trigger says one)\n" in output
+    assert "   100%        10                -          100%  night\n" in output
+    assert json.loads(said("captions audit d --json", tmp_path)[1])["words"][0]["without_trigger"] is None
+
+
+def test_a_file_of_one_tag_a_line_is_named(tmp_path):
+    captions = plain_captions(20)
+    captions[3] = "sksperson\nwet street\nsolo\nlong hair"
+    audit = audit_captions(written(tmp_path / "d", captions), AuditedBy("sksperson"))
+    assert [(remark.kind, remark.files) for remark in audit.remarks if remark.kind == "lines"] == [("lines", ("p003.jpg",))]

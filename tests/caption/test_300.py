@@ -40,7 +40,9 @@ def test_99_of_100_tokens_are_read_as_a_person_reads_them():
 
 
 def test_the_misses_are_those_that_are_listed():
-    wrong = {number for number, marked in enumerate(MARKED, 1) if read(caption_and_tokens(marked)[0]) != caption_and_tokens(marked)[1]}
+    wrong = {
+        number for number, marked in enumerate(MARKED, 1) if read(caption_and_tokens(marked)[0]) != caption_and_tokens(marked)[1]
+    }
     assert wrong == MISSES
 
 

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from datakit.caption.tokens import split
 from datakit.review.tagging import Asked, answer, put_in, take_out, tokens_of
 
-PIECES = ["red car", "(a, b:1.4)", "[hat, scarf]", '"STOP, LOOK"', "1,000 birds", "{x, y|z}", "night", "super smash bros. ultimate"]
+PIECES = [
+    "red car",
+    "(a, b:1.4)",
+    "[hat, scarf]",
+    '"STOP, LOOK"',
+    "1,000 birds",
+    "{x, y|z}",
+    "night",
+    "super smash bros. ultimate",
+]
 
 
 @pytest.mark.parametrize(
