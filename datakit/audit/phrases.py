@@ -134,8 +134,8 @@ class Phrases:
             return
         stream = np.array(self._stream, np.uint32)
         read = np.ones(len(stream), np.float32)
-        for begins, shares in self._read:
-            read[begins : begins + len(shares)] = shares
+        for start, shares in self._read:
+            read[start : start + len(shares)] = shares
         captions = _Captions(
             of=np.repeat(np.arange(len(self._lengths)), np.frombuffer(self._lengths, np.int64)),
             read=read,
