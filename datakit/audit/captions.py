@@ -13,8 +13,9 @@ from datakit.audit.contradictions import Contradictions
 from datakit.audit.teaching import FUSED, LIMITS, Counted, Planned, leading_phrase
 from datakit.audit.wording import estimate_tokens
 from datakit.caption.captions import read_caption
+from datakit.caption.lines import lines_are
 from datakit.caption.tokens import Splitting, parse
-from datakit.caption.trigger import holds_phrase, near_misses
+from datakit.caption.trigger import near_misses
 from datakit.dataset.manifest import Record, read_manifest
 from datakit.dataset.samples import caption_of
 from datakit.errors import CaptionError
@@ -55,7 +56,7 @@ class Remark:
     Attributes
     ----------
     kind
-        ``fused``, ``trigger-missing``, ``trigger-like``, ``contradiction``, ``same`` or ``nearly-same``.
+        ``fused``, ``trigger-missing``, ``trigger-like``, ``lines``, ``contradiction``, ``same`` or ``nearly-same``.
     words
         What it is about.
     sentence, cure
@@ -108,27 +109,36 @@ def audit_captions(dataset: Path, how: AuditedBy = AuditedBy()) -> CaptionAudit:
     trigger = how.trigger or _guess(dataset, how.splitting)
     counted = Counted(trigger, how.measure, how.planned)
     found = CaptionAudit(counted, trigger, guessed=bool(trigger and not how.trigger))
-    prints, contradictions = Fingerprinted(), Contradictions()
+    prints, contradictions = Fingerprinted(counted.numbers), Contradictions()
     wrong: dict[tuple[str, str], list[str]] = {}
     missing: list[str] = []
     like: dict[str, list[str]] = {}
+    torn: list[str] = []
     for record, lines in _read(dataset, found.unread):
         first = record.copy in (None, 1)
+        words: list[int] = []
+        triggered = counted.triggered
         for line in lines:
-            counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
+            words += counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
+        if first and lines_are(lines) != "captions":
+            torn.append(record.output)
         text = "\n".join(lines)
         for fault in contradictions.of(record, text):
             wrong.setdefault(fault, []).append(record.output)
-        if trigger and not all(holds_phrase(line, trigger) for line in lines):
+        if trigger and counted.triggered - triggered < len(lines):
             near = near_misses(lines, trigger)
             for word in near:
                 like.setdefault(word, []).append(record.output)
             if not near:
                 missing.append(record.output)
         if first:
-            prints.add(record.output, text)
+            prints.add(record.output, words)
     found.remarks += _fused(counted, how.meant)
     found.remarks += _about_trigger(counted, trigger, missing, like)
+    if torn:
+        sentence = f"{told(len(torn), 'picture')} whose caption file holds one tag a line or wrapped lines: each is a caption"
+        cure = "datakit captions import SRC DATASET --join-lines makes one caption of them, in a dataset that crop wrote"
+        found.remarks.append(Remark("lines", "", sentence, cure, tuple(torn)))
     found.remarks += [
         Remark("contradiction", words, f"{words!r}, but {known}", "mend the caption, or choose another window", tuple(files))
         for (words, known), files in wrong.items()
@@ -229,7 +239,7 @@ def plain(audit: CaptionAudit, top: int) -> dict[str, object]:
                 "text": each.text,
                 "captions": each.count,
                 "share": round(each.share, 4),
-                "without_trigger": each.alone,
+                "without_trigger": each.alone if audit.trigger else None,
                 "seen": round(each.seen, 4),
             }
             for each in counted.commonest(top)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from datakit.audit.numbers import Numbers
 from datakit.audit.phrases import Phrases
 from datakit.audit.wording import estimate_tokens
 from datakit.caption.tokens import Token, Tokens
@@ -66,11 +67,14 @@ class Counted:
         Counts the tokenizer tokens of a text, both marks included; see `datakit.audit.wording`.
     planned
         None to take the captions in their own order.
+    numbers
+        The numbers of their words.
     """
 
     trigger: str = ""
     measure: Callable[[str], int] = estimate_tokens
     planned: Planned | None = None
+    numbers: Numbers = field(default_factory=Numbers)
     captions: int = 0
     triggered: int = 0
     styles: Counter[str] = field(default_factory=Counter)
@@ -78,10 +82,10 @@ class Counted:
     phrases: Phrases = field(init=False)
 
     def __post_init__(self) -> None:
-        self.phrases = Phrases(planned=self.planned is not None)
+        self.phrases = Phrases(self.numbers, planned=self.planned is not None)
 
-    def add(self, text: str, tokens: Tokens, source: str | None) -> None:
-        """Count one caption of a picture; ``source`` is None where it is a further copy."""
+    def add(self, text: str, tokens: Tokens, source: str | None) -> list[int]:
+        """Count one caption of a picture; ``source`` is None where it is a further copy. Return the numbers of its words."""
         self.captions += 1
         self.styles[tokens.style] += 1
         triggered = not self.trigger or holds_phrase(text, self.trigger)
@@ -90,7 +94,9 @@ class Counted:
         self.lengths[length] += 1
         whole = tokens.whole
         read = self._read(whole) if length > SEEN_BY_CLIP or (self.planned and self.planned.drop) else None
-        self.phrases.add([token.text for token in whole if not token.fixed], read, triggered=triggered, source=source)
+        numbers = self.numbers.of([token.text for token in whole if not token.fixed])
+        self.phrases.add(numbers, read, triggered=triggered, source=source)
+        return numbers
 
     def taught(self, least: float = 0.0) -> list[Taught]:
         """Return the words and phrases that stand in a share of the captions, the commonest first, of those the longest."""

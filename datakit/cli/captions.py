@@ -194,11 +194,14 @@ def _table(folder: Path, found: CaptionAudit, top: int, verbose: bool, about: st
     if found.trigger:
         guessed = ", which nearly all captions begin with (--trigger says another)" if found.guessed else ""
         click.echo(f"trigger {found.trigger!r}: in {counted.triggered} captions{guessed}")
+    elif counted.captions:
+        click.echo("no trigger: nearly all captions begin otherwise (--trigger says one)")
     listed = counted.commonest(top)
     if listed:
         click.echo("  share  captions  without trigger  read by CLIP  words")
     for each in listed:
-        click.echo(f"  {each.share:5.0%}  {each.count:8}  {each.alone:15}  {each.seen:12.0%}  {each.text}")
+        alone = str(each.alone) if found.trigger else "-"
+        click.echo(f"  {each.share:5.0%}  {each.count:8}  {alone:>15}  {each.seen:12.0%}  {each.text}")
     cut = ", ".join(f"{counted.longer_than(limit)} for {name} ({limit})" for name, limit in LIMITS.items())
     longest = max(counted.lengths, default=0)
     click.echo(f"longest caption: {about}{longest} tokenizer tokens; too long: {cut}")

@@ -25,6 +25,7 @@ from datakit.dataset.manifest import NOT_JSON
 from datakit.errors import DatakitError, SampleError, UsageError
 from datakit.review.gallery import Files
 from datakit.review.session import Change, Session
+from datakit.review.tagging import Asked, answer
 from datakit.review.thumbnails import PICTURE_SIDE, THUMBNAIL_SIDE
 from datakit.trainers.training import Batching
 
@@ -154,6 +155,7 @@ def _routes(session: Session, token: str) -> Starlette:
         Route("/api/picture/{key}", api.picture),
         Route("/api/heat/{key}", api.heat),
         Route("/api/decision/{key}", api.decision, methods=["PUT"]),
+        Route("/api/tokens", api.tokens, methods=["POST"]),
         Route("/api/apply", api.apply, methods=["POST"]),
         Route("/api/apply", api.applying),
         Route("/api/changes", api.changes),
@@ -218,6 +220,13 @@ class _Api:
             return _json({"error": str(error)}, 422)
         except OSError as error:  # a full disk, a lock that is held: the page keeps the change and tries again
             return _json({"error": f"the change is not saved yet: {error}"}, 503)
+
+    async def tokens(self, request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(await request.body(), type=Asked)
+        except NOT_JSON as error:
+            return _json({"error": f"no captions: {error}"}, 422)
+        return _json(await run_in_threadpool(answer, asked))
 
     async def apply(self, request: Request) -> Response:
         await run_in_threadpool(self._session.start_applying)
