@@ -174,7 +174,16 @@ def test_alpha_in_the_metadata_alone_is_lost(tmp_path):
     assert dict(layered.noted) == {"transformer.transformer_blocks.1.attn.to_q": 1.0}
     stabilised = describe(Place(save(tmp_path / "x.safetensors", lora(), noted(RANK, use_rslora=True))))
     assert stabilised.lost_strength == pytest.approx(RANK / RANK**0.5)
-    for nonsense in ("{", "[]", '{"transformer.lora_alpha": "x"}'):
+    # A suffix of a name is no name: Flux has single blocks besides.
+    at = "transformer_blocks.1.attn.to_q"
+    single = {f"transformer.single_{at}.{half}": np.ones((4, 4), np.float32) for half in ("lora_A.weight", "lora_B.weight")}
+    assert describe(Place(save(tmp_path / "x.safetensors", single, noted(4, alpha_pattern={at: 1})))).lost_strength is None
+    for nonsense in (
+        "{",
+        "[]",
+        *(f'{{"transformer.lora_alpha": {value}}}' for value in ('"x"', "NaN", "Infinity", "1e300", "1" + "0" * 400)),
+        '{"transformer.lora_alpha": 2, "transformer.alpha_pattern": {"to_q": NaN}}',
+    ):
         assert (
             describe(Place(save(tmp_path / "x.safetensors", lora(), {"lora_adapter_metadata": nonsense}))).lost_strength is None
         )
@@ -194,6 +203,15 @@ def test_a_lora_of_another_model_does_not_fit_the_base(tmp_path, datakit):
     wide = datakit("checkpoints", "list", "wide", "--base", "base.safetensors")
     assert (wide.returncode, "0 of 16 keys; 16 do not fit the model" in wide.stdout) == (1, True)
     assert "8 of 16 keys" in datakit("checkpoints", "list", "deep", "--base", "base.safetensors").stdout
+
+
+def test_halves_without_a_rank_or_a_row_are_no_reason_to_stop(tmp_path, datakit):
+    sparse(tmp_path / "base.safetensors", {"transformer_blocks.0.attn.add_q_proj.weight": ("F32", (WIDTH, WIDTH))})
+    at = "transformer.transformer_blocks.0.attn.add_q_proj"
+    tensors = {f"{at}.lora_A.weight": np.zeros((0, WIDTH), np.float32), f"{at}.lora_B.weight": np.float32(1).reshape(())}
+    save(tmp_path / "x.safetensors", tensors, noted(2))
+    done = datakit("checkpoints", "list", "x.safetensors", "--base", "base.safetensors")
+    assert (done.returncode, "2 do not fit the model" in done.stdout) == (1, True)
 
 
 def test_the_list_names_what_is_damaged_and_exits_with_1(tmp_path, datakit):
