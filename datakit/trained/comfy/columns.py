@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -65,8 +66,10 @@ def columns(wanted: Wanted, listed: Sequence[str], default: str | None = None) -
     Raises
     ------
     UsageError
-        A name is not on the server, or none is given and none can be meant.
+        A name is not on the server, or none is given and none can be meant; or a strength is no number.
     """
+    if not all(map(math.isfinite, wanted.strengths)):
+        raise UsageError(f"strengths {', '.join(f'{each:g}' for each in wanted.strengths)}: write numbers, such as 0.8")
     asked = wanted.models or wanted.names
     known: dict[str, str] = {}
     found: dict[str, None] = {}
