@@ -12,6 +12,7 @@ from datakit.trained.checkpoints.comfy_keys import layer_of, read_keys, split
 from datakit.trained.checkpoints.describe import describe
 from datakit.trained.checkpoints.layouts import Place, chosen, find_checkpoints
 from datakit.trained.families import family
+from tests.commands import finish, ordinary_user, permissions_count, start
 from tests.trained.loras import DIALECTS, RANK, READ, WIDTH, lora, lycoris, noted, run_of
 from tests.trained.made import save, sparse
 
@@ -237,6 +238,17 @@ def test_the_list_names_what_is_damaged_and_exits_with_1(tmp_path, datakit):
     verbose = datakit("checkpoints", "list", "st", "-v")
     assert (verbose.returncode, "0 of 16 keys" in verbose.stdout) == (1, True)
     assert "000001: diffusion_model.transformer_blocks.0.attn.to_q.lora_A.weight" in verbose.stdout
+
+
+@pytest.mark.skipif(not permissions_count(), reason="permissions do not count here")
+def test_a_folder_that_may_not_be_read_costs_one_line(tmp_path):
+    run_of(tmp_path / "run", {500: 1.0, 1000: 1.0})
+    (tmp_path / "run" / "checkpoint-500").chmod(0)
+    try:
+        code, said = finish(start(["checkpoints", "list", "run"], tmp_path, ordinary_user()))
+    finally:
+        (tmp_path / "run" / "checkpoint-500").chmod(0o755)
+    assert (code, "Permission denied" in said.splitlines()[1], "16 of 16 keys" in said.splitlines()[2]) == (1, True, True)
 
 
 def test_whole_models_are_full_and_shards_are_to_be_merged(tmp_path, datakit):

@@ -152,7 +152,7 @@ def describe(place: Place, known: Family | None = None, base: Model | None = Non
             problem = f"{len(weights.files)} shards: put them together with `{command}`"
             return Checkpoint(place, "full", sizes, problem, "shards")
         return _of_header(place, read_header(place.path), known, base)
-    except (WeightsFileError, UsageError) as error:
+    except (WeightsFileError, UsageError, OSError) as error:
         size = _size(place.path) if place.path.is_file() else 0
         return Checkpoint(place, "", size, str(error), error.kind if isinstance(error, WeightsFileError) else "damaged")
 

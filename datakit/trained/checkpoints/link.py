@@ -186,7 +186,7 @@ class _Links:
             stem = (several and checkpoint.place.series) or self.options.name
             try:
                 self._link(f"{stem}-{checkpoint.place.label}", checkpoint)
-            except (WeightsFileError, SampleError, OSError) as error:
+            except (WeightsFileError, UsageError, SampleError, OSError) as error:
                 self.linked.refused.append((checkpoint.place.label, str(error)))
         self._prune()
         self._note()

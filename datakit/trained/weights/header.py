@@ -89,9 +89,9 @@ def read_header(path: Path) -> Header:
     WeightsFileError
         The file is missing, of another format, damaged, cut off, or stands for one that was not downloaded.
     """
-    if path.exists() and not path.is_file():
-        raise WeightsFileError(f"{path} is no file")
     try:
+        if path.exists() and not path.is_file():
+            raise WeightsFileError(f"{path} is no file")
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             begin = file.read(8)
