@@ -74,6 +74,8 @@ def test_steps_are_chosen_by_number_range_and_last(tmp_path):
     assert labels(tmp_path, "1000:3000:1000,last") == ["001000", "002000", "003000", "last"]
     assert labels(tmp_path, "500,750:1600") == ["000500", "001000", "001500"]
     assert labels(tmp_path, "3000::500") == ["003000", "003500", "004000"]
+    assert labels(tmp_path, "500:3000:1000") == ["000500", "001500", "002500"], "counted from its first"
+    assert labels(tmp_path, "3500:4000") == ["003500", "004000"]
     for wrong in ("x", "1:2:0", "600", "-1", ""):
         with pytest.raises(UsageError, match=f"steps '{wrong}'"):
             labels(tmp_path, wrong)
@@ -204,6 +206,38 @@ def test_a_lora_of_another_model_does_not_fit_the_base(tmp_path, datakit):
     wide = datakit("checkpoints", "list", "wide", "--base", "base.safetensors")
     assert (wide.returncode, "0 of 16 keys; 16 do not fit the model" in wide.stdout) == (1, True)
     assert "8 of 16 keys" in datakit("checkpoints", "list", "deep", "--base", "base.safetensors").stdout
+
+
+def test_fused_layers_and_convolutions_are_held_against_the_base(tmp_path, datakit):
+    linear = {
+        f"transformer_blocks.{block}.attn.{end}.weight": ("F32", (WIDTH, WIDTH))
+        for block in range(2)
+        for end in ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj")
+    }
+    linear |= {f"transformer_blocks.{block}.ff.net.0.proj.weight": ("F32", (4 * WIDTH, WIDTH)) for block in range(2)}
+    sparse(tmp_path / "sd3.safetensors", linear)
+    fused = lora("kohya-sd3")
+    save(tmp_path / "fused.safetensors", fused)
+    assert datakit("checkpoints", "list", "fused.safetensors", "--base", "sd3.safetensors").returncode == 0
+    for name in [name for name in fused if name.endswith("qkv.lora_up.weight")]:
+        fused[name] = fused[name][:-1]
+    save(tmp_path / "fused.safetensors", fused)
+    assert "18 keys; 6 do not fit" in datakit("checkpoints", "list", "fused.safetensors", "--base", "sd3.safetensors").stdout
+    name = "down_blocks.0.resnets.0.conv1"
+    sparse(tmp_path / "sdxl.safetensors", {f"{name}.weight": ("F32", (32, 16, 3, 3))})
+    for columns, code in ((16, 0), (17, 1)):
+        halves = {
+            "lora_down.weight": np.ones((4, columns, 3, 3), np.float32),
+            "lora_up.weight": np.ones((32, 4, 1, 1), np.float32),
+        }
+        save(tmp_path / "conv.safetensors", {f"lora_unet_{name.replace('.', '_')}.{half}": each for half, each in halves.items()})
+        assert datakit("checkpoints", "list", "conv.safetensors", "--base", "sdxl.safetensors").returncode == code
+
+
+def test_the_strongest_layer_says_at_which_strength_it_was_trained(tmp_path):
+    pattern = {"transformer_blocks.0.attn.to_q": 1, "transformer_blocks.1.attn.to_k": 3}
+    found = describe(Place(save(tmp_path / "x.safetensors", lora(), noted(2, alpha_pattern=pattern))))
+    assert found.lost_strength == 3 / RANK
 
 
 def test_halves_without_a_rank_or_a_row_are_no_reason_to_stop(tmp_path, datakit):

@@ -191,6 +191,24 @@ def test_figures_are_what_they_say(tmp_path):
     assert json.dumps(black.to_json())
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ((7, 7, 7), (0, 0, 0), ("black",)),
+        ((8, 8, 8), (3, 3, 3), ("of one colour",)),
+        ((100, 50, 0), (105, 45, 0), ("of one colour",)),
+        ((100, 50, 0), (106, 50, 0), ()),
+    ],
+)
+def test_black_and_one_colour_are_told_from_what_is_only_dark_or_pale(tmp_path, first, second, said):
+    image = Image.new("RGB", (10, 10), first)
+    image.putpixel((0, 0), second)
+    image.save(tmp_path / "x.png")
+    (found,) = Measuring().of_row([tmp_path / "x.png"], has_base=False)
+    assert found is not None
+    assert found.warnings == said
+
+
 def test_a_strip_is_as_wide_as_its_pictures_and_a_failed_place_as_its_neighbours(tmp_path):
     Image.new("RGB", (30, 60), (200, 0, 0)).save(tmp_path / "a.png")
     drawn = draw_strip([Shown("500", tmp_path / "a.png"), Shown("1000", None, "out of memory")], "a prompt " * 80, 200)

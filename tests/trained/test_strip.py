@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -143,6 +144,22 @@ def test_a_server_that_starts_anew_gets_its_job_again(comfy, tmp_path):
     assert strip(comfy, tmp_path, *ALL, "--steps", "500")[1].endswith("8 made, 0 kept, 0 failed\n")
     assert len(comfy.sent) == 9
     assert len(set(comfy.sent)) == 8
+
+
+def test_a_job_is_sent_again_when_it_was_missed_three_times_in_a_row_and_five_times_at_most(comfy, tmp_path):
+    looks: list[int] = []
+
+    def answer(method, path, query, body, _answer=comfy.answer):
+        if path == "/prompt":
+            looks.append(sum(path == "/queue" for _, path, _ in comfy.requests))
+            comfy.sent.append(body["prompt_id"])
+            return 200, {"prompt_id": body["prompt_id"]}  # and forgets it
+        return _answer(method, path, query, body)
+
+    comfy.answer = answer
+    code, said = strip(comfy, tmp_path, "--loras", RUN[0])
+    assert (code, "was lost 5 times" in said, len(comfy.sent), len(set(comfy.sent))) == (1, True, 5, 1)
+    assert [after - before for before, after in itertools.pairwise(looks)] == [3] * 4
 
 
 def test_a_server_that_is_gone_for_a_while_is_waited_for(tmp_path):
