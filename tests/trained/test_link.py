@@ -199,6 +199,14 @@ def test_whole_models_go_elsewhere_and_nothing_is_linked_into_the_run(tmp_path, 
     assert "is a file" in datakit("checkpoints", "link", "full", "diffusion_models", "--name", "file").stderr
 
 
+def test_what_is_no_lora_among_them_is_left_out_and_named(tmp_path, loras, datakit):
+    run_of(tmp_path / "run", {500: 1.0})
+    save(tmp_path / "run" / "embedding.safetensors", {"emb_params": np.ones((4, 8), np.float32)})
+    done = datakit("checkpoints", "link", "run", "loras")
+    assert (done.returncode, "embedding.safetensors is no LoRA" in done.stderr) == (1, True)
+    assert shown(loras / "run") == ["run-000500.safetensors"]
+
+
 def test_a_run_that_lies_among_the_loras_is_left_as_it_is(tmp_path, loras, datakit):
     run_of(loras / "run", {500: 1.0})
     before = untouched(loras)

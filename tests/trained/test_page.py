@@ -189,6 +189,10 @@ def test_figures_are_what_they_say(tmp_path):
     assert same.warnings == ("the same as the base: the LoRA changed nothing",)
     assert (black.from_base, black.warnings) == (None, ("black",))
     assert json.dumps(black.to_json())
+    Image.new("RGB", (5, 5), (1, 0, 0)).save(tmp_path / "dark.png")
+    (dark,) = Measuring().of_row([tmp_path / "dark.png"], has_base=False)
+    assert dark is not None
+    assert dark.saturation == 1
 
 
 @pytest.mark.parametrize(

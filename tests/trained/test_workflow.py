@@ -319,3 +319,12 @@ def test_a_picture_that_is_a_bomb_is_damaged(tmp_path):
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(text[:4], text[4:]) + chunk(b"IDAT", b""))
         with pytest.raises(WorkflowError, match="damaged picture"):
             read_workflow(path)
+
+
+def test_the_number_of_a_file_is_its_last_but_for_what_link_puts_behind():
+    listed = [f"sd35/x-{number}.safetensors" for number in ("5", "10", "15")]
+    assert [each.lora for each in columns(Wanted(("sd35",), steps="10,15"), listed)] == listed[1:]
+    again = [f"sd35/x-{label}.safetensors" for label in ("000005-2", "000010-ema-3", "000012-rolling-2", "last-2", "last-ema-2")]
+    assert [each.lora for each in columns(Wanted(("sd35",), steps="5,10,12"), again[::-1])] == again[:3]
+    assert [each.lora for each in columns(Wanted(("sd35",), steps="last"), again)] == again[3:]
+    assert [each.lora for each in columns(Wanted(("sd35",)), again[::-1])][:3] == again[:3]

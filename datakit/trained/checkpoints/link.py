@@ -159,7 +159,7 @@ def link_checkpoints(run: Path, loras: Path, checkpoints: Sequence[Checkpoint], 
     if options.alpha is not None and not 0 < options.alpha <= ALPHA_AT_MOST:
         raise UsageError(f"alpha {options.alpha:g} cannot be: it is above 0, as a rule up to twice the rank")
     full = [checkpoint for checkpoint in checkpoints if checkpoint.kind == "full" and not checkpoint.problem]
-    if full and loras.name == "loras":
+    if full and loras.name == "loras" and all(checkpoint.kind == "full" for checkpoint in checkpoints):
         raise UsageError(f"{full[0].place.path} is a whole model: link it into models/diffusion_models, not into {loras}")
     if not loras.is_dir():
         raise UsageError(f"{loras} is no folder: name ComfyUI's folder, such as ComfyUI/models/loras")
@@ -202,6 +202,9 @@ class _Links:
         header = checkpoint.header
         if checkpoint.problem or header is None:
             self.linked.refused.append((checkpoint.place.label, checkpoint.problem))
+            return
+        if checkpoint.kind == "full" and self.folder.parent.name == "loras":
+            self.linked.refused.append((checkpoint.place.label, f"{header.path} is no LoRA"))
             return
         mended = None if self.options.as_is else mending(checkpoint, self.options.alpha)
         reading = checkpoint.reading
