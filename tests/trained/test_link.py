@@ -294,3 +294,15 @@ def test_an_alpha_that_cannot_be_is_refused(tmp_path, loras, datakit, alpha):
     run_of(tmp_path / "run", {500: 1.0})
     done = datakit("checkpoints", "link", "run", "loras", "--alpha", alpha)
     assert (done.returncode, "cannot be" in done.stderr, shown(loras)) == (2, True, [])
+
+
+def test_an_alpha_that_is_written_makes_up_for_no_key_that_is_not_read(tmp_path, loras, datakit):
+    path = tmp_path / "run" / "checkpoint-5" / "pytorch_lora_weights.safetensors"
+    save(path, lora() | {"mystery": np.ones(2, np.float32)}, noted(2))
+    done = datakit("checkpoints", "link", "run", "loras")
+    assert (done.returncode, "16 of 17 keys" in done.stderr, shown(loras / "run")) == (1, True, [])
+
+
+def test_an_alpha_that_a_layer_has_is_not_written_again(tmp_path, loras, datakit):
+    save(tmp_path / "run" / "checkpoint-5" / "pytorch_lora_weights.safetensors", lora(alpha=2))
+    assert "run-000005.safetensors  link\n" in datakit("checkpoints", "link", "run", "loras", "--alpha", "3").stdout
