@@ -306,3 +306,20 @@ def test_an_alpha_that_is_written_makes_up_for_no_key_that_is_not_read(tmp_path,
 def test_an_alpha_that_a_layer_has_is_not_written_again(tmp_path, loras, datakit):
     save(tmp_path / "run" / "checkpoint-5" / "pytorch_lora_weights.safetensors", lora(alpha=2))
     assert "run-000005.safetensors  link\n" in datakit("checkpoints", "link", "run", "loras", "--alpha", "3").stdout
+
+
+def test_a_copy_stays_what_it_is_when_its_checkpoint_is_written_over(tmp_path, loras, datakit):
+    run_of(tmp_path / "run", {500: 1.0}, noted(2))
+    datakit("checkpoints", "link", "run", "loras")
+    run_of(tmp_path / "run", {500: 2.0}, noted(2))
+    assert "not used again" not in datakit("checkpoints", "link", "run", "loras").stderr
+    assert shown(loras / "run") == ["run-000500-2.safetensors", "run-000500.safetensors"]
+    run_of(tmp_path / "run", {500: 1.0}, noted(2))
+    assert "0 linked, 1 there already" in datakit("checkpoints", "link", "run", "loras").stdout
+
+
+def test_two_trainings_in_one_folder_have_names_of_their_own(tmp_path, loras, datakit):
+    for name in ("mine", "other"):
+        save(tmp_path / "run" / f"{name}-000010.safetensors", lora())
+    datakit("checkpoints", "link", "run", "loras")
+    assert shown(loras / "run") == ["mine-epoch-000010.safetensors", "other-epoch-000010.safetensors"]
