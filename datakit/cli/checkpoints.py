@@ -121,9 +121,7 @@ def _span(values: Sequence[float]) -> str:
 @click.option("--ema", is_flag=True, help="Link the moving averages too.")
 @click.option("--copy", is_flag=True, help="Copies instead of links.")
 @click.option("--as-is", is_flag=True, help="Link files unchanged, whatever ComfyUI would make of them.")
-@click.option(
-    "--alpha", type=click.FloatRange(min=0, min_open=True), metavar="X", help="Of layers without one, where a file does not tell."
-)
+@click.option("--alpha", type=float, metavar="X", help="Of layers without one, where a file does not tell.")
 @click.option("--prune", is_flag=True, help="Delete links of this command's own whose checkpoint is gone.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @family_option
