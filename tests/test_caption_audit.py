@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datakit.audit import captions as auditing
 from datakit.audit.alike import Fingerprinted
-from datakit.audit.captions import AuditedBy, audit_captions
+from datakit.audit.captions import AuditedBy, audit_captions, plain
 from datakit.audit.numbers import Numbers
 from datakit.audit.phrases import Phrases
 from datakit.audit.teaching import Counted, Planned
@@ -22,6 +23,7 @@ from datakit.caption.tokens import parse
 from datakit.caption.trigger import WORD, holds_phrase, near_misses, same_words, slips
 from datakit.dataset.manifest import Face, Record, to_line
 from datakit.geometry import Area, Box, Size
+from datakit.run.stage import Execution
 from tests.commands import said
 
 COLOURS = ["blue", "green", "white", "black", "yellow", "grey", "brown", "pink"]
@@ -318,3 +320,27 @@ def test_a_file_of_one_tag_a_line_is_named(tmp_path):
     captions[3] = "sksperson\nwet street\nsolo\nlong hair"
     audit = audit_captions(written(tmp_path / "d", captions), AuditedBy("sksperson"))
     assert [(remark.kind, remark.files) for remark in audit.remarks if remark.kind == "lines"] == [("lines", ("p003.jpg",))]
+
+
+def test_an_audit_in_parts_and_by_several_workers_finds_the_same(tmp_path, monkeypatch):
+    chance = random.Random(8)
+    captions = plain_captions(400)
+    captions[6] = captions[300]
+    captions[150] = captions[150].replace("sksperson", "sksperso")
+    captions[222] = captions[222].partition(", ")[2]
+    captions[330] = f"{captions[330]}, 1girl, a zyzzyva"
+    for number in (9, 10, 11):
+        captions[number] += ", left hand"
+    faces = (Face(LARGE, 0.9), Face(Area(0, 0, 200, 200), 0.95))
+    # Copies of a picture, mirrored now and then, of which no part holds one without the other.
+    records = {n: {"source": f"s{n // 3}.jpg", "copy": n % 3 + 1, "faces": faces} for n in range(400)}
+    for number in chance.sample(range(12, 400), 100):
+        records[number]["augmentation"] = {"flip": True}
+    records[10]["augmentation"] = {"flip": True}
+    folder = written(tmp_path / "d", captions, records)
+    whole = plain(audit_captions(folder, AuditedBy("sksperson")), 1000)
+    assert {each["kind"] for each in whole["findings"]} == {"contradiction", "same", "trigger-like", "trigger-missing"}
+    assert "zyzzyva" in whole["once"]
+    monkeypatch.setattr(auditing, "_AT_ONCE", 10)
+    for jobs in (0, 2):
+        assert plain(audit_captions(folder, AuditedBy("sksperson"), Execution(jobs=jobs)), 1000) == whole

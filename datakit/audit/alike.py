@@ -6,11 +6,14 @@ import hashlib
 from array import array
 from collections import defaultdict
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from datakit.audit.numbers import Numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Of all words of two captions they share so many; of fewer words only the same captions are alike.
 _SHARED, _FEWEST = 0.9, 6
@@ -55,9 +58,18 @@ class Fingerprinted:
             self._waiting += numbers
             self._lengths.append(len(numbers))
             if len(self._waiting) > _AT_ONCE:
-                self._settle()
+                self.settle()
 
-    def _settle(self) -> None:
+    def merge(self, other: Fingerprinted, places: NDArray[np.uint32]) -> None:
+        """Take the captions of other pictures, the numbers of whose words are these here (see `Numbers.place`)."""
+        self.settle()
+        other.settle()
+        self._names += other._names
+        self._groups.extend(other._groups)
+        # The words of a caption stand in the order of their numbers.
+        self._words += [np.sort(places[np.frombuffer(words, np.uint32)]).tobytes() for words in other._words]
+
+    def settle(self) -> None:
         """Find the words that come first of the captions taken since the last time."""
         if not self._lengths:
             return
@@ -77,7 +89,7 @@ class Fingerprinted:
 
     def alike(self) -> list[Alike]:
         """Return what is alike; of captions that are nearly the same as several, each is named once, with the first."""
-        self._settle()
+        self.settle()
         groups: dict[bytes, list[int]] = defaultdict(list)
         for index, words in enumerate(self._words):
             groups[words].append(index)

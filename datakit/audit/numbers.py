@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from datakit.caption.trigger import WORD
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # What ends a token; no text is left with one.
 _END = "\x01"
@@ -31,6 +37,10 @@ class Numbers(dict[str, int]):
 
     def __missing__(self, word: str) -> int:
         return self.setdefault(word, len(self))
+
+    def place(self, others: Numbers) -> NDArray[np.uint32]:
+        """Return the number that each number of others has here."""
+        return np.array([self[word] for word in others], np.uint32)
 
     def of(self, tokens: Sequence[str]) -> list[int]:
         """Return the numbers of the words of some tokens, with a 0 behind each token."""

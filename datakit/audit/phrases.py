@@ -92,7 +92,7 @@ class Phrases:
         if source is None or source != self._source:
             self._picture += 1
             if len(self._stream) > _AT_ONCE:
-                self._count()
+                self.settle()
         self._source = source or ""
         begins = len(self._stream)
         self._stream += numbers
@@ -108,9 +108,20 @@ class Phrases:
             shares += [1.0] * whole + [share if self._planned else 0.0] * (length + 1 - whole)
         self._read.append((begins, shares))
 
+    def merge(self, other: Phrases, places: NDArray[np.uint32]) -> None:
+        """Add what was counted of other pictures, whose numbers are these here (see `Numbers.place`)."""
+        self.settle()
+        other.settle()
+        self._grow()
+        known = places[: len(other._words)]
+        self._words[known] += other._words
+        self._in_pictures[known] += other._in_pictures
+        rows = places[other._phrases.rows]
+        self._phrases = _kept(_merged(self._phrases, _Counted(_keys(rows), rows, other._phrases.sums)))
+
     def at_least(self, least: float) -> Iterator[Tally]:
         """Yield the words and phrases of so many captions, in no order."""
-        self._count()
+        self.settle()
         words = list(self._known)
         for number in np.flatnonzero(self._words[:, 0] >= least).tolist():
             yield _tally(words[number], self._words[number].tolist())
@@ -120,7 +131,7 @@ class Phrases:
 
     def once(self) -> list[str]:
         """Return the words that stand in the captions of one picture only."""
-        self._count()
+        self.settle()
         words = list(self._known)
         return [words[number] for number in np.flatnonzero(self._in_pictures == 1).tolist()]
 
@@ -128,7 +139,13 @@ class Phrases:
         """How many phrases are kept in memory."""
         return len(self._phrases.keys)
 
-    def _count(self) -> None:
+    def _grow(self) -> None:
+        """Make room for the words that are new."""
+        missing = len(self._known) - len(self._words)
+        self._words = np.vstack([self._words, np.zeros((missing, 3))])
+        self._in_pictures = np.concatenate([self._in_pictures, np.zeros(missing, np.int64)])
+
+    def settle(self) -> None:
         """Count the captions taken since the last time."""
         if not self._stream:
             return
@@ -141,9 +158,7 @@ class Phrases:
             read=read,
             triggered=np.frombuffer(self._triggered, np.bool_),
         )
-        missing = len(self._known) - len(self._words)
-        self._words = np.vstack([self._words, np.zeros((missing, 3))])
-        self._in_pictures = np.concatenate([self._in_pictures, np.zeros(missing, np.int64)])
+        self._grow()
         words = np.flatnonzero(stream > Numbers.nothing_said)
         found, _, sums = _counted(stream[words].astype(np.uint64), words, captions)
         self._words[found.astype(np.int64)] += sums
@@ -185,6 +200,14 @@ def _phrases_in(stream: NDArray[np.uint32]) -> tuple[NDArray[np.uint64], NDArray
     if not keys:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
     return np.concatenate(keys), np.concatenate(places), np.concatenate(lengths)
+
+
+def _keys(rows: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Return the key of each row of words, as `_phrases_in` makes it."""
+    keys = rows[:, 0].astype(np.uint64)
+    for word in range(1, _TOKEN):
+        keys = np.where(rows[:, word] > 0, keys * _SPREAD + rows[:, word], keys)
+    return keys
 
 
 def _counted(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from datakit.audit.checks import DATASET, Finding
 from datakit.audit.concept import Concept
@@ -51,7 +53,11 @@ def tokenizer_counter(file: Path) -> Callable[[str], int]:
         tokenizer = library.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
         raise UsageError(f"{file} is no tokenizer.json: {error}") from None
-    return lambda text: len(tokenizer.encode(text).ids)
+    return partial(_count, tokenizer)
+
+
+def _count(tokenizer: Any, text: str) -> int:
+    return len(tokenizer.encode(text).ids)
 
 
 def check_wording(

@@ -135,6 +135,7 @@ def import_(
     "--tokenizer", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Count exactly, by a tokenizer.json."
 )
 @click.option("--top", type=click.IntRange(min=0), default=30, show_default=True, metavar="N", help="Words and phrases to list.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), show_default="one a core", help="Worker processes.")
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="List every file and every word.")
 def audit(
@@ -149,6 +150,7 @@ def audit(
     style: str,
     tokenizer: Path | None,
     top: int,
+    jobs: int | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -166,7 +168,8 @@ def audit(
     from datakit.audit.teaching import Planned
     from datakit.audit.wording import estimate_tokens, tokenizer_counter
     from datakit.caption.tokens import Splitting
-    from datakit.cli.shared import chosen
+    from datakit.cli.shared import chosen, cores, progress_bar
+    from datakit.run.stage import Execution
 
     planned = None if keep is None and not drop_tokens else Planned(keep or 0, drop_tokens)
     how = AuditedBy(
@@ -177,7 +180,7 @@ def audit(
         measure=tokenizer_counter(tokenizer) if tokenizer else estimate_tokens,
     )
     (folder,) = chosen([dataset] if dataset else [])
-    found = audit_captions(folder, how)
+    found = audit_captions(folder, how, Execution(jobs=jobs or cores(), progress=progress_bar))
     if as_json:
         print_json({"dataset": str(folder), **plain(found, top)})
     else:
