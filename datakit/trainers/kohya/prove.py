@@ -11,6 +11,7 @@ from typing import Any
 
 from datakit.report import counted, few
 from datakit.run.stage import Execution
+from datakit.trainers.beside import Beside, prove_beside
 from datakit.trainers.kohya.file import Subset, read
 from datakit.trainers.kohya.reading import LISTING
 from datakit.trainers.kohya.replay import Bucketing, replay
@@ -73,8 +74,18 @@ def prove(path: Path, execution: Execution) -> Verdict:
             captions=_captions(subset),
         )
         found = prove_folder(trained, execution, verdict)
+        if subset.beside is not None:
+            prove_beside(Beside("conditioning_data_dir", subset.beside, **_BESIDE), trained, found, execution, verdict)
         verdict.faults += [*_caches(trained, found), *_choices(subset, trained, found)]
     return verdict
+
+
+# ControlNetDataset in library/train_util.py.
+_BESIDE: Mapping[str, str] = {
+    "lacking": "the trainer stops",
+    "extra": "the trainer stops",
+    "other_size": "the trainer stops at it",
+}
 
 
 def _cause(rule: Bucketing) -> tuple[str, str]:
