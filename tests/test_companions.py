@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -56,16 +57,17 @@ def grey(path: Path) -> np.ndarray:
 
 
 def agree(mask: np.ndarray, picture: np.ndarray) -> bool:
-    """Whether both have black and white in the same places, but for pixels that an edge runs through."""
-    both = [(each > 127).astype(np.int8) for each in (mask, picture)]
-    edge = np.zeros(mask.shape, bool)
-    for axis in (0, 1):
-        changes = np.abs(np.diff(both[1], axis=axis)).astype(bool)
-        near = [(0, 0), (0, 0)]
-        for before, after in ((0, 1), (1, 0)):
-            near[axis] = (before, after)
-            edge |= np.pad(changes, near)
-    return bool((both[0] == both[1])[~edge].all()) and edge.mean() < 0.5
+    """Whether both have black and white in the same places: only where an edge runs do they differ, and nowhere else better."""
+    ours, theirs = (each > 127 for each in (mask, picture))
+    edges = cv2.morphologyEx(theirs.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
+    off = ours != theirs
+
+    def differing(right: int, down: int) -> float:
+        moved = np.roll(ours, (down, right), (0, 1)) != theirs
+        return float(moved[1:-1, 1:-1].mean())
+
+    nowhere_better = all(differing(*step) >= differing(0, 0) for step in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+    return not (off & ~edges).any() and bool(off.mean() < 0.04) and nowhere_better
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,9 @@ def test_any_box_turn_flip_and_augmentation_maps_a_companion_onto_its_picture(
     assert agree(np.asarray(moved), np.asarray(image.convert("L")))
     if times == 1:
         control, _ = lay_over(companion, picture, mask=False)
-        assert np.abs(np.asarray(shaped(control, box, bucket, drawn), int) - np.asarray(image, int)).max() <= 1
+        # One turned upright before it is resized, and not behind that, is rounded otherwise.
+        most = 0 if companion.orientation == orientation else 5
+        assert np.abs(np.asarray(shaped(control, box, bucket, drawn), int) - np.asarray(image, int)).max() <= most
 
 
 def test_a_mask_half_as_large_is_taken_and_a_third_more_is_not():

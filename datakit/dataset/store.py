@@ -201,10 +201,10 @@ class Store:
         """Tell whether somebody edited the caption of a record, in this run's time or before."""
         return record.caption_edited or record.caption in self.edited(record)
 
-    def check_free(self, names: Sequence[str | None], record: Record | None, held: Callable[[], str | None]) -> None:
+    def check_free(self, names: Sequence[str | None], record: Record | None, held: Callable[[str], str | None]) -> None:
         """Make sure that writing these files, the picture, its caption and then its companions, loses nothing of the user's.
 
-        ``held`` returns the sha256 of the picture that the output is made from.
+        ``held`` returns the sha256 of what a file is made from.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class Store:
         edited = {name for owner in owners for name in self.edited(owner)}
         known = {name for owner in owners for name, _ in owner.files}
         # A link to its source changes when the source is edited: what the source still holds is not lost.
-        edited -= {name for name in edited if self.fingerprints.sha256(self.folder / name) == held()}
+        edited -= {name for name in edited if self.fingerprints.sha256(self.folder / name) == held(name)}
         left = {name for name in names if name in self._left and self._left[name] == self.fingerprints.sha256(self.folder / name)}
         edited, known = edited | left, known | left
         for name in names:

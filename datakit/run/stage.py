@@ -209,9 +209,11 @@ def _pending(stage: Stage, store: Store, tasks: Iterable[Task], overwrite: bool,
             _count(record, report)
             continue
         try:
-            held = partial(stage.source.content_id, task.source, store.fingerprints)
-            companions = (companion_of(task.output, name) for name, _ in task.sample.companions)
-            store.check_free((task.output, task.caption_output, *companions), record, held)
+            sources = {task.output: task.source}
+            sources |= {companion_of(task.output, name): source for name, source in task.sample.companions}
+            held = partial(_held, stage, store, sources)
+            picture, *companions = sources
+            store.check_free((picture, task.caption_output, *companions), record, held)
         except SampleError as error:
             report.refused.append(Problem.of(task.source, error))
             continue
@@ -230,6 +232,11 @@ def _stands(stage: Stage, store: Store, task: Task, record: Record) -> bool:
         and _companions_stand(stage, store, task, record)
         and not store.missing(record)
     )
+
+
+def _held(stage: Stage, store: Store, sources: Mapping[str, str], name: str) -> str | None:
+    """Return the sha256 of what an output's file is made from."""
+    return stage.source.content_id(sources[name], store.fingerprints) if name in sources else None
 
 
 def _companions_stand(stage: Stage, store: Store, task: Task, record: Record) -> bool:

@@ -168,7 +168,8 @@ def test_kohya_stops_at_a_condition_of_no_picture_and_knows_no_alpha_mask_beside
 @pytest.mark.parametrize(
     ("name", "family", "given", "said"),
     [
-        ("kohya", None, (), "either a mask or"),
+        ("kohya", None, ("mask", "control"), "either a mask or"),
+        ("kohya", None, (), "takes 1 of control, depth"),
         ("kohya", "sd3", ("control",), "takes no pictures to condition on"),
         ("diffusion-pipe", None, ("control", "depth"), "takes 1 of control, depth"),
         ("musubi", "flux-kontext", ("none",), "needs a picture for each"),
