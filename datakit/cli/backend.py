@@ -231,7 +231,8 @@ def backend(
     A trainer that keeps its caches beside the pictures, or reads one caption a picture, is given a view: a folder of
     hard links below --cache-root. The dataset itself stays as it is, and what the trainer writes lies in the view.
 
-    Copies that shuffle wrote are files of their own and are not repeated. A picture with N captions is seen N times.
+    Copies that shuffle wrote are files of their own and are not repeated. A picture with N captions is seen N times. Masks and
+    control pictures that crop --companions wrote are named by the trainer's own keys, in views of their own.
 
     Caches and views of these datasets as they were or were called before are named with their size, and deleted with
     --prune. Those of other datasets, and whatever has no name as datakit gives it, stay.
