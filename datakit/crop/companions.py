@@ -11,10 +11,10 @@ from typing import NamedTuple
 from datakit.crop.options import CropOptions
 from datakit.crop.request import Request
 from datakit.dataset.accompany import accompany, parse_companion
-from datakit.dataset.companions import companion_of, is_mask
+from datakit.dataset.companions import COMPANIONS, companion_of, is_mask
 from datakit.dataset.manifest import Companion, CropPlan
 from datakit.dataset.samples import Found
-from datakit.errors import CompanionError, CompanionMissingError, PictureError
+from datakit.errors import CompanionError, CompanionMissingError, PictureError, UsageError
 from datakit.picture.encoding import encode
 from datakit.picture.images import Picture, read_picture
 from datakit.picture.material import Material, lay_over, settled, transparency
@@ -33,9 +33,19 @@ class Accompaniment(NamedTuple):
 
 
 def find_companions(found: Found, options: CropOptions, report: Report) -> tuple[Found, AbstractSet[str]]:
-    """Pair the samples of a source with their companions; return the ids of those that lack a required one, and are refused."""
+    """Pair the samples of a source with their companions; return the ids of those that lack a required one, and are refused.
+
+    Raises
+    ------
+    UsageError
+        The source has pictures where companions are written.
+    """
     patterns = [parse_companion(text) for text in options.companion]
     paired = accompany(found, patterns, auto=options.companions is not None)
+    wanted = bool(patterns) or options.companions is not None or options.keep_alpha
+    theirs = next((sample.id for sample in paired.samples if sample.id.startswith(f"{COMPANIONS}/")), None)
+    if wanted and theirs is not None:
+        raise UsageError(f"{theirs} is a picture in a folder {COMPANIONS}/, where companions are written: give that another name")
     lacking: dict[str, list[str]] = {}
     for name, ids in paired.missing.items():
         for identity in ids:

@@ -274,14 +274,18 @@ def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) 
 
 def _commit(stage: Stage, store: Store, task: Task, made: Made, report: Report) -> None:
     before = store.record(task.output)
+    # Whether a picture brings its own transparency along is known only now.
+    unforeseen = {each.output: each.source for each in made.record.companions if each.source == task.source}
     try:
+        if unforeseen:
+            store.check_free((None, None, *unforeseen), before, partial(_held, stage, store, unforeseen))
         if before is not None and before.caption and before.caption != made.record.caption:
             (store.folder / before.caption).unlink(missing_ok=True)
         if before is not None:
             store.drop_companions(before, made.record)
         store.commit(made.record, made.text, made.files, link=made.link, replaces=made.replaces)
     except SampleError as error:
-        report.failed.append(Problem.of(task.source, error))
+        report.add(Problem.of(task.source, error))
         return
     except OSError as error:
         report.failed.append(not_written(task.source, error))
