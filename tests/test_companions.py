@@ -277,7 +277,7 @@ def test_a_file_of_the_users_is_in_the_way_of_a_kept_transparency(tmp_path):
 def test_pictures_where_companions_are_written_are_refused(tmp_path):
     source = lay(tmp_path / "src")
     save(source / "companions/x.png", np.dstack([chequered(SIDE)] * 3))
-    with pytest.raises(UsageError, match="companions/x.png"):
+    with pytest.raises(UsageError, match=r"companions/x\.png"):
         crop_folder(source, tmp_path / "out", CropOptions(companions="auto"))
 
 

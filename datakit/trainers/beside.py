@@ -155,7 +155,10 @@ def prove_beside(beside: Beside, trained: Trained, seen: Seen, execution: Execut
     companions = prove_folder(replace(trained, name=entry, folder=folder, captions=None), execution, verdict)
     if not companions.pictures:
         return
-    part = (lambda name: name) if beside.same_name else (lambda name: os.path.splitext(name)[0])
+
+    def part(name: str) -> str:
+        return name if beside.same_name else os.path.splitext(name)[0]
+
     pictures = {part(name): name for name in seen.pictures}
     found: dict[str, list[str]] = defaultdict(list)
     strays = []

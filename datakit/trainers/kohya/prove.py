@@ -75,17 +75,15 @@ def prove(path: Path, execution: Execution) -> Verdict:
         )
         found = prove_folder(trained, execution, verdict)
         if subset.beside is not None:
-            prove_beside(Beside("conditioning_data_dir", subset.beside, **_BESIDE), trained, found, execution, verdict)
+            prove_beside(_beside(subset.beside), trained, found, execution, verdict)
         verdict.faults += [*_caches(trained, found), *_choices(subset, trained, found)]
     return verdict
 
 
-# ControlNetDataset in library/train_util.py.
-_BESIDE: Mapping[str, str] = {
-    "lacking": "the trainer stops",
-    "extra": "the trainer stops",
-    "other_size": "the trainer stops at it",
-}
+def _beside(folder: str) -> Beside:
+    """Say what becomes of companions (library/train_util.py, ControlNetDataset): whatever is wrong with one ends the run."""
+    stops = "the trainer stops"
+    return Beside("conditioning_data_dir", folder, stops, extra=stops, other_size=stops)
 
 
 def _cause(rule: Bucketing) -> tuple[str, str]:
