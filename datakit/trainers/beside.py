@@ -144,6 +144,21 @@ class Beside:
     stems: Callable[[str], tuple[str, ...]] = same_stem
     same_name: bool = False
 
+    def paired(self, pictures: Sequence[str], companions: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+        """Return the companions of each picture that has any, and those of no picture."""
+        by_part = {self._part(name): name for name in pictures}
+        found: dict[str, list[str]] = defaultdict(list)
+        strays = []
+        for name in companions:
+            part = self._part(name)
+            owner = next((by_part[stem] for stem in (part, *self.stems(part)) if stem in by_part), None)
+            (strays if owner is None else found[owner]).append(name)
+        return found, strays
+
+    def _part(self, name: str) -> str:
+        """Return what of its name a companion shares with its picture."""
+        return name if self.same_name else os.path.splitext(name)[0]
+
 
 def prove_beside(beside: Beside, trained: Trained, seen: Seen, execution: Execution, verdict: Verdict) -> None:
     """Look at every companion of a folder's pictures as at the pictures, and hold each against the one that it goes with."""
@@ -155,19 +170,7 @@ def prove_beside(beside: Beside, trained: Trained, seen: Seen, execution: Execut
     companions = prove_folder(replace(trained, name=entry, folder=folder, captions=None), execution, verdict)
     if not companions.pictures:
         return
-
-    def part(name: str) -> str:
-        return name if beside.same_name else os.path.splitext(name)[0]
-
-    pictures = {part(name): name for name in seen.pictures}
-    found: dict[str, list[str]] = defaultdict(list)
-    strays = []
-    for name in companions.pictures:
-        owner = next((pictures[stem] for stem in (part(name), *beside.stems(part(name))) if stem in pictures), None)
-        if owner is None:
-            strays.append(name)
-        else:
-            found[owner].append(name)
+    found, strays = beside.paired(seen.pictures, companions.pictures)
     without = [name for name in seen.pictures if name not in found]
     if without and beside.stops:
         problem, cure = f"no companion in {beside.key}: {beside.lacking}", "add it to the source folder, and crop again"
