@@ -67,7 +67,8 @@ def agree(mask: np.ndarray, picture: np.ndarray) -> bool:
         return float(moved[1:-1, 1:-1].mean())
 
     nowhere_better = all(differing(*step) >= differing(0, 0) for step in ((1, 0), (-1, 0), (0, 1), (0, -1)))
-    return not (off & ~edges).any() and bool(off.mean() < 0.04) and nowhere_better
+    # At the border an edge may run in whose course is not seen.
+    return not (off & ~edges)[1:-1, 1:-1].any() and bool(off.mean() < 0.04) and nowhere_better
 
 
 @pytest.mark.parametrize(
