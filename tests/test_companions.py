@@ -206,6 +206,25 @@ def test_missing_ones_are_refused_where_they_are_required(tmp_path):
     assert [record.output for record in read_manifest(tmp_path / "out")] == ["a.png"]
 
 
+def test_companions_that_are_required_must_be_known(tmp_path):
+    source = lay(tmp_path / "src", mask="other/{}.png")
+    with pytest.raises(UsageError, match="no companions of a known layout"):
+        crop_folder(source, tmp_path / "out", CropOptions(companions="required"))
+
+
+def test_a_damaged_companion_is_named(tmp_path):
+    source = lay(tmp_path / "src")
+    for name, folder in (("a", "control"), ("b", "masks")):
+        save(source / folder / f"{name}.png", np.dstack([chequered(SIDE)] * 3))
+        whole = (source / folder / f"{name}.png").read_bytes()
+        (source / folder / f"{name}.png").write_bytes(whole[: len(whole) // 2])
+    (source / "b-masklabel.png").unlink()
+    report = crop_folder(source, tmp_path / "out", CropOptions(detector="none", upscale=3, companions="auto"))
+    reasons = {problem.source: problem.reason for problem in (*report.refused, *report.failed)}
+    assert "its control control/a.png" in reasons["a.png"]
+    assert "its mask masks/b.png" in reasons["b.png"]
+
+
 def test_a_companion_of_nothing_is_no_picture_and_named(tmp_path):
     source = lay(tmp_path / "src")
     save(source / "c-masklabel.png", chequered(SIDE))

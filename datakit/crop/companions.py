@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from datakit.crop.options import CropOptions
 from datakit.crop.request import Request
@@ -19,6 +19,9 @@ from datakit.picture.encoding import encode
 from datakit.picture.images import Picture, read_picture
 from datakit.picture.material import Material, lay_over, settled, transparency
 from datakit.report import Problem, Report, Warned, few
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # What a picture's own transparency is called.
 ALPHA = "mask"
@@ -38,7 +41,7 @@ def find_companions(found: Found, options: CropOptions, report: Report) -> tuple
     Raises
     ------
     UsageError
-        The source has pictures where companions are written.
+        The source has pictures where companions are written, or companions are required and none are known.
     """
     patterns = [parse_companion(text) for text in options.companion]
     paired = accompany(found, patterns, auto=options.companions is not None)
@@ -46,6 +49,11 @@ def find_companions(found: Found, options: CropOptions, report: Report) -> tuple
     theirs = next((sample.id for sample in paired.samples if sample.id.startswith(f"{COMPANIONS}/")), None)
     if wanted and theirs is not None:
         raise UsageError(f"{theirs} is a picture in a folder {COMPANIONS}/, where companions are written: give that another name")
+    if options.companions is not None and not paired.missing:
+        said = f"{report.source} has no companions of a known layout: name them with --companion NAME=PATTERN"
+        if options.companions == "required":
+            raise UsageError(said)
+        report.notes.append(said)
     lacking: dict[str, list[str]] = {}
     for name, ids in paired.missing.items():
         for identity in ids:
@@ -70,22 +78,21 @@ def crop_companions(
     CompanionError
         One cannot be read, or has another size than its picture.
     """
-    materials: list[tuple[str, str, str, Material]] = []
     warnings: list[Warned] = []
+    rendered: list[tuple[str, str, str, Image]] = []
     for name, identity in request.sample.companions:
         try:
             companion = read_picture(companions[name], identity, options.max_pixels)
             material, notes = lay_over(companion, picture, mask=is_mask(name), background=options.background)
-            materials.append((name, identity, companion.sha256, material))
+            rendered.append((name, identity, companion.sha256, _window_of(material, plan)))
         except PictureError as error:
             raise CompanionError(f"its {name} {identity}: {error}") from error
         warnings += (*companion.warnings, *notes)
     if options.keep_alpha and ALPHA not in companions and (layer := transparency(picture)) is not None:
-        materials.append((ALPHA, request.sample.id, picture.sha256, layer))
+        rendered.append((ALPHA, request.sample.id, picture.sha256, _window_of(layer, plan)))
     written, made = [], []
-    for name, identity, sha256, material in sorted(materials, key=lambda each: each[0]):
-        image = settled(material, material.render(plan.box, plan.bucket))
-        if material.mask and not image.getextrema()[1]:
+    for name, identity, sha256, image in sorted(rendered, key=lambda each: each[0]):
+        if is_mask(name) and not image.getextrema()[1]:
             warnings.append(
                 Warned("companion-blank", f"its {name} is black all over in the window: nothing of it would be trained")
             )
@@ -96,3 +103,7 @@ def crop_companions(
             Companion(name=name, output=companion_of(request.output, name), sha256=digest, source=identity, source_sha256=sha256)
         )
     return Accompaniment(tuple(written), tuple(made), tuple(warnings))
+
+
+def _window_of(material: Material, plan: CropPlan) -> Image:
+    return settled(material, material.render(plan.box, plan.bucket))
