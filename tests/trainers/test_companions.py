@@ -187,6 +187,7 @@ def test_what_nobody_asked_for_is_left_out_with_a_note(emitted):
     _, emission = emitted("musubi")
     assert any("takes no masks" in note for note in emission.notes)
     assert len(emission.views) == 1
+    assert any("diffusers takes no masks" in note for note in emitted("diffusers")[1].notes)
 
 
 @pytest.mark.parametrize("name", ["kohya", "musubi", "onetrainer", "ai-toolkit", "diffusion-pipe", "simpletuner", "diffusers"])
