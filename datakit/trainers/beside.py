@@ -148,7 +148,7 @@ class Beside:
         """Return the companions of each picture that has any, and those of no picture."""
         by_part = {self._part(name): name for name in pictures}
         found: dict[str, list[str]] = defaultdict(list)
-        strays = []
+        strays: list[str] = []
         for name in companions:
             part = self._part(name)
             owner = next((by_part[stem] for stem in (part, *self.stems(part)) if stem in by_part), None)
