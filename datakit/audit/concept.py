@@ -63,6 +63,11 @@ class Concept:
         return {size: counted[size] for size in in_order(counted)}
 
     @property
+    def companions(self) -> tuple[str, ...]:
+        """What pictures of it are accompanied by, in order."""
+        return tuple(sorted({each.name for record in self.records for each in record.companions}))
+
+    @property
     def shuffled(self) -> bool:
         """True where shuffle wrote the dataset: copies, or captions as lines of one file."""
         return self.stage == "shuffle" or any(record.copy is not None for record in self.records)
@@ -170,8 +175,16 @@ def check_apart(concepts: Sequence[Concept], cache_root: Path) -> None:
 
 
 def content_hash(records: Iterable[Record]) -> str:
-    """Return eight hexadecimal digits that change with any picture, caption or file name of a dataset."""
-    return digest((record.output, record.output_sha256, record.caption_sha256 or "") for record in records)
+    """Return eight hexadecimal digits that change with any picture, caption, companion or file name of a dataset."""
+    return digest(
+        (
+            record.output,
+            record.output_sha256,
+            record.caption_sha256 or "",
+            *(f"{each.name} {each.sha256}" for each in record.companions),
+        )
+        for record in records
+    )
 
 
 def captions_hash(concepts: Iterable[Concept]) -> str:

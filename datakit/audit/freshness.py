@@ -84,8 +84,9 @@ def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
 
 
 def _changed(source: Path, now: Record, made: Record) -> bool:
-    """Tell whether a picture of the source dataset, or its caption, is another than the one that was copied."""
+    """Tell whether a picture of the source dataset, its caption or a companion is another than the one that was copied."""
     caption = None
     with suppress(OSError):
         caption = hashlib.sha256((source / now.caption).read_bytes()).hexdigest() if now.caption else None
-    return (now.output_sha256, caption) != (made.source_sha256, made.source_caption_sha256)
+    beside = {each.name: each.sha256 for each in now.companions} != {each.name: each.source_sha256 for each in made.companions}
+    return beside or (now.output_sha256, caption) != (made.source_sha256, made.source_caption_sha256)

@@ -72,6 +72,21 @@ if TYPE_CHECKING:
     help="Whether a picture without a caption is refused.",
 )
 @click.option(
+    "--companion",
+    "companion",
+    multiple=True,
+    metavar="NAME=PATTERN",
+    help="Crop what goes with each picture as the picture itself, such as mask={stem}-masklabel.png or control=control/{stem}.*; "
+    "repeat for several. What has mask in its NAME stays grey.",
+)
+@click.option(
+    "--companions",
+    type=click.Choice(["auto", "required"]),
+    help="Take along the masks and control pictures that trainers' layouts tell, such as a-masklabel.png or masks/; required also "
+    "refuses a picture without one. [default: only those of --companion]",
+)
+@click.option("--keep-alpha", is_flag=True, help="Write the transparency of a picture as its mask too, unless it has one.")
+@click.option(
     "--max-pixels", type=click.IntRange(min=1), default=DEFAULT_MAX_PIXELS, show_default=True, help="Refuse larger pictures."
 )
 @click.option(
@@ -108,6 +123,9 @@ def crop(
     quality: int,
     background: str,
     captions: str,
+    companion: tuple[str, ...],
+    companions: str | None,
+    keep_alpha: bool,
     max_pixels: int,
     plan_file: Path | None,
     dry_run: bool,
@@ -128,6 +146,7 @@ def crop(
     \b
     datakit crop photos/ out/
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
+    datakit crop photos/ out/ --companion 'mask={stem}-masklabel.png' --companions required
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
     """
@@ -146,6 +165,9 @@ def crop(
         quality=quality,
         background=background,
         captions=captions,  # type: ignore[arg-type]
+        companion=companion,
+        companions=companions,  # type: ignore[arg-type]
+        keep_alpha=keep_alpha,
         max_pixels=max_pixels,
     )
     if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full"):

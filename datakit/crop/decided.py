@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from functools import partial
 
 import msgspec
 
@@ -216,7 +215,7 @@ class Decided:
             return Made(edited, self._text(record), picture, replaces=sha256)
         caption = given.words(task.sample, read_caption_of(task.sample, self._source), self._options, self._agreed())
         name, content = caption_of(task.output), caption.text.encode()
-        self._store.check_free((None, name), record, partial(self._source.content_id, task.source, self._store.fingerprints))
+        self._store.check_free((None, name), record, lambda _: self._source.content_id(task.source, self._store.fingerprints))
         sha256 = hashlib.sha256(content).hexdigest()
         mended = msgspec.structs.replace(
             record,

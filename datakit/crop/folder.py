@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 
+from datakit.crop.companions import find_companions
 from datakit.crop.decided import Decided
 from datakit.crop.options import CropOptions, allowance, marked, planned_by
 from datakit.crop.request import CAPTION_EMPTY, CAPTION_MISSING, Given
@@ -85,6 +86,7 @@ def crop_folder(
     if not execution.overwrite:
         refuse_other_origin(target, "crop", opened)
     report = Report("crop", opened.address, str(target))
+    found, lacking = find_companions(found, options, report)
     stems = output_stems(found.samples)
     _say_found(found, stems, report)
     known = read_decisions(target)
@@ -92,7 +94,7 @@ def crop_folder(
     tasks = [
         _task(sample, stems[sample.id], options, planned.given.get(sample.id, Given()))
         for sample in found.samples
-        if plan is None or sample.id in planned.given
+        if sample.id not in lacking and (plan is None or sample.id in planned.given)
     ]
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
         windows = {window.source: with_window(known.get(window.source), window) for window in planned.windows}
@@ -136,10 +138,12 @@ def plan_folder(
     check_available(options.detector, options.saliency)
     report = Report("crop", opened.address, "")
     report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
+    found, lacking = find_companions(found, options, report)
+    samples = [sample for sample in found.samples if sample.id not in lacking]
     agreed = agreed_encoding(found.samples, opened)
-    results = execution.run(partial(plan_crop_of, source=opened, options=options, agreed=agreed), found.samples)
+    results = execution.run(partial(plan_crop_of, source=opened, options=options, agreed=agreed), samples)
     plans = []
-    for sample, result in execution.progress(results, len(found.samples), "planning"):
+    for sample, result in execution.progress(results, len(samples), "planning"):
         if isinstance(result, CropPlan):
             plans.append(marked(result, options))
             report.done += 1

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from datakit.dataset.accompany import parse_companion
 from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError
@@ -47,6 +48,12 @@ class CropOptions:
         Whether a picture without a caption is refused (``required``) or used (``optional``).
     max_pixels
         Pictures with more pixels are refused.
+    companion
+        ``NAME=PATTERN`` for each kind of picture that goes with others; see `datakit.dataset.accompany.parse_companion`.
+    companions
+        ``auto`` takes along what trainers' known layouts tell too, ``required`` also refuses a picture without one; None neither.
+    keep_alpha
+        Whether the transparency of a picture without a mask becomes its mask.
     """
 
     sizes: str = DEFAULT_SIZES
@@ -60,6 +67,9 @@ class CropOptions:
     background: str = "white"
     captions: Literal["required", "optional"] = "optional"
     max_pixels: int = DEFAULT_MAX_PIXELS
+    companion: tuple[str, ...] = ()
+    companions: Literal["auto", "required"] | None = None
+    keep_alpha: bool = False
 
     def __post_init__(self) -> None:
         known = size_set(self.sizes)
@@ -78,12 +88,15 @@ class CropOptions:
             ("saliency", self.saliency, tuple(SALIENCY)),
             ("format", self.format, ("keep", *FORMATS)),
             ("captions", self.captions, ("required", "optional")),
+            ("companions", self.companions, (None, "auto", "required")),
         ):
             if value not in allowed:
-                raise UsageError(f"{name} {value!r} is unknown: choose from {', '.join(allowed)}")
+                raise UsageError(f"{name} {value!r} is unknown: choose from {', '.join(filter(None, allowed))}")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality} is not between 1 and 100")
         parse_colour(self.background)
+        for text in self.companion:
+            parse_companion(text)
 
     @property
     def allowed_buckets(self) -> tuple[Size, ...]:
@@ -126,7 +139,8 @@ class CropOptions:
         return _short({"window": [box, bucket], **self._rendering()})
 
     def _rendering(self) -> dict[str, Any]:
-        return {"rules": _RULES, "quality": self.quality, "background": parse_colour(self.background)}
+        kept = {"keep_alpha": True} if self.keep_alpha else {}
+        return {"rules": _RULES, "quality": self.quality, "background": parse_colour(self.background), **kept}
 
 
 def marked(plan: CropPlan, options: CropOptions) -> CropPlan:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from datakit import __version__
 from datakit.caption.captions import Caption
+from datakit.crop.companions import crop_companions
 from datakit.crop.framing import cut_warnings, doubt_warnings, frame, kept_faces, significant, slack
 from datakit.crop.options import CropOptions
 from datakit.crop.request import Given, Request
@@ -47,15 +50,22 @@ _FORMAT_NAMES: dict[str, Format] = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 
 @dataclass(frozen=True, slots=True)
 class Cropped:
-    """One picture made: its file's bytes, its caption's text (None where it has none), and the record of both."""
+    """One picture made: its file's bytes, its caption's text (None where it has none), the record, and its companions' bytes."""
 
     data: bytes
     caption: str | None
     record: Record
+    companions: tuple[bytes, ...] = ()
 
 
-def crop_picture(request: Request, data: bytes, caption: bytes | None, options: CropOptions) -> Cropped | Problem:
-    """Crop one picture, given as the bytes of its file and of its caption file (None where there is none)."""
+def crop_picture(
+    request: Request,
+    data: bytes,
+    caption: bytes | None,
+    options: CropOptions,
+    companions: Mapping[str, bytes] = MappingProxyType({}),
+) -> Cropped | Problem:
+    """Crop one picture, given as the bytes of its file, of its caption file (None where there is none), and of its companions."""
     given = request.given
     allowing = options.allowing(given.upscale)
     source = request.sample.id
@@ -67,9 +77,14 @@ def crop_picture(request: Request, data: bytes, caption: bytes | None, options: 
         )
         pixels = _decoded(picture, pixels, plan, options)
         content = _written(picture, pixels, plan, options, request.output)
+        beside = crop_companions(request, picture, plan, companions, options)
     except SampleError as error:
         return Problem.of(source, error)
-    return Cropped(content, text.text if text.lines else None, _record(request, (picture, pixels), plan, content, text))
+    record = _record(request, (picture, pixels), plan, content, text)
+    if beside.companions or beside.warnings:
+        warnings = (*record.warnings, *beside.warnings)
+        record = msgspec.structs.replace(record, companions=beside.companions, warnings=warnings)
+    return Cropped(content, text.text if text.lines else None, record, beside.data)
 
 
 def plan_sample(

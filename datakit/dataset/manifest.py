@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from datakit.dataset.companions import COMPANION_NAME, companion_of
 from datakit.errors import PlanError, UsageError
 from datakit.geometry import Area, Box, Size
 from datakit.picture.formats import PICTURE_SUFFIXES
@@ -89,6 +90,26 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     planned: str = ""
 
 
+class Companion(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture that goes with one of a dataset and has its size: a mask, or what it is conditioned on.
+
+    Attributes
+    ----------
+    name
+        What it is called, such as ``mask``; see `datakit.dataset.accompany.is_mask`.
+    output, sha256
+        Its file, relative to the dataset, and that as it was written.
+    source, source_sha256
+        What it was made from, relative to the source folder; the picture's own source where it is the transparency of that.
+    """
+
+    name: str
+    output: str
+    sha256: str
+    source: str
+    source_sha256: str
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How one file of a dataset was made.
 
@@ -119,6 +140,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         `datakit.dataset.decisions.Decision`, None where datakit decided.
     augmentation
         Pixel changes by name with their drawn parameters.
+    companions
+        What goes with the picture, in the order of their names.
     warnings
         What the user should know.
     """
@@ -149,7 +172,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     window_decided: str | None = None
     caption_decided: str | None = None
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
+    companions: tuple[Companion, ...] = ()
     warnings: tuple[Warned, ...] = ()
+
+    @property
+    def files(self) -> tuple[tuple[str, str | None], ...]:
+        """Every file of it and its sha256 as it was written: the picture, its caption where it has one, its companions."""
+        caption = ((self.caption, self.caption_sha256),) if self.caption else ()
+        return ((self.output, self.output_sha256), *caption, *((each.output, each.sha256) for each in self.companions))
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -174,10 +204,14 @@ def parse_record(line: bytes, where: str) -> Record:
         record = _decoded(_RECORDS, line)
     except NOT_JSON as error:
         raise PlanError(f"{where}: no record: {error}") from None
-    for name in (record.output, record.caption, record.source):
+    accompanying = [name for each in record.companions for name in (each.output, each.source)]
+    for name in (record.output, record.caption, record.source, *accompanying):
         if name is not None and not is_relative(name):
             raise PlanError(f"{where}: {name!r} is not a path inside the folder")
     stem, suffix = os.path.splitext(record.output)
+    for each in record.companions:
+        if not _goes_with(each, stem):
+            raise PlanError(f"{where}: companion {each.output!r} does not go with {record.output!r}")
     if suffix not in PICTURE_SUFFIXES or "/." in f"/{stem}":
         raise PlanError(f"{where}: output {record.output!r} is no picture that datakit writes ({' '.join(PICTURE_SUFFIXES)})")
     if record.caption not in (None, f"{stem}.txt"):
@@ -191,6 +225,13 @@ def parse_record(line: bytes, where: str) -> Record:
     except UsageError as error:
         raise PlanError(f"{where}: {error}") from None
     return record
+
+
+def _goes_with(companion: Companion, stem: str) -> bool:
+    """Tell whether a companion is called after its picture, in a folder of its own or, in a view, beside it."""
+    if companion.output == companion_of(f"{stem}.", companion.name):
+        return COMPANION_NAME.fullmatch(companion.name) is not None
+    return re.fullmatch(re.escape(stem) + r"-[a-z]+\.png", companion.output) is not None
 
 
 def _decoded(decoder: msgspec.json.Decoder[Entry], line: bytes) -> Entry:

@@ -32,10 +32,13 @@ class Sample:
         The picture's name in its source, with forward slashes.
     caption_id
         The caption's, likewise; None where it has none.
+    companions
+        (what it is called, its name in the source) of each picture that goes with it; see `datakit.dataset.companions`.
     """
 
     id: str
     caption_id: str | None
+    companions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Found:
         What else the user should know, as sentences.
     captions
         Which captions were read from elsewhere than text files, and from where; what there is that could not be read.
+    companions
+        Ids of masks and other companions of pictures, which are no samples themselves.
     """
 
     samples: tuple[Sample, ...]
@@ -64,6 +69,7 @@ class Found:
     others: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
 
 
 def may_be_picture(name: str) -> bool:

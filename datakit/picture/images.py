@@ -206,6 +206,33 @@ def decode(picture: Picture, window: Size, target: Size, background: str = "whit
     return Pixels(image, scale, tuple(notes))
 
 
+def decode_layers(picture: Picture) -> tuple[Image.Image, Image.Image | None]:
+    """Return the stored values of a picture as grey, and its transparency, both L and not yet turned upright.
+
+    Colours become grey by their luma (ITU-R BT.601-7), whatever they mean. The transparency is None where all is opaque.
+
+    Raises
+    ------
+    PictureError
+        The file is damaged.
+    """
+    header = picture.header
+    with _reported(header.kind), limits_lifted():
+        if header.by_values:
+            from datakit.picture.deep import read_values
+            from datakit.picture.values import layers_of
+
+            grey, alpha = layers_of(read_values(header))
+        else:
+            image = _loaded(header, 1)
+            alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+            grey = image.convert("RGBA").convert("L") if alpha is not None else image.convert("L")
+    layers = [each if each is None or header.clean is None else each.crop(header.clean) for each in (grey, alpha)]
+    if layers[1] is not None and (layers[1].getextrema()[0] == 255 or (header.kind == "BMP" and not layers[1].getextrema()[1])):
+        layers[1] = None  # opaque, or as Windows and browsers show what says nothing of its alpha
+    return layers[0], layers[1]  # type: ignore[return-value]  # the first is never None
+
+
 def dct_scale(picture: Picture, window: Size, target: Size) -> int:
     """Return the largest scale (8, 4, 2 or 1) at which a decoder can shrink and a window still covers a target.
 

@@ -90,6 +90,13 @@ def picture_of(values: Values, icc: bytes | None, space: ColourSpace | None, bac
     return image
 
 
+def layers_of(values: Values) -> tuple[Image.Image, Image.Image | None]:
+    """Return stored pixels as 8-bit grey, by their luma, and their transparency; colours are taken as they are stored."""
+    bands = [Image.fromarray(_cut(values.colours[..., channel])) for channel in range(values.colours.shape[-1])]
+    grey = bands[0] if len(bands) == 1 else Image.merge(values.mode, bands).convert("RGB").convert("L")
+    return grey, None if values.alpha is None else Image.fromarray(_cut(values.alpha))
+
+
 def _cut(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
     # 65535 / 255 = 257 exactly, so this maps white to white and rounds to nearest.
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

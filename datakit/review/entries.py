@@ -44,6 +44,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         Why it is not in the dataset, as a sentence and as a word, and the enlargement that would let it in.
     attention, confidence
         How much it needs an eye (0 not at all; more is more), and whether the decision is a guess.
+    companions
+        What goes with it: masks, control pictures.
     copies
         What shuffle wrote of it.
     decision, revision, applied
@@ -70,6 +72,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     upscale_needed: float | None = None
     attention: float = 0.0
     confidence: Literal["low", "ok"] = "ok"
+    companions: tuple[str, ...] = ()
     copies: tuple[Copy, ...] = ()
     decision: ShownDecision | None = None
     revision: int = 0

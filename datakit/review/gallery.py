@@ -112,6 +112,13 @@ class Gallery:
         for source in sources:
             self._files.setdefault(key_of(source), Files(source, self.source / source if self.source else None, None, None))
 
+    def companion(self, files: Files, name: str) -> tuple[Path, Path] | None:
+        """Return a picture and what goes with it as they lie over each other in the source; None where there is none of that name."""
+        found = next((each for each in files.record.companions if each.name == name), None) if files.record else None
+        if found is None or files.source is None or not self.editable or self.source is None:
+            return None
+        return files.source, self.source / found.source
+
     def files(self, key: str) -> Files | None:
         """Return where the pictures of an entry or a copy lie; None for an unknown key."""
         return self._files.get(key)
@@ -210,6 +217,7 @@ class Gallery:
             caption=self.caption(first),
             warnings=tuple(dict.fromkeys(warning for record in records for warning in record.warnings)),
             confidence="low" if is_guess(first) else "ok",
+            companions=tuple(each.name for each in first.companions),
             copies=()
             if self.stage == "crop"
             else tuple(

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from datakit.dataset.companions import is_mask
 from datakit.dataset.decisions import ChangedMeanwhileError
 from datakit.dataset.manifest import NOT_JSON
 from datakit.errors import DatakitError, SampleError, UsageError
@@ -154,6 +156,7 @@ def _routes(session: Session, token: str) -> Starlette:
         Route("/api/thumbnail/{key}", api.thumbnail),
         Route("/api/picture/{key}", api.picture),
         Route("/api/heat/{key}", api.heat),
+        Route("/api/companion/{key}/{name}", api.companion),
         Route("/api/decision/{key}", api.decision, methods=["PUT"]),
         Route("/api/tokens", api.tokens, methods=["POST"]),
         Route("/api/apply", api.apply, methods=["POST"]),
@@ -206,6 +209,13 @@ class _Api:
         return await self._picture(
             request, path, 0, lambda: self._session.thumbnails.heat(path, saliency), "image/png", f"heat-{saliency}"
         )
+
+    async def companion(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        picture, beside = self._session.gallery.companion(self._files(request), name) or (None, None)
+        over, path = _there(picture), _there(beside)
+        make = partial(self._session.thumbnails.companion, over, path, mask=is_mask(name))
+        return await self._picture(request, path, PICTURE_SIDE, make, "image/png", f"over-{name}")
 
     async def decision(self, request: Request) -> Response:
         try:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from datakit.caption.captions import Caption, read_caption
+from datakit.dataset.companions import companion_of
 from datakit.dataset.manifest import MANIFEST, Record
 from datakit.dataset.metadata import CARD, METADATA, about_card
 from datakit.dataset.origin import Origin, remember_origin
@@ -208,8 +209,11 @@ def _pending(stage: Stage, store: Store, tasks: Iterable[Task], overwrite: bool,
             _count(record, report)
             continue
         try:
-            held = partial(stage.source.content_id, task.source, store.fingerprints)
-            store.check_free((task.output, task.caption_output), record, held)
+            sources = {task.output: task.source}
+            sources |= {companion_of(task.output, name): source for name, source in task.sample.companions}
+            held = partial(_held, stage, store, sources)
+            picture, *companions = sources
+            store.check_free((picture, task.caption_output, *companions), record, held)
         except SampleError as error:
             report.refused.append(Problem.of(task.source, error))
             continue
@@ -225,8 +229,21 @@ def _stands(stage: Stage, store: Store, task: Task, record: Record) -> bool:
         and not store.is_unfinished(record)
         and record.source_sha256 == stage.source.content_id(task.source, store.fingerprints)
         and record.source_caption_sha256 == (stage.source.content_id(caption, store.fingerprints) if caption else None)
+        and _companions_stand(stage, store, task, record)
         and not store.missing(record)
     )
+
+
+def _held(stage: Stage, store: Store, sources: Mapping[str, str], name: str) -> str | None:
+    """Return the sha256 of what an output's file is made from."""
+    return stage.source.content_id(sources[name], store.fingerprints) if name in sources else None
+
+
+def _companions_stand(stage: Stage, store: Store, task: Task, record: Record) -> bool:
+    """Tell whether the companions of a record are those of the sample, unchanged; a picture's own transparency is one too."""
+    known = {each.name: (each.source, each.source_sha256) for each in record.companions if each.source != record.source}
+    now = {name: (source, stage.source.content_id(source, store.fingerprints)) for name, source in task.sample.companions}
+    return known == now
 
 
 def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) -> Made:
@@ -251,17 +268,24 @@ def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) 
         caption_edited=True,
         caption_decided=edited.decided,
     )
-    return replace(made, record=record, text=caption.text, files=made.files[:1])
+    companions = made.files[2 if made.record.caption else 1 :]
+    return replace(made, record=record, text=caption.text, files=(made.files[0], (None, edited.sha256), *companions))
 
 
 def _commit(stage: Stage, store: Store, task: Task, made: Made, report: Report) -> None:
     before = store.record(task.output)
+    # Whether a picture brings its own transparency along is known only now.
+    unforeseen = {each.output: each.source for each in made.record.companions if each.source == task.source}
     try:
+        if unforeseen:
+            store.check_free((None, None, *unforeseen), before, partial(_held, stage, store, unforeseen))
         if before is not None and before.caption and before.caption != made.record.caption:
             (store.folder / before.caption).unlink(missing_ok=True)
+        if before is not None:
+            store.drop_companions(before, made.record)
         store.commit(made.record, made.text, made.files, link=made.link, replaces=made.replaces)
     except SampleError as error:
-        report.failed.append(Problem.of(task.source, error))
+        report.add(Problem.of(task.source, error))
         return
     except OSError as error:
         report.failed.append(not_written(task.source, error))

@@ -53,9 +53,10 @@ class Made:
     record, text
         The record, and the caption's text; None where it has none.
     files
-        Finished files as (temporary path, sha256), the picture and then the caption; a path of None leaves the file as it is.
+        Finished files as (temporary path, sha256), in the order of the record's; a path of None leaves the file as it is, and
+        so does one that is left out at the end.
     link
-        A name for `datakit.dataset.links.place`: the first file is the source's picture, to be linked.
+        A name for `datakit.dataset.links.place`: the picture and its companions are the source's, to be linked.
     replaces
         The sha256 of the caption edited in the dataset that its caption replaces; any other is left as it is.
     stamp

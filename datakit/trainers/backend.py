@@ -43,7 +43,7 @@ class Emission:
     leftovers
         Caches of the datasets as they were or were called before; `datakit.trainers.leftovers.delete` deletes datakit's own.
     needs, provided, views, command
-        As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.view.make_view`.
+        As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.making.make_view`.
     """
 
     content: bytes | None
@@ -85,7 +85,11 @@ def emit_backend(
         findings=tuple(findings),
         changed=file.changed,
         notes=(*_behind(folders, concepts), *file.notes),
-        leftovers=tuple(target.old_caches(concepts, Path(cache_root))),
+        leftovers=tuple(
+            each
+            for each in target.old_caches(concepts, Path(cache_root))
+            if each.path not in {view.folder for view in file.views}
+        ),
         needs=file.needs,
         provided=file.provided,
         views=file.views,

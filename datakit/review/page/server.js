@@ -81,3 +81,4 @@ export const getApply = () => answered("apply");
 export const thumbnail = (key, side, version) => `api/thumbnail/${key}?side=${side}&v=${version}`;
 export const picture = (key, side, version) => `api/picture/${key}?side=${side}&v=${version}`;
 export const heat = (key) => `api/heat/${key}`;
+export const companion = (key, name, version) => `api/companion/${key}/${name}?v=${version}`;

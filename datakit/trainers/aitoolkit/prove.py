@@ -18,6 +18,7 @@ from datakit.run.stage import Execution
 from datakit.trainers.aitoolkit.file import REPLACED, RESOLUTION, Dataset, Process, read_captions, read_job
 from datakit.trainers.aitoolkit.reading import Listed, Reading
 from datakit.trainers.aitoolkit.replay import replay
+from datakit.trainers.beside import Beside, prove_beside
 from datakit.trainers.fate import Fate
 from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
 from datakit.trainers.verdict import Fault, Verdict
@@ -130,7 +131,10 @@ def _prove_dataset(read: _Read, execution: Execution, verdict: Verdict) -> None:
         _prove_listed(read, path, execution, verdict)
         return
     reading = Reading(path)
-    seen = prove_folder(_trained(read, path, reading), execution, verdict)
+    trained = _trained(read, path, reading)
+    seen = prove_folder(trained, execution, verdict)
+    for beside in _beside(dataset):
+        prove_beside(beside, trained, seen, execution, verdict)
     verdict.faults += [
         Fault(read.name, name, "in a folder that is a link, which ai-toolkit does not enter", "name the folder it leads to")
         for name in seen.files
@@ -139,6 +143,15 @@ def _prove_dataset(read: _Read, execution: Execution, verdict: Verdict) -> None:
     captions = {name: f"{os.path.splitext(name)[0]}{dataset.suffix}" for name in seen.pictures}
     verdict.faults += _replaced(read, {caption: _text(path / caption) for caption in captions.values()})
     _compare_latents(read, path, seen, verdict)
+
+
+def _beside(dataset: Dataset) -> Iterator[Beside]:
+    """Yield the folders of masks and of control pictures (toolkit/dataloader_mixins.py)."""
+    if dataset.mask_path is not None and not dataset.alpha_mask:
+        yield Beside("mask_path", dataset.mask_path, "all of it counts", stops=False)
+    for number, folder in enumerate(dataset.controls, 1):
+        key = "control_path" if len(dataset.controls) == 1 else f"control_path {number}"
+        yield Beside(key, folder, "it has nothing to be conditioned on")
 
 
 def _trained(read: _Read, folder: Path, reader: Reading | Listed) -> Trained:
@@ -169,6 +182,15 @@ def _faults(dataset: Dataset) -> Iterator[tuple[str, str]]:
     if dataset.type != "image" or dataset.poi is not None:
         key = "poi" if dataset.poi is not None else f"type {dataset.type!r}"
         yield f"{key} ends the run", "take it out"
+    if dataset.alpha_mask:
+        yield (
+            "alpha_mask takes the transparency of pictures for masks, which pictures as crop writes them have not",
+            "set mask_path",
+        )
+    if dataset.controls and not dataset.full_size_control_images:
+        yield "full_size_control_images is false: control pictures become 512x512", "set it to true"
+    if dataset.control_from_same_folder:
+        yield "control_from_same_folder conditions each picture on others drawn at random", "set control_path"
     if dataset.num_frames > 1 or dataset.auto_frame_count:
         yield "num_frames or auto_frame_count has it look for videos too, which are not proved", "take both out"
     if dataset.batch_size is not None and not dataset.buckets:
@@ -176,8 +198,12 @@ def _faults(dataset: Dataset) -> Iterator[tuple[str, str]]:
 
 
 def _notes(read: _Read) -> Iterator[str]:
-    """Say what a dataset does to captions that may surprise."""
+    """Say what a dataset does to captions and masks that may surprise."""
     dataset = read.dataset
+    if dataset.mask_path:
+        yield "masks are blurred a little, drawn anew each time, by up to 0.5 % of their shorter side"
+    if dataset.invert_mask:
+        yield "invert_mask turns masks into their opposite"
     if dataset.caption_dropout_rate and not read.embeddings_cached:
         yield f"caption_dropout_rate leaves out {dataset.caption_dropout_rate:.0%} of captions"
     if dataset.token_dropout_rate and not read.embeddings_cached:

@@ -13,6 +13,7 @@ from datakit.dataset.metadata import CARD, CARD_CONTENT, METADATA, metadata_rows
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import in_order
+from datakit.trainers.beside import Takes, taken
 from datakit.trainers.diffusers.file import recognises, rule_for, write
 from datakit.trainers.diffusers.prove import prove
 from datakit.trainers.diffusers.reading import Reading
@@ -62,11 +63,13 @@ class Diffusers(ThroughView):
             partial(replay, rule=rule),
             f"{family.of.name} has no buckets: crop with --bucket 1024x1024, or choose a --model-family whose script has them",
         )
+        given = taken(concepts, options, Takes("diffusers"))
         return DatasetFile(
             content=write(family, os.fspath(view.folder), rule, options.batch_size or 1, prompt),
             entries=tuple(concept.id for concept in concepts),
             changed=tuple(changed),
             needs=(_NEEDS,) if any(record.captions > 1 for concept in concepts for record in concept.records) else (),
+            notes=given.notes,
             views=(view,),
             command=f"sh FILE  # in examples/{family.script.partition('/')[0]} of diffusers 0.40 or later",
         )

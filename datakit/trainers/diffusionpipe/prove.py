@@ -12,6 +12,7 @@ from datakit.geometry import Size
 from datakit.report import few
 from datakit.run.stage import Execution
 from datakit.sizes import size_set
+from datakit.trainers.beside import Beside, prove_beside
 from datakit.trainers.diffusionpipe.file import Directory, ordered, read, spelt
 from datakit.trainers.diffusionpipe.reading import CAPTIONS, Reading, caption_faults
 from datakit.trainers.diffusionpipe.replay import COARSE, COARSE_STEP, AspectBuckets, Rule, SizeBuckets, replay
@@ -20,6 +21,11 @@ from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
 from datakit.trainers.verdict import Fault, Verdict
 from datakit.trainers.view import read_made
 
+# Folders of companions: what happens to a picture without one, whether that is a fault, and what to one of another size.
+_BESIDE = {
+    "mask_path": ("all of it counts", False, "the trainer stops at it"),
+    "control_path": ("the trainer stops", True, "it is resized for itself"),
+}
 # Keys that change captions, which is what they are for.
 _CAPTIONS = {
     "caption_prefix": "given a prefix",
@@ -61,6 +67,10 @@ def _prove_directory(name: str, directory: Directory, rule: Rule, execution: Exe
         name, folder, Reading(), lambda size: _worst(size, rule), cause, cure, captions=None if listed else _captions(directory)
     )
     seen = prove_folder(trained, execution, verdict)
+    for key, (lacking, stops, other_size) in _BESIDE.items():
+        if isinstance(place := directory.options.get(key), str):
+            beside = Beside(key, place, lacking, stops, other_size=other_size)
+            prove_beside(beside, trained, seen, execution, verdict)
     if listed:
         verdict.faults += caption_faults(name, folder, seen.pictures, (folder / MANIFEST).is_file())
     verdict.faults += _left_lying(trained, seen)

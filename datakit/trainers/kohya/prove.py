@@ -11,6 +11,7 @@ from typing import Any
 
 from datakit.report import counted, few
 from datakit.run.stage import Execution
+from datakit.trainers.beside import Beside, prove_beside
 from datakit.trainers.kohya.file import Subset, read
 from datakit.trainers.kohya.reading import LISTING
 from datakit.trainers.kohya.replay import Bucketing, replay
@@ -73,8 +74,16 @@ def prove(path: Path, execution: Execution) -> Verdict:
             captions=_captions(subset),
         )
         found = prove_folder(trained, execution, verdict)
+        if subset.beside is not None:
+            prove_beside(_beside(subset.beside), trained, found, execution, verdict)
         verdict.faults += [*_caches(trained, found), *_choices(subset, trained, found)]
     return verdict
+
+
+def _beside(folder: str) -> Beside:
+    """Say what becomes of companions (library/train_util.py, ControlNetDataset): whatever is wrong with one ends the run."""
+    stops = "the trainer stops"
+    return Beside("conditioning_data_dir", folder, stops, extra=stops, other_size=stops)
 
 
 def _cause(rule: Bucketing) -> tuple[str, str]:

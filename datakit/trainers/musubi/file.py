@@ -67,18 +67,23 @@ class Dataset:
         return str(self.options.get("cache_directory") or self.options.get("image_directory") or "")
 
     @property
+    def controls(self) -> str | None:
+        """Folder of pictures to condition on, as it stands in the file; None where there is none."""
+        return self.options.get("control_directory")
+
+    @property
     def caption_extension(self) -> str:
         """Of caption files; nothing where none is set."""
         return str(self.options.get("caption_extension", ""))
 
 
-def write(folders: Sequence[tuple[str, str, int]], batch_size: int, rule: Bucketing) -> bytes:
+def write(folders: Sequence[tuple[str, str, int, str | None]], batch_size: int, rule: Bucketing) -> bytes:
     """Return the file for some folders of pictures, a dataset each.
 
     Parameters
     ----------
     folders
-        (image_directory, cache_directory, num_repeats), absolute; 1 = once.
+        (image_directory, cache_directory, num_repeats, control_directory), absolute; 1 = once; the last is None where there is none.
     batch_size
         Pictures in a micro-batch.
     rule
@@ -97,13 +102,13 @@ def write(folders: Sequence[tuple[str, str, int]], batch_size: int, rule: Bucket
         "caption_extension": ".txt",
     }
     tables = [table("[general]", general)]
-    for images, caches, repeats in folders:
+    for images, caches, repeats, controls in folders:
         if _GLOB.intersection(caches):
             raise UsageError(
                 f"{caches}: musubi-tuner finds no caches in a folder with *, ? or [ in its path: name another --cache-root"
             )
         values: dict[str, Value] = {"image_directory": images, "cache_directory": caches, "num_repeats": repeats}
-        tables.append(table("[[datasets]]", values))
+        tables.append(table("[[datasets]]", values if controls is None else {**values, "control_directory": controls}))
     return "\n".join(tables).encode()
 
 
@@ -155,11 +160,17 @@ def _refusals(dataset: Dataset) -> list[str]:
     if not dataset.lists_rows and not dataset.caption_extension.startswith("."):
         said = repr(dataset.caption_extension) if dataset.caption_extension else "not set"
         found.append(f'caption_extension is {said}: the trainer stops at the first caption; use ".txt"')
-    if "control_directory" in dataset.options:
-        found.append("control_directory is set: what is trained beside each picture cannot be proved")
     if dataset.options.get("multiple_target"):
         found.append("multiple_target is true: what is trained beside each picture cannot be proved")
-    return found
+    return found + (_controls(dataset) if dataset.controls is not None else [])
+
+
+def _controls(dataset: Dataset) -> list[str]:
+    """Say what keeps control pictures from lying over their pictures."""
+    listed = "control_directory is set beside image_jsonl_file, which names pictures and not their controls"
+    apart = "control pictures are resized for themselves, and no longer lie over their pictures"
+    keys = [key for key in ("no_resize_control", "control_resolution") if dataset.options.get(key)]
+    return [*([listed] if dataset.lists_rows else []), *(f"{key} is set: {apart}" for key in keys)]
 
 
 def _bucketing(options: Mapping[str, Any], faults: list[str]) -> Bucketing | None:

@@ -13,6 +13,7 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
+from datakit.trainers.beside import Beside, prove_beside
 from datakit.trainers.musubi.families import OTHER_STEPS
 from datakit.trainers.musubi.file import Dataset, read
 from datakit.trainers.musubi.reading import LISTING
@@ -22,6 +23,8 @@ from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
 from datakit.trainers.verdict import Fault, Verdict
 from datakit.trainers.view import read_made
 
+# Several control pictures of one picture: dataset/datasources.py, ImageDirectoryDatasource.
+_NUMBERED = re.compile(r"_\d+$")
 # ``<stem>_<width>x<height>_<model>.safetensors``: dataset/image_video_dataset.py, get_latent_cache_path.
 _LATENTS = re.compile(r"(.+)_(\d{4,})x(\d{4,})_[^_]+\.safetensors")
 
@@ -71,6 +74,10 @@ def _prove_dataset(name: str, dataset: Dataset, rule: Bucketing, execution: Exec
         prove_rows(trained, execution, verdict)
         return
     seen = prove_folder(trained, execution, verdict)
+    if dataset.controls is not None:
+        stops = "the trainer stops"
+        beside = Beside("control_directory", dataset.controls, stops, stems=lambda stem: (_NUMBERED.sub("", stem),))
+        prove_beside(beside, trained, seen, execution, verdict)
     sizes = {picture: seen.looks[picture].size for picture in seen.pictures if picture in seen.looks}
     verdict.notes += [f"{name}: {note}" for note in _other_models(sizes, rule)]
     verdict.faults += _caches(trained, seen, sizes, Path(dataset.cache_directory))

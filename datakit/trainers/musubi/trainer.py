@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from datakit.audit.concept import Concept
+from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.run.stage import Execution
+from datakit.trainers.beside import Takes, taken
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.musubi.families import FAMILIES
 from datakit.trainers.musubi.file import recognises, write
@@ -21,7 +23,16 @@ from datakit.trainers.musubi.steps import steps
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, ThroughView, changed_sizes, old_views, plan_view, written_out
+from datakit.trainers.view import (
+    Layout,
+    ThroughView,
+    changed_sizes,
+    companion_view,
+    old_views,
+    plan_view,
+    with_companions,
+    written_out,
+)
 
 NAME = "musubi"
 # The whole of a caption file is one prompt, so that each caption needs a picture of its own.
@@ -46,7 +57,8 @@ class Musubi(ThroughView):
 
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return the views of some datasets as they were or were called before."""
-        return old_views(NAME, [plan_view([concept], cache_root, _LAYOUT).folder for concept in concepts], concepts, cache_root)
+        views = [plan_view([concept], cache_root, _LAYOUT) for concept in concepts]
+        return old_views(NAME, with_companions(views), concepts, cache_root)
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the file of ``--dataset_config``: a dataset with caches of its own for each concept."""
@@ -54,16 +66,27 @@ class Musubi(ThroughView):
         family = FAMILIES[options.model_family]
         views = tuple(plan_view([concept], cache_root, _LAYOUT) for concept in concepts)
         rule = Bucketing(_resolution(size for view in views for size in view.buckets), True, True, family.step)
-        folders = [(os.fspath(view.folder), os.fspath(view.folder / _CACHES), view.passes) for view in views]
+        given = taken(concepts, options, Takes(self.title, controls=family.controls))
+        if family.edits and not given.controls:
+            raise UsageError(
+                f"{options.model_family} needs a picture for each that it was made from: crop with --companion control=..."
+            )
+        beside = tuple(companion_view(view, given.controls) for view in views) if given.controls else ()
+        places: Sequence[str | None] = [os.fspath(view.folder) for view in beside] or [None] * len(views)
+        folders = [
+            (os.fspath(view.folder), os.fspath(view.folder / _CACHES), view.passes, place)
+            for view, place in zip(views, places, strict=True)
+        ]
         latents, texts, training = (f"{script} --dataset_config FILE" for script in family.scripts)
         return DatasetFile(
             content=write(folders, options.batch_size or 1, rule),
             entries=tuple(view.folder.name for view in views),
             changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule))),
             notes=(
+                *given.notes,
                 "after every change run both caching scripts again, without --skip_existing: training reads their files alone",
             ),
-            views=views,
+            views=(*views, *beside),
             command=f"python {latents} && python {texts} && accelerate launch {training}",
         )
 
