@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from datakit.geometry import Box, Size
 from datakit.picture import bmp, isobmff, jpeg, png, tiff, webp
 from datakit.picture.colour import CONVERTED, hdr_of, is_for_other_pixels, is_srgb, parse_colour, to_srgb
 from datakit.picture.colourspaces import ADOBE_RGB, profile_of
+from datakit.picture.exif import orientation_of
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
 from datakit.picture.header import Header
 from datakit.picture.kinds import kind_of, said, why_none
@@ -39,17 +39,8 @@ _LOOKS: dict[str, Callable[[bytes], Header]] = {
     "TIFF": tiff.look,
     "WEBP": webp.look,
 }
-# EXIF 2.32: where the picture's top is, 1 to 8; and the mark of Adobe RGB (DCF 2.0, table 20).
-_ORIENTATION_TAG = 0x0112
+# Orientations (EXIF 2.32, tag 0x0112) whose rows are columns of the picture.
 SIDEWAYS = (5, 6, 7, 8)
-_EXIF_IFD, _COLOUR_SPACE, _INTEROP_IFD, _INTEROP_INDEX = 0x8769, 0xA001, 0xA005, 1
-_UNCALIBRATED, _ADOBE = 0xFFFF, "R03"
-_CAMERA_FORMATS = ("JPEG", "MPO", "WEBP")
-# Outside the standard, 2 says it alone (ExifTool, EXIF tags, ColorSpace); as it stands in either byte order.
-_ADOBE_ALONE = 2
-_SAYS_ADOBE = re.compile(rb"R03|\xa0\x01\x00\x03\x00\x00\x00\x01\x00\x02|\x01\xa0\x03\x00\x01\x00\x00\x00\x02\x00")
-# What holds an orientation in a PNG: its own chunk, ImageMagick's text, XMP (PIL/PngImagePlugin.py).
-_PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _DCT_SCALES = (8, 4, 2)
 # What Pillow itself adds to `info` for a bare file; anything else might be interpreted.
 _BARE = frozenset({"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "loop", "background", "timestamp", "duration"})
@@ -147,7 +138,7 @@ def read_picture(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -
             raise TooLargeError(f"{size} is more than {max_pixels} pixels (--max-pixels raises the limit)")
         if kind == "JPEG":
             jpeg.add_end(header)
-        orientation = header.turned if image is None else _orientation(image, data, header)
+        orientation = header.turned if image is None else orientation_of(image, data, header)
         icc = _colours(header, image)
         if image is not None and getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):
             header.note("frames", "several frames or pages: only the first is used")
@@ -218,13 +209,13 @@ def decode_layers(picture: Picture) -> tuple[Image.Image, Image.Image | None]:
     """
     header = picture.header
     with _reported(header.kind), limits_lifted():
-        if header.by_values:
+        image = None if header.by_values else _loaded(header, 1)
+        if image is None:
             from datakit.picture.deep import read_values
             from datakit.picture.values import layers_of
 
             grey, alpha = layers_of(read_values(header))
         else:
-            image = _loaded(header, 1)
             alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
             grey = image.convert("RGBA").convert("L") if alpha is not None else image.convert("L")
     layers = [each if each is None or header.clean is None else each.crop(header.clean) for each in (grey, alpha)]
@@ -306,34 +297,6 @@ def _reason(error: Exception) -> str:
     ):
         return f"its decoder stumbles over what it holds ({type(error).__name__})"
     return str(error)
-
-
-def _orientation(image: Image.Image, data: bytes, header: Header) -> int:
-    if image.format == "PNG" and not any(mark in data for mark in _PNG_EXIF):
-        return 1  # Pillow would decode the whole picture to look behind its pixels
-    try:
-        exif = image.getexif()
-        value = exif.get(_ORIENTATION_TAG, 1)
-        # Of other formats, chunks and boxes say what the colours are, and EXIF may be left from another picture.
-        if image.format in _CAMERA_FORMATS and _SAYS_ADOBE.search(image.info.get("exif") or b""):
-            _look_for_adobe_rgb(exif, header)
-    except Exception:
-        header.note("exif", "its EXIF block is broken: taken as upright")
-        return 1
-    if image.format == "TIFF":
-        return 1  # Pillow itself turns TIFF pictures upright while it loads them (PIL/TiffImagePlugin.py)
-    return value if value in range(1, 9) else 1
-
-
-def _look_for_adobe_rgb(exif: Image.Exif, header: Header) -> None:
-    """Note where a camera says in EXIF alone that its colours are Adobe RGB (DCF 2.0, section 4.7)."""
-    said_here = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE)
-    index = ""
-    if said_here == _UNCALIBRATED:
-        with suppress(KeyError):  # Pillow 12.0, where there is none
-            index = str(exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, ""))
-    if header.space is None and (said_here == _ADOBE_ALONE or index.startswith(_ADOBE)):
-        header.space = ADOBE_RGB
 
 
 def _colours(header: Header, image: Image.Image | None) -> bytes | None:
