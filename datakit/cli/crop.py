@@ -11,7 +11,7 @@ from datakit.cli.printing import print_report
 from datakit.cli.shared import execution_options
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
-from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, size_set
+from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, parse_sizes, size_set
 
 if TYPE_CHECKING:
     from datakit.dataset.manifest import CropPlan
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--sizes",
-    type=click.Choice(list(SIZE_SETS)),
+    metavar="NAME|FILE",
     default=DEFAULT_SIZES,
     show_default=True,
-    help=f"Set of sizes to choose from; {DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
+    help=f"Set of sizes to choose from: {', '.join(SIZE_SETS)}, or a text file with one size a line, such as 640x960. "
+    f"{DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
 )
 @click.option("--bucket", "buckets", multiple=True, metavar="WxH", help="Use only this size of the set; repeat for several.")
 @click.option("--detector", type=click.Choice(list(DETECTORS)), default="yunet", show_default=True, help="What finds faces.")
@@ -116,7 +117,7 @@ def crop(
     verbose: bool,
     execution: Execution,
 ) -> None:
-    """Crop every picture in SRC to exactly one of eight sizes and write a dataset to OUT.
+    """Crop every picture in SRC to exactly one of a few sizes and write a dataset to OUT.
 
     Faces first, then what stands out, decide where the window lies; it is the largest that fits, and nothing
     is stretched or, unless --upscale allows it, enlarged. Written pictures are upright, sRGB, 8-bit, without
@@ -135,6 +136,7 @@ def crop(
     from datakit.crop.options import CropOptions
     from datakit.dataset.remembered import remember
 
+    sizes = _named(sizes)
     options = CropOptions(
         sizes=sizes,
         buckets=in_order(parse_bucket(bucket, sizes) for bucket in buckets) or None,
@@ -166,6 +168,21 @@ def crop(
             remember(Path.cwd(), "crop", output)
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
+
+
+def _named(sizes: str) -> str:
+    """Return the name of a set of sizes that is named, written out or in a file."""
+    from datakit.errors import UsageError
+
+    path = Path(sizes)
+    if sizes in SIZE_SETS or not path.is_file():
+        return parse_sizes(sizes)
+    try:
+        return parse_sizes(path.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--sizes {path} cannot be read as text: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"--sizes {path}: {error}") from None
 
 
 def _write_plan(plans: list[CropPlan], path: Path | None, source: Path, overwrite: bool) -> None:
