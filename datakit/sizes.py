@@ -209,6 +209,17 @@ def in_order(buckets: Iterable[Size]) -> tuple[Size, ...]:
     return (*known, *sorted(wanted.difference(known)))
 
 
+def set_around(sizes: Iterable[Size], step: int = 64) -> tuple[Size, ...]:
+    """Return the sizes that pictures of some sizes were meant to have: a named set that has them all, or themselves where they are
+    whole in steps, as no picture is by chance; else the eight.
+    """
+    wanted = in_order(sizes)
+    known = next((known for known in SIZE_SETS.values() if set(wanted) <= set(known)), None)
+    if known is None and all(side % step == 0 for size in wanted for side in size):
+        return wanted
+    return known or SIZE_SETS[DEFAULT_SIZES]
+
+
 def square_side(sizes: Iterable[Size], step: int) -> int:
     """Return the side of the smallest square, in steps, that has no less area than each of some sizes: 1024 for the eight."""
     least = math.isqrt(max(size.area for size in sizes) - 1) + 1

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ import msgspec
 import yaml
 
 from datakit.errors import UsageError
+from datakit.geometry import Size
+from datakit.sizes import square_side
 from datakit.trainers.aitoolkit.models import Family, Model
 from datakit.trainers.aitoolkit.replay import Resizing
 from datakit.trainers.aitoolkit.steps import batches
 from datakit.trainers.view import View
 
 RESOLUTION = 1024
+# Steps of a resolution that is worked out: what sides of most models are multiples of.
+_STEP = 32
 # Times that the job shows all pictures, where nobody changes its ``steps``.
 EPOCHS = 10
 # What is replaced in captions by the trigger word, or by nothing (toolkit/prompt_utils.py, inject_trigger_into_prompt).
@@ -119,6 +123,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     config: Config = Config()
 
 
+def resolution_of(sizes: Iterable[Size]) -> int:
+    """Return the ``resolution`` that keeps some sizes: the side of a square, in steps, of their area; 1024 for the eight."""
+    return square_side(sizes, _STEP)
+
+
 def make_job(name: str, views: Sequence[View], family: Family, batch_size: int) -> dict[str, Any]:
     """Make a small job that trains a LoRA on some views, as plain data; a person changes all of it but its datasets.
 
@@ -130,6 +139,7 @@ def make_job(name: str, views: Sequence[View], family: Family, batch_size: int) 
     for view in views:
         if "${" in os.fspath(view.folder) or "[name]" in os.fspath(view.folder):
             raise UsageError(f"{view.folder}: ai-toolkit replaces ${{...}} and [name] in a job file: name another --cache-root")
+    resolution = resolution_of({size for view in views for size in view.buckets})
     epoch = sum(batches(view.buckets, view.passes, batch_size) for view in views)
     process = {
         "type": "sd_trainer",
@@ -137,7 +147,7 @@ def make_job(name: str, views: Sequence[View], family: Family, batch_size: int) 
         "device": "cuda:0",
         "network": {"type": "lora", "linear": 16, "linear_alpha": 16},
         "save": {"dtype": "float16", "save_every": 250, "max_step_saves_to_keep": 4},
-        "datasets": [_dataset(view) for view in views],
+        "datasets": [_dataset(view, resolution) for view in views],
         "train": {
             "batch_size": batch_size,
             "steps": EPOCHS * epoch,
@@ -154,8 +164,8 @@ def make_job(name: str, views: Sequence[View], family: Family, batch_size: int) 
         "sample": {
             "sampler": family.scheduler,
             "sample_every": 250,
-            "width": RESOLUTION,
-            "height": RESOLUTION,
+            "width": resolution,
+            "height": resolution,
             "prompts": [],
             "guidance_scale": 4,
             "sample_steps": 20,
@@ -223,11 +233,11 @@ def read_captions(path: Path) -> dict[str, str | None]:
     return {picture: row["caption"] if isinstance(row.get("caption"), str) else None for picture, row in rows.items()}
 
 
-def _dataset(view: View) -> dict[str, Any]:
+def _dataset(view: View, resolution: int) -> dict[str, Any]:
     return {
         "folder_path": _Quoted(view.folder),
         "caption_ext": "txt",
-        "resolution": [RESOLUTION],
+        "resolution": [resolution],
         "num_repeats": view.passes,
         "buckets": True,
         "cache_latents_to_disk": True,

@@ -56,12 +56,13 @@ class AiToolkit(ThroughView):
         family, views = FAMILIES[options.model_family], _views(concepts, cache_root)
         name = views[0].folder.name if len(views) == 1 else _name(concepts, views)
         job = make_job(name, views, family, options.batch_size or 1)
+        because = f"{options.model_family} takes sides that are multiples of {family.divisibility}"
         (process,) = as_read(job).config.process
         changed = [
             said
             for dataset, view in zip(process.datasets or [], views, strict=True)
             for resolution in dataset.resolutions
-            for said in changed_sizes(view, partial(replay, rule=dataset.resizing(resolution, family.divisibility)))
+            for said in changed_sizes(view, partial(replay, rule=dataset.resizing(resolution, family.divisibility)), because)
         ]
         return DatasetFile(
             content=to_yaml(job),

@@ -11,7 +11,7 @@ from datakit.audit.concept import Concept
 from datakit.caption.captions import read_caption
 from datakit.errors import CaptionError, UsageError
 from datakit.run.stage import Execution
-from datakit.trainers.kohya.file import area_side, recognises, rule_of, write
+from datakit.trainers.kohya.file import recognises, rule_of, write
 from datakit.trainers.kohya.prove import prove
 from datakit.trainers.kohya.reading import LISTING
 from datakit.trainers.kohya.replay import replay
@@ -31,6 +31,8 @@ _SCRIPTS = {
     "flux": "flux_train_network.py --cache_latents --cache_text_encoder_outputs --network_train_unet_only",
     "lumina": "lumina_train_network.py --cache_latents --cache_text_encoder_outputs --network_train_unet_only",
 }
+# The least that the steps of their buckets may be whole in (verify_bucket_reso_steps of each of these scripts).
+LEAST_STEPS = {"sdxl": 32, "sd": 64, "sd3": 32, "flux": 32, "lumina": 16}
 # Whose captions are read while training, so that one of several lines can be drawn.
 _DRAWS = frozenset({"sdxl", "sd"})
 # A lone line feed: the empty prompt. It stops at a file of no bytes (library/train_util.py, read_caption).
@@ -74,8 +76,9 @@ class Kohya(ThroughView):
                 _refuse_wildcards(concept)
         views = tuple(plan_view([concept], cache_root, _LAYOUT[family in _DRAWS]) for concept in concepts)
         folders = [(os.fspath(view.folder), view.passes) for view in views]
-        side = area_side(size for concept in concepts for size in concept.buckets)
-        rule = rule_of(side)
+        least = LEAST_STEPS[family]
+        rule = rule_of({size for concept in concepts for size in concept.buckets}, least)
+        because = f"its script for {family} takes sides that are multiples of {least}"
         notes = []
         if draws:
             notes.append(
@@ -83,9 +86,9 @@ class Kohya(ThroughView):
                 "which would make one prompt of them all"
             )
         return DatasetFile(
-            content=write(folders, options.batch_size or 1, draws, side),
+            content=write(folders, options.batch_size or 1, draws, rule),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule))),
+            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule), because)),
             notes=tuple(notes),
             views=views,
             command=f"accelerate launch {_SCRIPTS[family]} --dataset_config FILE",

@@ -23,6 +23,7 @@ from datakit.trainers.verdict import Verdict
 from datakit.trainers.view import Layout, ThroughView, View, changed_sizes, old_views, plan_view
 
 _LAYOUT = Layout("onetrainer", misread=LEFT_OUT)
+_BECAUSE = f"OneTrainer rounds sides to multiples of {QUANTIZATION}"
 _NEEDED = (
     "OneTrainer's train config must name this file as concept_file_name, and have aspect_ratio_bucketing and latent_caching on, "
     "as they are by default"
@@ -81,7 +82,7 @@ class OneTrainer(ThroughView):
             changed=tuple(
                 said
                 for entry, view in zip(entries, views, strict=True)
-                for said in changed_sizes(view, partial(replay, rule=resizing(entry, Training(), QUANTIZATION)))
+                for said in changed_sizes(view, partial(replay, rule=resizing(entry, Training(), QUANTIZATION)), _BECAUSE)
             ),
             needs=(_NEEDED,),
             views=tuple(views),
