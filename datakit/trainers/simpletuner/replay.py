@@ -115,7 +115,7 @@ def why_unkept(sizes: Collection[Size]) -> str:
         return f"SimpleTuner trains sides that are multiples of {ALIGNMENT}"
     alone = [str(size) for size in sizes if area_of([size]) is None]
     if alone:
-        return f"SimpleTuner makes {' and '.join(alone)} of no area: it rounds the sides of an aspect and an area to {ALIGNMENT}"
+        return f"SimpleTuner makes {', '.join(alone)} of no area: it rounds the sides of an aspect and an area to {ALIGNMENT}"
     return "an entry of SimpleTuner has one area, and none keeps all of these sizes: crop with sizes of one area, such as --sizes 512"
 
 
