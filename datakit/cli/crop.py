@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from datakit.batches import LARGEST_BATCH
 from datakit.cli.printing import print_report
 from datakit.cli.shared import execution_options
 from datakit.detect import DETECTORS, SALIENCY
@@ -76,6 +77,29 @@ if TYPE_CHECKING:
     "--max-pixels", type=click.IntRange(min=1), default=DEFAULT_MAX_PIXELS, show_default=True, help="Refuse larger pictures."
 )
 @click.option(
+    "--fill-batches",
+    type=click.IntRange(2, LARGEST_BATCH),
+    metavar="B",
+    help="Have pictures that lose next to nothing take a neighbour size, so that no size has fewer than B pictures and the fewest "
+    "fill no batch of B.",
+)
+@click.option(
+    "--fill-area",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    metavar="SHARE",
+    help="Of its area that a picture may lose for that.",
+)
+@click.option(
+    "--fill-subject",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    metavar="SHARE",
+    help="Of what stands out in it that a picture may lose for that; of a face never any.",
+)
+@click.option(
     "--plan",
     "plan_file",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -110,6 +134,9 @@ def crop(
     background: str,
     captions: str,
     max_pixels: int,
+    fill_batches: int | None,
+    fill_area: float,
+    fill_subject: float,
     plan_file: Path | None,
     dry_run: bool,
     apply_file: Path | None,
@@ -129,6 +156,7 @@ def crop(
     \b
     datakit crop photos/ out/
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
+    datakit crop photos/ out/ --fill-batches 4
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
     """
@@ -149,7 +177,12 @@ def crop(
         background=background,
         captions=captions,  # type: ignore[arg-type]
         max_pixels=max_pixels,
+        fill_batches=fill_batches,
+        fill_area=fill_area,
+        fill_subject=fill_subject,
     )
+    if apply_file and fill_batches:
+        raise click.UsageError("--apply takes sizes from the plan: give --fill-batches to the run that makes the plan")
     if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full"):
         raise click.UsageError("--apply takes sizes and windows from the plan: leave out --sizes, --bucket and --framing")
     if dry_run or plan_file:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from datakit.batches import LARGEST_BATCH
 from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError
@@ -47,6 +48,10 @@ class CropOptions:
         Whether a picture without a caption is refused (``required``) or used (``optional``).
     max_pixels
         Pictures with more pixels are refused.
+    fill_batches
+        Have pictures take a neighbour size so that no size is short of a batch of so many; see `datakit.crop.filling`. None for no.
+    fill_area, fill_subject
+        The shares (0 to 1) of the picture's area, and of what stands out in it, that such a picture may lose by that.
     """
 
     sizes: str = DEFAULT_SIZES
@@ -60,6 +65,9 @@ class CropOptions:
     background: str = "white"
     captions: Literal["required", "optional"] = "optional"
     max_pixels: int = DEFAULT_MAX_PIXELS
+    fill_batches: int | None = None
+    fill_area: float = 0.1
+    fill_subject: float = 0.05
 
     def __post_init__(self) -> None:
         known = size_set(self.sizes)
@@ -84,6 +92,18 @@ class CropOptions:
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality} is not between 1 and 100")
         parse_colour(self.background)
+        self._check_filling()
+
+    def _check_filling(self) -> None:
+        for name, share in (("fill_area", self.fill_area), ("fill_subject", self.fill_subject)):
+            if not 0 <= share <= 1:
+                raise UsageError(f"{name} {share} is no share from 0 to 1, such as 0.1")
+        if self.fill_batches is None:
+            return
+        if not 2 <= self.fill_batches <= LARGEST_BATCH:
+            raise UsageError(f"fill_batches {self.fill_batches}: use 2 to {LARGEST_BATCH} pictures")
+        if self.framing != "full":
+            raise UsageError(f"fill_batches moves the largest windows, and framing {self.framing} has others: use one of them")
 
     @property
     def allowed_buckets(self) -> tuple[Size, ...]:
@@ -109,13 +129,13 @@ class CropOptions:
         chosen = choose_bucket(size, self.allowed_buckets, self.upscale)
         return chosen == record.bucket and enlargement(largest_window(size, chosen), chosen) <= self.upscale
 
-    def planning_key(self) -> str:
-        """Return a short hash of everything that decides where a window lies."""
+    def planning_key(self, moved: str = "") -> str:
+        """Return a short hash of everything that decides where a window lies; ``moved`` says why it took another size."""
         # Options that say the same have one key, however they were written. Limits (captions, max_pixels, upscale) decide
         # whether a picture is used, not what is made of it, but for a zooming window, which they keep from going too far.
         zoom = {"upscale": float(self.upscale)} if self.framing != "full" else {}
         decisive = {"buckets": in_order(self.allowed_buckets), "detector": self.detector, "saliency": self.saliency}
-        return _short({**decisive, "framing": self.framing, **zoom})
+        return _short({**decisive, "framing": self.framing, **zoom, **({"moved": moved} if moved else {})})
 
     def key(self, planning_key: str | None = None) -> str:
         """Return a short hash of everything that decides the bytes of a picture; a plan brings its own planning key."""
@@ -129,9 +149,9 @@ class CropOptions:
         return {"rules": _RULES, "quality": self.quality, "background": parse_colour(self.background)}
 
 
-def marked(plan: CropPlan, options: CropOptions) -> CropPlan:
+def marked(plan: CropPlan, options: CropOptions, moved: str = "") -> CropPlan:
     """Return a plan that says which options made it, and which window they gave."""
-    return msgspec.structs.replace(plan, planned=_mark(options.planning_key(), plan))
+    return msgspec.structs.replace(plan, planned=_mark(options.planning_key(moved), plan))
 
 
 def planned_by(plan: CropPlan) -> str | None:

@@ -72,6 +72,8 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
         What the user should know.
     planned
         Short hashes of the options that decided and of what they gave; they no longer fit where somebody edited that.
+    moved_from
+        The size that keeps most of the picture, where it took another to fill a batch.
     """
 
     source: str
@@ -87,6 +89,7 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     scale: float | None = None
     warnings: tuple[Warned, ...] = ()
     planned: str = ""
+    moved_from: Size | msgspec.UnsetType = msgspec.UNSET
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -121,6 +124,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Pixel changes by name with their drawn parameters.
     warnings
         What the user should know.
+    moved_from
+        As in `CropPlan`; None where it did not move.
     """
 
     output: str
@@ -150,6 +155,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     caption_decided: str | None = None
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
     warnings: tuple[Warned, ...] = ()
+    moved_from: Size | None = None
 
 
 _ENCODER = msgspec.json.Encoder()

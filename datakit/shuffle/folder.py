@@ -380,4 +380,4 @@ def _made(task: Task, workshop: _Workshop, original: _Original, file: tuple[str,
 
 
 _SOURCE_GONE = Warned("source-gone", "augmented from the cropped picture: the one it was cropped from is gone or changed")
-_CARRIED = ("sizes", "source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale")
+_CARRIED = ("sizes", "source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale", "moved_from")
