@@ -28,6 +28,8 @@ _FINEST, _A_MOVE = 10_000, 1
 # As many pictures go across a gap as fill so many batches, and never more than that many.
 _BATCHES, _MOST = 2, 512
 LARGEST_BATCH = 1024
+# Of its area that a picture may lose where nobody says otherwise.
+USUAL_LOSS = 0.1
 # More than any sum of costs; two of them still fit into 64 bits.
 _NEVER = 1 << 60
 

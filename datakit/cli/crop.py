@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datakit.batches import LARGEST_BATCH
+from datakit.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.cli.printing import print_report
 from datakit.cli.shared import execution_options
 from datakit.detect import DETECTORS, SALIENCY
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fill-area",
     type=click.FloatRange(0, 1),
-    default=0.1,
+    default=USUAL_LOSS,
     show_default=True,
     metavar="SHARE",
     help="Of its area that a picture may lose for that.",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from datakit.batches import LARGEST_BATCH
+from datakit.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError
@@ -66,7 +66,7 @@ class CropOptions:
     captions: Literal["required", "optional"] = "optional"
     max_pixels: int = DEFAULT_MAX_PIXELS
     fill_batches: int | None = None
-    fill_area: float = 0.1
+    fill_area: float = USUAL_LOSS
     fill_subject: float = 0.05
 
     def __post_init__(self) -> None:
