@@ -11,10 +11,15 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from datakit import CropOptions, Execution, crop_folder, plan_crop, plan_folder, read_manifest, shuffle_folder
+from datakit import Batching
+from datakit.audit.concept import read_concepts
 from datakit.batches import tally
+from datakit.cli.backend import check
+from datakit.cli.steps import steps
 from datakit.crop.options import planned_by
 from datakit.crop.request import Given, Move
 from datakit.crop.weighing import weigh
@@ -25,6 +30,7 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.shuffle.variants import ShuffleOptions
 from datakit.sizes import area_kept, choose_bucket, size_set
+from datakit.trainers.filling import advice
 
 # Small, so that hundreds of pictures take no time.
 SIZES = "96x96 112x88 88x112 120x80 80x120 128x72 72x128"
@@ -195,7 +201,7 @@ def test_a_face_is_never_the_price(close_up, to, cost):
 
 def test_what_stands_out_is_held_to_its_limit(pictures):
     def cost(limit):
-        options = CropOptions(fill_batches=2, fill_area=1.0, fill_subject=limit, upscale=3, detector="none")
+        options = CropOptions(fill_batches=2, fill_area=1.0, fill_subject=limit, upscale=4, detector="none")
         item = Sample("coffee.png", None), Given(), Move(Size(1216, 832), Size(832, 1216), 2, 0.5)
         return weigh(item, open_source(pictures), options)
 
@@ -225,6 +231,48 @@ def test_copies_tell_where_their_picture_came_from(source, tmp_path):
     moved = {record.source: record.moved_from for record in records(tmp_path / "out").values()}
     assert any(moved.values())
     assert all(record.moved_from == moved[f"{record.source}"] for record in read_manifest(tmp_path / "copies"))
+
+
+def run(command, *arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False).stdout
+
+
+def test_check_advises_it_and_steps_tells_before_and_after(source, tmp_path):
+    plain, out = tmp_path / "plain", tmp_path / "out"
+    crop_folder(source, plain, PLAIN)
+    (said,) = [line for line in run(check, plain, "--batch-size", 4).splitlines() if "--fill-batches" in line]
+    filled = crop_folder(source, out, FILL).table
+    assert f"plain: crop again with --fill-batches 4: {filled['moved to a neighbour size']} pictures of 40" in said
+    assert f"sizes short of a batch {filled['sizes short of a batch']}" in said
+    assert f"pictures in no whole batch {filled['pictures in no whole batch']}" in said
+    assert "--fill-batches" not in run(check, plain)
+    assert "--fill-batches" not in run(check, out, "--batch-size", 4)
+    # The trainer's own rules, before and after: diffusion-pipe drops, SimpleTuner pads.
+    for name, word in (("diffusion-pipe", "never trained"), ("simpletuner", "padded"), ("onetrainer", "left out")):
+        arguments = ("--batch-size", 4, "--trainer", name)
+        was, now = (json.loads(run(steps, folder, *arguments, "--json")) for folder in (plain, out))
+        assert "before" not in was
+        waste = {key: sum(load[key] for load in was["buckets"]) for key in ("padded", "dropped", "too_small")}
+        assert {key: now["before"][key] for key in waste} == waste
+        assert now["before"]["real_steps_per_epoch"] == was["real_steps_per_epoch"]
+        told = run(steps, out, *arguments)
+        assert f"{word} {waste['padded'] or waste['dropped']} -> 0" in told
+        assert f"optimizer steps {was['real_steps_per_epoch']} -> {now['real_steps_per_epoch']}" in told
+        sizes = {load["bucket"]: load["pictures"] for load in was["buckets"]}, {load["bucket"]: load["pictures"] for load in now["buckets"]}
+        for size in {*sizes[0], *sizes[1]}:
+            then, since = (each.get(size, 0) for each in sizes)
+            assert (f"out {size} {then} -> {since}" in told) == (then != since)
+        assert "-> now" not in run(steps, plain, *arguments)
+
+
+def test_copies_and_passes_make_batches_of_fewer_pictures(source, tmp_path):
+    crop_folder(source, tmp_path / "plain", PLAIN)
+    shuffle_folder(tmp_path / "plain", tmp_path / "copies", ShuffleOptions(repeats=2))
+    (said,) = advice(read_concepts([tmp_path / "copies"]), Batching(4, accumulate=2))
+    assert said.startswith("copies: crop again with --fill-batches 4: ")
+    assert advice(read_concepts([tmp_path / "copies"]), Batching(2)) == []
+    (said,) = advice(read_concepts([tmp_path / "plain"], repeats=(3,)), Batching(6))
+    assert "--fill-batches 2: " in said
 
 
 @pytest.mark.parametrize(
