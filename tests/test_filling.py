@@ -133,6 +133,26 @@ def test_a_second_run_has_nothing_to_do_and_one_without_the_option_takes_all_bac
     assert content(tmp_path / "out") == content(tmp_path / "plain")
 
 
+def test_what_an_earlier_run_allowed_is_no_reason_to_allow_it_now(pictures, tmp_path):
+    """Half of what stands out may go, then nothing: the second run gives what it would have given alone."""
+    folder = tmp_path / "src"
+    folder.mkdir()
+    for name in ("coffee", "chelsea") if (pictures / "chelsea.png").exists() else ("coffee", "cat"):
+        shutil.copy(pictures / f"{name}.png", folder)
+    lax = CropOptions(sizes="128x128 192x128", detector="none", fill_batches=2, fill_area=1.0, fill_subject=1.0)
+    shutil.copy(pictures / "astronaut.jpg", folder)
+    shutil.copy(pictures / "camera.png", folder)
+    assert crop_folder(folder, tmp_path / "out", lax).table["pictures in no whole batch"] == "0 -> 0"
+    (folder / "camera.png").unlink()
+    draw(folder / "wide.png", (768, 512))
+    assert crop_folder(folder, tmp_path / "out", lax, execution=Execution(prune=True)).table["moved to a neighbour size"] == 1
+    strict = replace(lax, fill_subject=0.0)
+    crop_folder(folder, tmp_path / "out", strict)
+    crop_folder(folder, tmp_path / "fresh", strict)
+    assert content(tmp_path / "out") == content(tmp_path / "fresh")
+    assert counts(tmp_path / "out") == {Size(192, 128): 3, Size(128, 128): 1}
+
+
 def test_a_picture_that_does_not_come_out_fills_no_batch(source, tmp_path):
     """Its header is whole, and its pixels are not: that is found when it is decoded."""
     crop_folder(source, tmp_path / "whole", FILL)

@@ -124,7 +124,7 @@ def fill_tasks(
 
     def moved(name: str, move: Move) -> Task:
         task = free[name]
-        return replace(task, key=options.key(move.key(options)), detail=replace(task.detail, move=move))
+        return replace(task, key=options.key(move.among(options).planning_key(move.reason(options))), detail=replace(task.detail, move=move))
 
     def weigher(asked: Mapping[str, Move]) -> Mapping[str, object]:
         """Allow what was made so before of the same picture, and look at the others."""
@@ -158,7 +158,7 @@ def fill_plans(
     found = choose(measured, {}, options, weigher)
     tell(found, sizes, options, report)
     moved = {
-        name: marked(plan, move.among(options), move.warning.sentence)
+        name: marked(plan, move.among(options), move.reason(options))
         for name, move in found.moves.items()
         if isinstance(plan := found.weighed[name], CropPlan)
     }
@@ -211,8 +211,10 @@ def _measured(
                 found[task.source] = home_of(size, task.detail.narrow(options))
             except TooSmallError:
                 continue
+    if not unknown:
+        return found
     # What has no record though others do may be damaged: a picture that does not come out fills no batch.
-    work = partial(measure, source=source, options=options, agreed=agreed() if unknown else None, decoding=len(store) > 0)
+    work = partial(measure, source=source, options=options, agreed=agreed(), decoding=len(store) > 0)
     for (sample, _), result in execution.progress(execution.run(work, unknown), len(unknown), "measuring"):
         if isinstance(result, Measured):
             found[sample.id] = result

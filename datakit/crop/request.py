@@ -47,9 +47,9 @@ class Move:
         """Return options that allow only the size it takes."""
         return replace(options, buckets=(self.to,))
 
-    def key(self, options: CropOptions) -> str:
-        """Return the planning key of the picture, where ``options`` are those of the run."""
-        return self.among(options).planning_key(self.warning.sentence)
+    def reason(self, options: CropOptions) -> str:
+        """Return why it may be, for a planning key: what is said of it, and the limit that it was held to."""
+        return f"{self.warning.sentence}; of the subject {options.fill_subject:g} at most"
 
     def noted(self, plan: CropPlan) -> CropPlan:
         """Return a plan of the picture that says so."""
