@@ -14,8 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from datakit import CropOptions, Execution, crop_folder, plan_crop, plan_folder, read_manifest, shuffle_folder
-from datakit import Batching
+from datakit import Batching, CropOptions, Execution, crop_folder, plan_crop, plan_folder, read_manifest, shuffle_folder
 from datakit.audit.concept import read_concepts
 from datakit.batches import tally
 from datakit.cli.backend import check
@@ -236,9 +235,7 @@ def test_a_picture_whose_face_would_pay_stays_and_another_moves(close_up, tmp_pa
     for name in ("b", "c", "d"):
         draw(close_up / f"{name}.png", (768, 512))
     draw(close_up / "e.png", (590, 512))
-    options = CropOptions(
-        sizes="512x512 640x448", fill_batches=2, fill_area=0.5, fill_subject=1.0, upscale=2
-    )
+    options = CropOptions(sizes="512x512 640x448", fill_batches=2, fill_area=0.5, fill_subject=1.0, upscale=2)
     for _ in range(2):
         report = crop_folder(close_up, tmp_path / "out", options)
     assert records(tmp_path / "out")["a.jpg"].bucket == (512, 512)
@@ -278,7 +275,10 @@ def test_check_advises_it_and_steps_tells_before_and_after(source, tmp_path):
         told = run(steps, out, *arguments)
         assert f"{word} {waste['padded'] or waste['dropped']} -> 0" in told
         assert f"optimizer steps {was['real_steps_per_epoch']} -> {now['real_steps_per_epoch']}" in told
-        sizes = {load["bucket"]: load["pictures"] for load in was["buckets"]}, {load["bucket"]: load["pictures"] for load in now["buckets"]}
+        sizes = (
+            {load["bucket"]: load["pictures"] for load in was["buckets"]},
+            {load["bucket"]: load["pictures"] for load in now["buckets"]},
+        )
         for size in {*sizes[0], *sizes[1]}:
             then, since = (each.get(size, 0) for each in sizes)
             assert (f"out {size} {then} -> {since}" in told) == (then != since)

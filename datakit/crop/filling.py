@@ -124,7 +124,9 @@ def fill_tasks(
 
     def moved(name: str, move: Move) -> Task:
         task = free[name]
-        return replace(task, key=options.key(move.among(options).planning_key(move.reason(options))), detail=replace(task.detail, move=move))
+        return replace(
+            task, key=options.key(move.among(options).planning_key(move.reason(options))), detail=replace(task.detail, move=move)
+        )
 
     def weigher(asked: Mapping[str, Move]) -> Mapping[str, object]:
         """Allow what was made so before of the same picture, and look at the others."""
