@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datakit.batches import Tally, fill, line_of, neighbours, tally
+from datakit.dataset.batches import Tally, fill, line_of, neighbours, tally
 from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.sizes import area_kept, choose_bucket, size_set

@@ -16,12 +16,12 @@ from PIL import Image
 
 from datakit import Batching, CropOptions, Execution, crop_folder, plan_crop, plan_folder, read_manifest, shuffle_folder
 from datakit.audit.concept import read_concepts
-from datakit.batches import tally
 from datakit.cli.backend import check
 from datakit.cli.steps import steps
 from datakit.crop.options import planned_by
 from datakit.crop.request import Given, Move
 from datakit.crop.weighing import weigh
+from datakit.dataset.batches import tally
 from datakit.dataset.manifest import to_line
 from datakit.dataset.samples import Sample
 from datakit.dataset.source import open_source

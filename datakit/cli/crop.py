@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datakit.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.cli.printing import print_report
 from datakit.cli.shared import execution_options
+from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
 from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, parse_sizes, size_set

@@ -1,6 +1,6 @@
 """Fill batches before anything is cropped: which pictures take a neighbour size, so that no size is short of a batch.
 
-What a move loses of a picture's area follows from sizes alone, so the search (`datakit.batches.fill`) comes first; only pictures that
+What a move loses of a picture's area follows from sizes alone, so the search (`datakit.dataset.batches.fill`) comes first; only pictures that
 it would move are looked at, and where that would cost a face or too much of what stands out, it is made again without them. What
 it finds depends on the pictures and the options, never on an earlier run.
 """
@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from datakit.batches import fill, line_of, neighbours, tally
 from datakit.crop.options import CropOptions, marked
 from datakit.crop.request import Given, Move
 from datakit.crop.weighing import Measured, home_of, measure, weigh
+from datakit.dataset.batches import fill, line_of, neighbours, tally
 from datakit.dataset.manifest import CropPlan
 from datakit.dataset.samples import Sample
 from datakit.dataset.source import Source

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from datakit.batches import LARGEST_BATCH, USUAL_LOSS
+from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from datakit.audit.concept import Concept
-from datakit.batches import LARGEST_BATCH, USUAL_LOSS, fill, line_of, neighbours, tally
+from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS, fill, line_of, neighbours, tally
 from datakit.dataset.manifest import Record
 from datakit.geometry import Size
 from datakit.report import counted
