@@ -135,7 +135,7 @@ def fill_tasks(
         return known | _weigh(items, source, options, execution)
 
     found = choose({name: (each, upscales[name]) for name, each in measured.items()}, fixed, options, weigher)
-    tell(found, {name: each.size for name, each in measured.items()}, options, report)
+    tell(found, options, report)
     followed = [moved(task.source, found.moves[task.source]) if task.source in found.moves else task for task in tasks]
     _tell_changed(followed, measured, store, report)
     return followed, {task.source for task in tasks if task.detail.plan or task.source in measured}
@@ -150,15 +150,14 @@ def fill_plans(
     report: Report,
 ) -> list[CropPlan]:
     """Return the plans of a run, those that fill a batch with the size that they take, and report what that does."""
-    sizes = {plan.source: Size(*plan.source_size or plan.box.size) for plan in plans}
     by_name = {sample.id: sample for sample in samples}
-    measured = {plan.source: (Measured(sizes[plan.source], plan.bucket), options.upscale) for plan in plans}
+    measured = {plan.source: (Measured(Size(*plan.source_size or plan.box.size), plan.bucket), options.upscale) for plan in plans}
 
     def weigher(asked: Mapping[str, Move]) -> Mapping[str, object]:
         return _weigh([(by_name[name], Given(), move) for name, move in asked.items()], source, options, execution)
 
     found = choose(measured, {}, options, weigher)
-    tell(found, sizes, options, report)
+    tell(found, options, report)
     moved = {
         name: marked(plan, move.among(options), move.reason(options))
         for name, move in found.moves.items()
@@ -167,7 +166,7 @@ def fill_plans(
     return [moved.get(plan.source, plan) for plan in plans]
 
 
-def tell(found: Filled, sizes: Mapping[str, Size], options: CropOptions, report: Report) -> None:
+def tell(found: Filled, options: CropOptions, report: Report) -> None:
     """Put into a report how batches are filled, before and after."""
     batch, number = options.fill_batches or 0, sum(found.before.values())
     before, after = (tally(counts.values(), batch) for counts in (found.before, found.after))
@@ -226,7 +225,7 @@ def _measured(
 def _recorded(store: Store, source: Source, task: Task) -> Size | None:
     """Return the size of a picture that is recorded and has not changed since."""
     record, caption = store.record(task.output), task.sample.caption_id
-    if record is None or record.source != task.source or record.source_size is None:
+    if record is None or record.source != task.source or record.source_size is None or min(record.source_size) < 1:
         return None
     same = record.source_sha256 == source.content_id(task.source, store.fingerprints) and record.source_caption_sha256 == (
         source.content_id(caption, store.fingerprints) if caption else None

@@ -188,10 +188,9 @@ def parse_record(line: bytes, where: str) -> Record:
         raise PlanError(f"{where}: output {record.output!r} is no picture that datakit writes ({' '.join(PICTURE_SUFFIXES)})")
     if record.caption not in (None, f"{stem}.txt"):
         raise PlanError(f"{where}: caption {record.caption!r} does not go with {record.output!r}: only {stem + '.txt'!r} does")
-    if not (min(record.bucket) >= 1 and max(record.bucket) < _LONGEST):
-        raise PlanError(
-            f"{where}: bucket {Size(*record.bucket)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels"
-        )
+    for size in filter(None, (record.bucket, record.moved_from)):
+        if not (min(size) >= 1 and max(size) < _LONGEST):
+            raise PlanError(f"{where}: bucket {Size(*size)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels")
     try:
         size_set(record.sizes)
     except UsageError as error:

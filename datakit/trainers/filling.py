@@ -57,7 +57,9 @@ def _advice(concept: Concept, batching: Batching) -> Iterable[str]:
 
 def _is_free(record: Record) -> bool:
     """Tell whether crop chose the size, and the largest window of it."""
-    if record.source_size is None or record.box is None or record.window_decided or record.anchor == "manual":
+    if record.source_size is None or min(record.source_size) < 1 or record.box is None:
+        return False
+    if record.window_decided or record.anchor == "manual" or record.bucket not in size_set(record.sizes):
         return False
     return record.box.size == largest_window(Size(*record.source_size), Size(*record.bucket))
 
