@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datakit import emit_backend, verify_backend
@@ -159,6 +159,7 @@ def sets(draw):
     return draw(st.lists(st.builds(Size, side, side), min_size=1, max_size=5, unique=True))
 
 
+@settings(max_examples=40)
 @given(sets(), st.sampled_from(list(LEAST_STEPS)))
 def test_kohya_refuses_what_is_not_whole_in_the_steps_of_its_script_and_nothing_else(tmp_path_factory, sizes, family):
     file = emitted("kohya", sizes, family)
@@ -174,6 +175,7 @@ def test_kohya_refuses_what_is_not_whole_in_the_steps_of_its_script_and_nothing_
     assert all(f"multiples of {LEAST_STEPS[family]}" in said for said in file.changed)
 
 
+@settings(max_examples=40)
 @given(sets(), st.sampled_from(("z-image", "hidream-o1")))
 def test_musubi_refuses_what_is_not_whole_in_its_steps_and_nothing_else(tmp_path_factory, sizes, family):
     file, step = emitted("musubi", sizes, family), 32 if family == "hidream-o1" else 16
