@@ -291,6 +291,9 @@ def test_copies_and_passes_make_batches_of_fewer_pictures(source, tmp_path):
     (said,) = advice(read_concepts([tmp_path / "copies"]), Batching(4, accumulate=2))
     assert said.startswith("copies: crop again with --fill-batches 4: ")
     assert advice(read_concepts([tmp_path / "copies"]), Batching(2)) == []
+    strangers = [replace(each, records=()) for each in read_concepts([tmp_path / "plain"])]
+    known = [msgspec.structs.replace(record, source_size=None) for record in read_manifest(tmp_path / "plain")]
+    assert advice([replace(each, records=tuple(known)) for each in strangers], Batching(4)) == []
     (said,) = advice(read_concepts([tmp_path / "plain"], repeats=(3,)), Batching(6))
     assert "--fill-batches 2: " in said
 

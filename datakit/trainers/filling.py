@@ -31,9 +31,9 @@ def _advice(concept: Concept, batching: Batching) -> Iterable[str]:
     copies = max((record.copy or 1) for record in concept.records)
     # So many pictures, each with its copies and passes, are whole batches.
     batch = batching.effective // math.gcd(batching.effective, concept.passes * copies)
-    if not 2 <= batch <= LARGEST_BATCH:
-        return
     free = {name: record for name, record in originals.items() if _is_free(record)}
+    if not (free and 2 <= batch <= LARGEST_BATCH):
+        return
     fixed = Counter(record.bucket for name, record in originals.items() if name not in free)
     line = line_of(size for name in {record.sizes for record in free.values()} for size in size_set(name))
     homes = {name: Size(*record.bucket) for name, record in free.items()}
