@@ -16,6 +16,7 @@ KINDS = {
     "face-cut": "with a face that does not fit",
     "face-missing": "without the face that the framing wants",
     "face-doubtful": "placed by what may be no face",
+    "moved": "of a neighbour size, to fill batches",
     "caption-missing": "without a caption",
     "caption-empty": "with an empty caption",
     "caption-marked": "with a byte order mark in the caption",

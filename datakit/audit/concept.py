@@ -7,8 +7,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import is_inside, read_origin
@@ -66,6 +68,14 @@ class Concept:
     def companions(self) -> tuple[str, ...]:
         """What pictures of it are accompanied by, in order."""
         return tuple(sorted({each.name for record in self.records for each in record.companions}))
+
+    @property
+    def unmoved(self) -> Concept | None:
+        """The same dataset as if no picture had taken another size to fill a batch; None where none has."""
+        if not any(record.moved_from for record in self.records):
+            return None
+        records = (msgspec.structs.replace(record, bucket=record.moved_from or record.bucket) for record in self.records)
+        return replace(self, records=tuple(records))
 
     @property
     def shuffled(self) -> bool:

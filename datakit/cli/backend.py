@@ -309,7 +309,7 @@ def check(
     a dataset and between those named, blurred and enlarged pictures, captions that the text encoders cut
     (estimated without --tokenizer), a missing trigger word.
     Training: micro-batches and optimizer steps of one epoch, padded samples, how many of several captions it shows,
-    buckets too small for a batch and the cheapest ways out. Exit 0 where there is nothing to report, else 1.
+    buckets too small for a batch and the cheapest ways out, and what crop --fill-batches would gain. Exit 0 where there is nothing to report, else 1.
 
     \b
     datakit check out/ --batch-size 6 --trigger ohwx
@@ -327,7 +327,9 @@ def check(
     findings, small = audit.findings, len(audit.too_small)
     if as_json:
         plain_findings = [plain(*pair) for pair in findings]
-        print_json({"findings": plain_findings, "training": audit.training.to_json(), "ways_out": audit.ways_out})
+        print_json(
+            {"findings": plain_findings, "training": audit.training.to_json(), "ways_out": audit.ways_out, "advice": audit.advice}
+        )
     else:
         print_findings(findings, verbose)
         print_epoch(audit, trainer(options.trainer).too_small)

@@ -9,9 +9,10 @@ import click
 
 from datakit.cli.printing import print_report
 from datakit.cli.shared import execution_options
+from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
-from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, size_set
+from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, parse_sizes, size_set
 
 if TYPE_CHECKING:
     from datakit.dataset.manifest import CropPlan
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--sizes",
-    type=click.Choice(list(SIZE_SETS)),
+    metavar="NAME|FILE",
     default=DEFAULT_SIZES,
     show_default=True,
-    help=f"Set of sizes to choose from; {DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
+    help=f"Set of sizes to choose from: {', '.join(SIZE_SETS)}, or a text file with one size a line, such as 640x960. "
+    f"{DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
 )
 @click.option("--bucket", "buckets", multiple=True, metavar="WxH", help="Use only this size of the set; repeat for several.")
 @click.option("--detector", type=click.Choice(list(DETECTORS)), default="yunet", show_default=True, help="What finds faces.")
@@ -90,6 +92,29 @@ if TYPE_CHECKING:
     "--max-pixels", type=click.IntRange(min=1), default=DEFAULT_MAX_PIXELS, show_default=True, help="Refuse larger pictures."
 )
 @click.option(
+    "--fill-batches",
+    type=click.IntRange(2, LARGEST_BATCH),
+    metavar="B",
+    help="Have pictures that lose next to nothing take a neighbour size, so that no size has fewer than B pictures and the fewest "
+    "fill no batch of B.",
+)
+@click.option(
+    "--fill-area",
+    type=click.FloatRange(0, 1),
+    default=USUAL_LOSS,
+    show_default=True,
+    metavar="SHARE",
+    help="Of its area that a picture may lose for that.",
+)
+@click.option(
+    "--fill-subject",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    metavar="SHARE",
+    help="Of what stands out in it that a picture may lose for that; of a face never any.",
+)
+@click.option(
     "--plan",
     "plan_file",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -127,6 +152,9 @@ def crop(
     companions: str | None,
     keep_alpha: bool,
     max_pixels: int,
+    fill_batches: int | None,
+    fill_area: float,
+    fill_subject: float,
     plan_file: Path | None,
     dry_run: bool,
     apply_file: Path | None,
@@ -134,7 +162,7 @@ def crop(
     verbose: bool,
     execution: Execution,
 ) -> None:
-    """Crop every picture in SRC to exactly one of eight sizes and write a dataset to OUT.
+    """Crop every picture in SRC to exactly one of a few sizes and write a dataset to OUT.
 
     Faces first, then what stands out, decide where the window lies; it is the largest that fits, and nothing
     is stretched or, unless --upscale allows it, enlarged. Written pictures are upright, sRGB, 8-bit, without
@@ -147,6 +175,7 @@ def crop(
     datakit crop photos/ out/
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
     datakit crop photos/ out/ --companion 'mask={stem}-masklabel.png' --companions required
+    datakit crop photos/ out/ --fill-batches 4
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
     """
@@ -154,6 +183,7 @@ def crop(
     from datakit.crop.options import CropOptions
     from datakit.dataset.remembered import remember
 
+    sizes = _named(sizes)
     options = CropOptions(
         sizes=sizes,
         buckets=in_order(parse_bucket(bucket, sizes) for bucket in buckets) or None,
@@ -169,7 +199,12 @@ def crop(
         companions=companions,  # type: ignore[arg-type]
         keep_alpha=keep_alpha,
         max_pixels=max_pixels,
+        fill_batches=fill_batches,
+        fill_area=fill_area,
+        fill_subject=fill_subject,
     )
+    if apply_file and fill_batches:
+        raise click.UsageError("--apply takes sizes from the plan: give --fill-batches to the run that makes the plan")
     if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full"):
         raise click.UsageError("--apply takes sizes and windows from the plan: leave out --sizes, --bucket and --framing")
     if dry_run or plan_file:
@@ -188,6 +223,21 @@ def crop(
             remember(Path.cwd(), "crop", output)
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
+
+
+def _named(sizes: str) -> str:
+    """Return the name of a set of sizes that is named, written out or in a file."""
+    from datakit.errors import UsageError
+
+    path = Path(sizes)
+    if sizes in SIZE_SETS or not path.is_file():
+        return parse_sizes(sizes)
+    try:
+        return parse_sizes(path.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--sizes {path} cannot be read as text: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"--sizes {path}: {error}") from None
 
 
 def _write_plan(plans: list[CropPlan], path: Path | None, source: Path, overwrite: bool) -> None:

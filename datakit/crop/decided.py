@@ -180,7 +180,7 @@ class Decided:
     def stands(self, task: Task, record: Record) -> bool:
         """Tell whether a picture that was made with the same key would be made again, and by the same decision."""
         given: Given = task.detail
-        allowed = self._options.allowing(given.upscale).allow(record, given.plan)
+        allowed = given.narrow(self._options).allow(record, given.plan)
         return allowed and record.window_decided == given.window_decided
 
     def withdrew(self, record: Record) -> bool:

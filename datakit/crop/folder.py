@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -80,6 +81,25 @@ def crop_folder(
     PlanError
         A line of the plan, of the decisions or of the dataset's manifest cannot be used.
     """
+    report, counted_on = _crop_folder(source, output, options, plan, execution)
+    if report.withheld or not counted_on.intersection(problem.source for problem in (*report.failed, *report.refused)):
+        return report
+    # A picture that did not come out fills no batch: now that it is known, the others are dealt out without it.
+    again, _ = _crop_folder(source, output, options, plan, replace(execution, overwrite=False, strict=False))
+    again.skipped = min(report.skipped, again.skipped)
+    again.done = sum(again.buckets.values()) - again.skipped
+    again.notes = list(dict.fromkeys((*report.notes, *again.notes)))
+    return again
+
+
+def _crop_folder(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: CropOptions,
+    plan: str | os.PathLike[str] | None,
+    execution: Execution,
+) -> tuple[Report, set[str]]:
+    """Crop every picture of a source once, as `crop_folder` does; return the report, and the pictures counted on to fill batches."""
     opened, target = open_source(source), Path(output)
     opened.refuse_output(target)
     found = opened.find()
@@ -115,13 +135,18 @@ def crop_folder(
             to_mend=decided.to_mend,
             begin=partial(add_windows, target, planned.windows, known),
         )
-        run_stage(stage, store, decided.follow(tasks, report), execution, report)
+        followed, counted_on = decided.follow(tasks, report), set[str]()
+        if options.fill_batches is not None:
+            from datakit.crop.filling import fill_tasks
+
+            followed, counted_on = fill_tasks(followed, store, opened, options, execution, agreed=agreed, report=report)
+        run_stage(stage, store, followed, execution, report)
         decided.say(stage.present, report)
         report.notes += _without_captions(report, len(found.samples))
         if not report.withheld:
             ran = {"options": asdict(options), "considered": decided.considered, "planned": plan is not None}
             remember_report(target, report, ran)
-    return report
+    return report, counted_on
 
 
 def plan_folder(
@@ -153,8 +178,15 @@ def plan_folder(
                 report.faces_cut.append((sample.id, result.faces[0].kept))
         else:
             report.add(as_problem(sample.id, result))
+    plans.sort(key=lambda each: each.source)
+    if options.fill_batches is not None:
+        from datakit.crop.filling import fill_plans
+
+        plans = fill_plans(plans, found.samples, opened, options, execution, report)
+        report.buckets = Counter(each.bucket for each in plans)
+        report.warnings = [(each.source, warning) for each in plans for warning in each.warnings]
     report.sort()
-    return sorted(plans, key=lambda each: each.source), report
+    return plans, report
 
 
 def _say_found(found: Found, stems: Mapping[str, str], report: Report) -> None:

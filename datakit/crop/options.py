@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from datakit.dataset.accompany import parse_companion
+from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError
@@ -54,6 +55,10 @@ class CropOptions:
         ``auto`` takes along what trainers' known layouts tell too, ``required`` also refuses a picture without one; None neither.
     keep_alpha
         Whether the transparency of a picture without a mask becomes its mask.
+    fill_batches
+        Have pictures take a neighbour size so that no size is short of a batch of so many; see `datakit.crop.filling`. None for no.
+    fill_area, fill_subject
+        The shares (0 to 1) of the picture's area, and of what stands out in it, that such a picture may lose by that.
     """
 
     sizes: str = DEFAULT_SIZES
@@ -70,6 +75,9 @@ class CropOptions:
     companion: tuple[str, ...] = ()
     companions: Literal["auto", "required"] | None = None
     keep_alpha: bool = False
+    fill_batches: int | None = None
+    fill_area: float = USUAL_LOSS
+    fill_subject: float = 0.05
 
     def __post_init__(self) -> None:
         known = size_set(self.sizes)
@@ -97,6 +105,18 @@ class CropOptions:
         parse_colour(self.background)
         for text in self.companion:
             parse_companion(text)
+        self._check_filling()
+
+    def _check_filling(self) -> None:
+        for name, share in (("fill_area", self.fill_area), ("fill_subject", self.fill_subject)):
+            if not 0 <= share <= 1:
+                raise UsageError(f"{name} {share} is no share from 0 to 1, such as 0.1")
+        if self.fill_batches is None:
+            return
+        if not 2 <= self.fill_batches <= LARGEST_BATCH:
+            raise UsageError(f"fill_batches {self.fill_batches}: use 2 to {LARGEST_BATCH} pictures")
+        if self.framing != "full":
+            raise UsageError(f"fill_batches moves the largest windows, and framing {self.framing} has others: use one of them")
 
     @property
     def allowed_buckets(self) -> tuple[Size, ...]:
@@ -122,13 +142,13 @@ class CropOptions:
         chosen = choose_bucket(size, self.allowed_buckets, self.upscale)
         return chosen == record.bucket and enlargement(largest_window(size, chosen), chosen) <= self.upscale
 
-    def planning_key(self) -> str:
-        """Return a short hash of everything that decides where a window lies."""
+    def planning_key(self, moved: str = "") -> str:
+        """Return a short hash of everything that decides where a window lies; ``moved`` says why it took another size."""
         # Options that say the same have one key, however they were written. Limits (captions, max_pixels, upscale) decide
         # whether a picture is used, not what is made of it, but for a zooming window, which they keep from going too far.
         zoom = {"upscale": float(self.upscale)} if self.framing != "full" else {}
         decisive = {"buckets": in_order(self.allowed_buckets), "detector": self.detector, "saliency": self.saliency}
-        return _short({**decisive, "framing": self.framing, **zoom})
+        return _short({**decisive, "framing": self.framing, **zoom, **({"moved": moved} if moved else {})})
 
     def key(self, planning_key: str | None = None) -> str:
         """Return a short hash of everything that decides the bytes of a picture; a plan brings its own planning key."""
@@ -143,9 +163,9 @@ class CropOptions:
         return {"rules": _RULES, "quality": self.quality, "background": parse_colour(self.background), **kept}
 
 
-def marked(plan: CropPlan, options: CropOptions) -> CropPlan:
+def marked(plan: CropPlan, options: CropOptions, moved: str = "") -> CropPlan:
     """Return a plan that says which options made it, and which window they gave."""
-    return msgspec.structs.replace(plan, planned=_mark(options.planning_key(), plan))
+    return msgspec.structs.replace(plan, planned=_mark(options.planning_key(moved), plan))
 
 
 def planned_by(plan: CropPlan) -> str | None:

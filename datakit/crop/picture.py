@@ -67,7 +67,7 @@ def crop_picture(
 ) -> Cropped | Problem:
     """Crop one picture, given as the bytes of its file, of its caption file (None where there is none), and of its companions."""
     given = request.given
-    allowing = options.allowing(given.upscale)
+    allowing = given.narrow(options)
     source = request.sample.id
     try:
         text = given.words(request.sample, caption, options, request.agreed)
@@ -75,6 +75,7 @@ def crop_picture(
         plan, pixels = (
             plan_picture(picture, source, allowing) if given.plan is None else _follow(picture, given.plan, given.where, allowing)
         )
+        plan = given.move.noted(plan) if given.move else plan
         pixels = _decoded(picture, pixels, plan, options)
         content = _written(picture, pixels, plan, options, request.output)
         beside = crop_companions(request, picture, plan, companions, options)
@@ -201,7 +202,9 @@ def check_window(size: Size, where: str, plan: CropPlan, upscale: float) -> Crop
             *cut_warnings(faces),
             *(() if by_hand else doubt_warnings(faces, plan.box, size)),
             *_enlarged(enlargement(window, plan.bucket)),
+            *(warning for warning in plan.warnings if warning.kind == "moved" and not by_hand),
         ),
+        moved_from=msgspec.UNSET if by_hand else plan.moved_from,
         source_size=size,
         area_kept=round(window.area / size.area, 4),
         scale=rounded_scale(enlargement(window, plan.bucket)),
@@ -252,4 +255,5 @@ def _record(request: Request, read: tuple[Picture, Pixels], plan: CropPlan, cont
         window_decided=given.window_decided,
         caption_decided=given.caption_decided,
         warnings=(*picture.warnings, *pixels.warnings, *plan.warnings, *caption.warnings),
+        moved_from=None if plan.moved_from is msgspec.UNSET else plan.moved_from,
     )

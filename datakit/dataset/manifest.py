@@ -73,6 +73,8 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
         What the user should know.
     planned
         Short hashes of the options that decided and of what they gave; they no longer fit where somebody edited that.
+    moved_from
+        The size that keeps most of the picture, where it took another to fill a batch.
     """
 
     source: str
@@ -88,6 +90,7 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     scale: float | None = None
     warnings: tuple[Warned, ...] = ()
     planned: str = ""
+    moved_from: Size | msgspec.UnsetType = msgspec.UNSET
 
 
 class Companion(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +147,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         What goes with the picture, in the order of their names.
     warnings
         What the user should know.
+    moved_from
+        As in `CropPlan`; None where it did not move.
     """
 
     output: str
@@ -174,6 +179,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
     companions: tuple[Companion, ...] = ()
     warnings: tuple[Warned, ...] = ()
+    moved_from: Size | None = None
 
     @property
     def files(self) -> tuple[tuple[str, str | None], ...]:
@@ -204,6 +210,19 @@ def parse_record(line: bytes, where: str) -> Record:
         record = _decoded(_RECORDS, line)
     except NOT_JSON as error:
         raise PlanError(f"{where}: no record: {error}") from None
+    _check_names(record, where)
+    for size in filter(None, (record.bucket, record.moved_from)):
+        if not (min(size) >= 1 and max(size) < _LONGEST):
+            raise PlanError(f"{where}: bucket {Size(*size)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels")
+    try:
+        size_set(record.sizes)
+    except UsageError as error:
+        raise PlanError(f"{where}: {error}") from None
+    return record
+
+
+def _check_names(record: Record, where: str) -> None:
+    """Make sure that a record names files inside its folders, as datakit calls them."""
     accompanying = [name for each in record.companions for name in (each.output, each.source)]
     for name in (record.output, record.caption, record.source, *accompanying):
         if name is not None and not is_relative(name):
@@ -216,15 +235,6 @@ def parse_record(line: bytes, where: str) -> Record:
         raise PlanError(f"{where}: output {record.output!r} is no picture that datakit writes ({' '.join(PICTURE_SUFFIXES)})")
     if record.caption not in (None, f"{stem}.txt"):
         raise PlanError(f"{where}: caption {record.caption!r} does not go with {record.output!r}: only {stem + '.txt'!r} does")
-    if not (min(record.bucket) >= 1 and max(record.bucket) < _LONGEST):
-        raise PlanError(
-            f"{where}: bucket {Size(*record.bucket)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels"
-        )
-    try:
-        size_set(record.sizes)
-    except UsageError as error:
-        raise PlanError(f"{where}: {error}") from None
-    return record
 
 
 def _goes_with(companion: Companion, stem: str) -> bool:

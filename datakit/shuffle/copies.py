@@ -31,7 +31,7 @@ from datakit.shuffle.layers import cropped_layers, uncropped_layers
 from datakit.shuffle.variants import ShuffleOptions, Variant
 
 _SOURCE_GONE = Warned("source-gone", "augmented from the cropped picture: the one it was cropped from is gone or changed")
-_CARRIED = ("sizes", "source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale")
+_CARRIED = ("sizes", "source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale", "moved_from")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
 from datakit.trainers import DEFAULT, TRAINERS, trainer
+from datakit.trainers.filling import advice
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, Trainer, family_of
 from datakit.trainers.training import Batching, BucketLoad, Training, plan_training, ways_out
@@ -177,6 +178,8 @@ class Audit:
         What would let every bucket fill a batch, cheapest first.
     notes
         A sentence for each way in which a dataset is older than what it was made from.
+    advice
+        A sentence for each dataset whose pictures would fill batches better in other sizes.
     """
 
     concepts: tuple[Concept, ...]
@@ -184,6 +187,7 @@ class Audit:
     training: Training
     ways_out: tuple[str, ...]
     notes: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
     @property
     def too_small(self) -> tuple[BucketLoad, ...]:
@@ -231,6 +235,7 @@ def audit_datasets(
         training=plan_training(counts, options.batching, epochs=1.0, epoch=epoch),
         ways_out=tuple(ways_out(epoch.loads, options.batching)),
         notes=_behind(folders, concepts),
+        advice=tuple(advice(concepts, options.batching)),
     )
 
 

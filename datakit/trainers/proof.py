@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -77,8 +77,8 @@ class Trained:
         The trainer's listing.
     fate
         What becomes of a size.
-    cause, cure
-        Why sizes are changed where they are, as a clause, and what to do.
+    why
+        Why some sizes are changed where they are, as a clause, and what to do.
     captions
         None where captions do not lie beside the pictures.
     bucket
@@ -91,8 +91,7 @@ class Trained:
     folder: Path
     reader: Reader
     fate: Callable[[Size], Fate]
-    cause: str
-    cure: str
+    why: Callable[[Collection[Size]], tuple[str, str]]
     captions: Captions | None = Captions()
     bucket: Callable[[Size], str] = str
     whole: bool = True
@@ -213,12 +212,13 @@ def _changed(trained: Trained, sizes: Mapping[str, Size]) -> list[Fault]:
     """Return a fault for each picture whose size the trainer changes."""
     fates = {size: trained.fate(size) for size in set(sizes.values())}
     changed = {picture: size for picture, size in sizes.items() if not fates[size].keeps(size)}
+    cause, cure = trained.why(fates.keys())
     dropped = sum(bool(fates[size].dropped) for size in changed.values())
     said = {
-        False: f"{len(changed) - dropped} of {counted(len(sizes), 'picture')} would be resized or cropped: {trained.cause}",
-        True: f"{dropped} of {counted(len(sizes), 'picture')} would be dropped: {trained.cause}",
+        False: f"{len(changed) - dropped} of {counted(len(sizes), 'picture')} would be resized or cropped: {cause}",
+        True: f"{dropped} of {counted(len(sizes), 'picture')} would be dropped: {cause}",
     }
     return [
-        Fault(trained.name, picture, said[bool(fates[size].dropped)], trained.cure, f"{size} is {fates[size].describe(size)}")
+        Fault(trained.name, picture, said[bool(fates[size].dropped)], cure, f"{size} is {fates[size].describe(size)}")
         for picture, size in changed.items()
     ]

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import msgspec
 import yaml
 
 from datakit.errors import UsageError
+from datakit.geometry import Size
+from datakit.sizes import square_side
 from datakit.trainers.aitoolkit.models import Family, Model
 from datakit.trainers.aitoolkit.replay import Resizing
 from datakit.trainers.aitoolkit.steps import batches
@@ -26,6 +28,8 @@ from datakit.trainers.view import View
 Beside = Mapping[str, Sequence[View]]
 
 RESOLUTION = 1024
+# Steps of a resolution that is worked out: what sides of most models are multiples of.
+_STEP = 32
 # Times that the job shows all pictures, where nobody changes its ``steps``.
 EPOCHS = 10
 # What is replaced in captions by the trigger word, or by nothing (toolkit/prompt_utils.py, inject_trigger_into_prompt).
@@ -137,6 +141,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     config: Config = Config()
 
 
+def resolution_of(sizes: Iterable[Size]) -> int:
+    """Return the ``resolution`` that keeps some sizes: the side of a square, in steps, of their area; 1024 for the eight."""
+    return square_side(sizes, _STEP)
+
+
 def make_job(name: str, views: Sequence[tuple[View, Beside]], family: Family, batch_size: int) -> dict[str, Any]:
     """Make a small job that trains a LoRA on some views, as plain data; a person changes all of it but its datasets.
 
@@ -150,6 +159,7 @@ def make_job(name: str, views: Sequence[tuple[View, Beside]], family: Family, ba
     for view in (each for of, beside in views for each in (of, *(each for several in beside.values() for each in several))):
         if "${" in os.fspath(view.folder) or "[name]" in os.fspath(view.folder):
             raise UsageError(f"{view.folder}: ai-toolkit replaces ${{...}} and [name] in a job file: name another --cache-root")
+    resolution = resolution_of({size for view, _ in views for size in view.buckets})
     epoch = sum(batches(view.buckets, view.passes, batch_size) for view, _ in views)
     process = {
         "type": "sd_trainer",
@@ -157,7 +167,7 @@ def make_job(name: str, views: Sequence[tuple[View, Beside]], family: Family, ba
         "device": "cuda:0",
         "network": {"type": "lora", "linear": 16, "linear_alpha": 16},
         "save": {"dtype": "float16", "save_every": 250, "max_step_saves_to_keep": 4},
-        "datasets": [_dataset(view, beside) for view, beside in views],
+        "datasets": [_dataset(view, beside, resolution) for view, beside in views],
         "train": {
             "batch_size": batch_size,
             "steps": EPOCHS * epoch,
@@ -174,8 +184,8 @@ def make_job(name: str, views: Sequence[tuple[View, Beside]], family: Family, ba
         "sample": {
             "sampler": family.scheduler,
             "sample_every": 250,
-            "width": RESOLUTION,
-            "height": RESOLUTION,
+            "width": resolution,
+            "height": resolution,
             "prompts": [],
             "guidance_scale": 4,
             "sample_steps": 20,
@@ -243,13 +253,13 @@ def read_captions(path: Path) -> dict[str, str | None]:
     return {picture: row["caption"] if isinstance(row.get("caption"), str) else None for picture, row in rows.items()}
 
 
-def _dataset(view: View, beside: Beside) -> dict[str, Any]:
+def _dataset(view: View, beside: Beside, resolution: int) -> dict[str, Any]:
     places = {key: [_Quoted(each.folder) for each in several] for key, several in beside.items() if several}
     return {
         "folder_path": _Quoted(view.folder),
         **{key: several[0] if len(several) == 1 else several for key, several in places.items()},
         "caption_ext": "txt",
-        "resolution": [RESOLUTION],
+        "resolution": [resolution],
         "num_repeats": view.passes,
         "buckets": True,
         "cache_latents_to_disk": True,

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
-from datakit.trainers.aitoolkit.file import REPLACED, RESOLUTION, Dataset, Process, read_captions, read_job
+from datakit.sizes import set_around
+from datakit.trainers.aitoolkit.file import REPLACED, RESOLUTION, Dataset, Process, read_captions, read_job, resolution_of
 from datakit.trainers.aitoolkit.reading import Listed, Reading
 from datakit.trainers.aitoolkit.replay import replay
 from datakit.trainers.beside import Beside, prove_beside
@@ -26,7 +27,6 @@ from datakit.trainers.view import read_made
 
 # What a model whose divisibility is not known is taken to need; that of most.
 _USUAL = 32
-_CURE = f"set resolution to {RESOLUTION} and buckets to true, and crop to sizes that are no larger in area than its square"
 # Behind a picture's stem, in a folder beside it: a hash of its name and of the sizes that it is scaled and cut to.
 _LATENTS = "_latent_cache"
 _CACHED = re.compile(rf"(?P<folder>(?:.*/)?){_LATENTS}/(?P<stem>[^/]+)_[\w-]{{22}}\.safetensors")
@@ -163,11 +163,16 @@ def _trained(read: _Read, folder: Path, reader: Reading | Listed) -> Trained:
         folder=folder,
         reader=reader,
         fate=read.fate,
-        cause=read.cause,
-        cure=_CURE,
+        why=lambda sizes: (read.cause, _cure(sizes)),
         captions=None if isinstance(reader, Listed) else Captions(read.dataset.suffix, missing, several, cure),
         whole=not isinstance(reader, Listed),
     )
+
+
+def _cure(sizes: Collection[Size]) -> str:
+    """Say what keeps pictures that were meant to have some sizes."""
+    side = max(RESOLUTION, resolution_of(set_around(sizes)))
+    return f"set resolution to {side} and buckets to true, and crop to sizes that are no larger in area than its square"
 
 
 def _faults(dataset: Dataset) -> Iterator[tuple[str, str]]:

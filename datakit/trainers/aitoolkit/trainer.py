@@ -79,12 +79,13 @@ class AiToolkit(ThroughView):
         beside = [{key: [each for each in several if each.links] for key, several in of.items()} for of in beside]
         name = views[0].folder.name if len(views) == 1 else _name(concepts, views)
         job = make_job(name, list(zip(views, beside, strict=True)), family, options.batch_size or 1)
+        because = f"{options.model_family} takes sides that are multiples of {family.divisibility}"
         (process,) = as_read(job).config.process
         changed = [
             said
             for dataset, view in zip(process.datasets or [], views, strict=True)
             for resolution in dataset.resolutions
-            for said in changed_sizes(view, partial(replay, rule=dataset.resizing(resolution, family.divisibility)))
+            for said in changed_sizes(view, partial(replay, rule=dataset.resizing(resolution, family.divisibility)), because)
         ]
         return DatasetFile(
             content=to_yaml(job),

@@ -14,10 +14,10 @@ from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import in_order
 from datakit.trainers.beside import Takes, taken
-from datakit.trainers.diffusers.file import recognises, rule_for, write
+from datakit.trainers.diffusers.file import recognises, rule_for, square_of, write
 from datakit.trainers.diffusers.prove import prove
 from datakit.trainers.diffusers.reading import Reading
-from datakit.trainers.diffusers.replay import replay
+from datakit.trainers.diffusers.replay import Square, replay
 from datakit.trainers.diffusers.scripts import FAMILIES
 from datakit.trainers.diffusers.steps import steps
 from datakit.trainers.leftovers import Leftover
@@ -57,11 +57,14 @@ class Diffusers(ThroughView):
         view = _view(concepts, cache_root)
         # A caption that was left out on purpose is empty, and DreamBooth scripts would put the instance prompt in its place.
         prompt = "" if any(untitled(record) for concept in concepts for record in concept.records) else "photo"
-        rule = rule_for(family.of, in_order(view.buckets))
+        sizes = in_order(view.buckets)
+        rule = rule_for(family.of, sizes)
         changed = changed_sizes(
             view,
             partial(replay, rule=rule),
-            f"{family.of.name} has no buckets: crop with --bucket 1024x1024, or choose a --model-family whose script has them",
+            f"{family.of.name} has no buckets: crop with --bucket {square_of(sizes)}, or choose a --model-family whose script has them"
+            if isinstance(rule, Square)
+            else "of two sizes of one shape it takes the last: crop with sizes of one area",
         )
         given = taken(concepts, options, Takes("diffusers"))
         return DatasetFile(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from datakit.dataset.manifest import MANIFEST
 from datakit.geometry import Size
 from datakit.report import few
 from datakit.run.stage import Execution
-from datakit.sizes import size_set
+from datakit.sizes import set_around
 from datakit.trainers.beside import Beside, prove_beside
 from datakit.trainers.diffusionpipe.file import Directory, ordered, read, spelt
 from datakit.trainers.diffusionpipe.reading import CAPTIONS, Reading, caption_faults
@@ -62,9 +63,13 @@ def _prove_directory(name: str, directory: Directory, rule: Rule, execution: Exe
         problem = f"path {directory.path!r} is relative: the trainer looks from wherever it is started"
         verdict.faults.append(Fault(name, "", problem, "write the absolute path"))
     listed = os.path.exists(folder / CAPTIONS)
-    cause, cure = _cause(rule)
     trained = Trained(
-        name, folder, Reading(), lambda size: _worst(size, rule), cause, cure, captions=None if listed else _captions(directory)
+        name,
+        folder,
+        Reading(),
+        lambda size: _worst(size, rule),
+        partial(_cause, rule),
+        captions=None if listed else _captions(directory),
     )
     seen = prove_folder(trained, execution, verdict)
     for key, (lacking, stops, other_size) in _BESIDE.items():
@@ -83,9 +88,9 @@ def _worst(size: Size, rule: Rule) -> Fate:
     return next((fate for fate in fates if not fate.keeps(size)), fates[0])
 
 
-def _cause(rule: Rule) -> tuple[str, str]:
-    """Say why sizes are changed where they are, and what keeps them."""
-    cure = f"write {spelt(ordered(size_set()))}"
+def _cause(rule: Rule, sizes: Collection[Size]) -> tuple[str, str]:
+    """Say why some sizes are changed where they are, and what keeps them."""
+    cure = f"write {spelt(ordered(set_around(sizes)))}"
     if isinstance(rule, AspectBuckets):
         if rule.aspects == (1.0,):
             return "there are no size_buckets and no enable_ar_bucket, so that every picture becomes a square", cure

@@ -14,7 +14,7 @@ from datakit.trainers.beside import Takes, taken
 from datakit.trainers.diffusionpipe.file import ordered, recognises, write
 from datakit.trainers.diffusionpipe.prove import prove
 from datakit.trainers.diffusionpipe.reading import CAPTIONS, Reading, listing
-from datakit.trainers.diffusionpipe.replay import COARSE, COARSE_STEP, STEP, replay
+from datakit.trainers.diffusionpipe.replay import COARSE, COARSE_STEP, STEP, SizeBuckets, replay
 from datakit.trainers.diffusionpipe.steps import steps
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
@@ -100,7 +100,11 @@ class DiffusionPipe(ThroughView):
         return DatasetFile(
             content=write(folders, rule),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(said for view in views for said in changed_sizes(view, lambda size: replay(size, rule, step)[0])),
+            changed=tuple(
+                said
+                for view in views
+                for said in changed_sizes(view, lambda size: replay(size, rule, step)[0], _because(rule, step))
+            ),
             notes=given.notes,
             views=(*views, *(each for of in beside for each in of.values())),
             command="deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # CONFIG.toml names as its dataset: FILE",
@@ -117,6 +121,15 @@ class DiffusionPipe(ThroughView):
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
         """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
         return steps(concepts, batching)
+
+
+def _because(rule: SizeBuckets, step: int) -> str:
+    """Say why sizes are changed where they are."""
+    if not rule.in_order:
+        return (
+            "of two sizes of one shape (its aspect rounded to three digits) it finds the wrong one: crop with sizes of one area"
+        )
+    return f"it rounds sides to multiples of {step}"
 
 
 def _view(concept: Concept, cache_root: Path) -> View:

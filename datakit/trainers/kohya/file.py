@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datakit.errors import UsageError
 from datakit.geometry import Size
+from datakit.sizes import square_side
 from datakit.trainers.kohya.replay import Bucketing
 from datakit.trainers.toml import Value, general_and_datasets, lists_tables, table, wrong_keys
 
@@ -46,7 +46,8 @@ _NEUTRAL: Mapping[str, Value] = {
 }
 _FAR = 10**6
 # The one step that every one of its scripts takes (verify_bucket_reso_steps), and a bucket's longest side.
-_STEPS, _LARGEST = 64, 2048
+STEPS = 64
+_LARGEST = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +88,17 @@ class Subset:
         return [key for key in ("enable_wildcard", *alone, *_NEUTRAL) if key not in self.options]
 
 
-def area_side(sizes: Iterable[Size]) -> int:
-    """Return the side of the square, in steps, whose area holds all of some sizes: 1024 for the eight."""
-    area = max((size.width * size.height for size in sizes), default=1)
-    return max(1024, math.ceil(math.sqrt(area) / _STEPS) * _STEPS)
+def rule_of(sizes: Collection[Size], least: int = STEPS) -> Bucketing:
+    """Return what is to decide over some sizes: their area, and the greatest steps they are whole in, of those a script takes.
+
+    ``least`` is the least of these; 1024 in steps of 64 for the eight.
+    """
+    steps = (step for step in (STEPS, 32, 16, 8) if step >= least and all(side % step == 0 for size in sizes for side in size))
+    side = square_side(sizes, STEPS)
+    return Bucketing(Size(side, side), True, True, next(steps, least), min(256, side), max(_LARGEST, side))
 
 
-def rule_of(side: int) -> Bucketing:
-    """Return what decides over sizes in a file that is written for an area of this side."""
-    return Bucketing(Size(side, side), True, True, _STEPS, 256, max(_LARGEST, side))
-
-
-def write(folders: Sequence[tuple[str, int, str | None]], batch_size: int, wildcard: bool, side: int = 1024) -> bytes:
+def write(folders: Sequence[tuple[str, int, str | None]], batch_size: int, wildcard: bool, rule: Bucketing) -> bytes:
     """Return the file for some folders of pictures, each with its repeats, that share their buckets.
 
     Parameters
@@ -109,15 +109,14 @@ def write(folders: Sequence[tuple[str, int, str | None]], batch_size: int, wildc
         Wins over ``--train_batch_size``.
     wildcard
         Draw one line of each caption file at every sampling.
-    side
-        Of the area that holds every picture; see `area_side`.
+    rule
+        What decides over sizes, as `rule_of` gives it.
 
     Raises
     ------
     UsageError
         A path cannot be written.
     """
-    rule = rule_of(side)
     general: dict[str, Value] = {
         "resolution": [*rule.resolution],
         "batch_size": batch_size,

@@ -13,7 +13,7 @@ from datakit.caption.captions import read_caption
 from datakit.errors import CaptionError, UsageError
 from datakit.run.stage import Execution
 from datakit.trainers.beside import Taken, Takes, taken
-from datakit.trainers.kohya.file import area_side, recognises, rule_of, write
+from datakit.trainers.kohya.file import recognises, rule_of, write
 from datakit.trainers.kohya.prove import prove
 from datakit.trainers.kohya.reading import LISTING
 from datakit.trainers.kohya.replay import replay
@@ -50,6 +50,8 @@ _CONTROL_NETS = {
 }
 # One folder of either, and it stops where a picture has none (library/train_util.py, ControlNetDataset).
 _TAKES = Takes("sd-scripts", masks=1, both=False, needs_masks=True)
+# The least that the steps of their buckets may be whole in (verify_bucket_reso_steps of each of these scripts).
+LEAST_STEPS = {"sdxl": 32, "sd": 64, "sd3": 32, "flux": 32, "lumina": 16}
 # Whose captions are read while training, so that one of several lines can be drawn.
 _DRAWS = frozenset({"sdxl", "sd"})
 # A lone line feed: the empty prompt. It stops at a file of no bytes (library/train_util.py, read_caption).
@@ -96,8 +98,9 @@ class Kohya(ThroughView):
         beside = tuple(companion_view(view, given.names) for view in views) if given.names else ()
         places: Sequence[str | None] = [os.fspath(view.folder) for view in beside] or [None] * len(views)
         folders = [(os.fspath(view.folder), view.passes, place) for view, place in zip(views, places, strict=True)]
-        side = area_side(size for concept in concepts for size in concept.buckets)
-        rule = rule_of(side)
+        least = LEAST_STEPS[family]
+        rule = rule_of({size for concept in concepts for size in concept.buckets}, least)
+        because = f"its script for {family} takes sides that are multiples of {least}"
         notes = [*given.notes]
         if draws:
             notes.append(
@@ -105,9 +108,9 @@ class Kohya(ThroughView):
                 "which would make one prompt of them all"
             )
         return DatasetFile(
-            content=write(folders, options.batch_size or 1, draws, side),
+            content=write(folders, options.batch_size or 1, draws, rule),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule))),
+            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule), because)),
             notes=tuple(notes),
             views=(*views, *beside),
             command=f"accelerate launch {_script(family, given)} --dataset_config FILE",

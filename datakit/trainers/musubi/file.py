@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from datakit.errors import UsageError
 from datakit.geometry import Size
+from datakit.sizes import square_side
+from datakit.trainers.musubi.families import OTHER_STEPS, STEP
 from datakit.trainers.musubi.replay import Bucketing, buckets
 from datakit.trainers.toml import Value, general_and_datasets, lists_tables, table, wrong_keys
 
@@ -75,6 +77,12 @@ class Dataset:
     def caption_extension(self) -> str:
         """Of caption files; nothing where none is set."""
         return str(self.options.get("caption_extension", ""))
+
+
+def rule_of(sizes: Collection[Size], step: int = STEP) -> Bucketing:
+    """Return what is to decide over some sizes: a square, in steps of any model, of their area; 1024x1024 for the eight."""
+    side = square_side(sizes, max(STEP, *OTHER_STEPS))
+    return Bucketing(Size(side, side), True, True, step)
 
 
 def write(folders: Sequence[tuple[str, str, int, str | None]], batch_size: int, rule: Bucketing) -> bytes:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from datakit.audit.concept import Concept
 from datakit.errors import UsageError
-from datakit.geometry import Size
 from datakit.run.stage import Execution
 from datakit.trainers.beside import Takes, taken
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.musubi.families import FAMILIES
-from datakit.trainers.musubi.file import recognises, write
+from datakit.trainers.musubi.file import recognises, rule_of, write
 from datakit.trainers.musubi.prove import prove
 from datakit.trainers.musubi.reading import LISTING
-from datakit.trainers.musubi.replay import Bucketing, replay
+from datakit.trainers.musubi.replay import replay
 from datakit.trainers.musubi.steps import steps
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
@@ -65,7 +63,8 @@ class Musubi(ThroughView):
         refuse_settings(options, self.title)
         family = FAMILIES[options.model_family]
         views = tuple(plan_view([concept], cache_root, _LAYOUT) for concept in concepts)
-        rule = Bucketing(_resolution(size for view in views for size in view.buckets), True, True, family.step)
+        rule = rule_of({size for view in views for size in view.buckets}, family.step)
+        because = f"{options.model_family} takes sides that are multiples of {family.step}"
         given = taken(concepts, options, Takes(self.title, controls=family.controls))
         if family.edits and not given.controls:
             raise UsageError(
@@ -81,7 +80,7 @@ class Musubi(ThroughView):
         return DatasetFile(
             content=write(folders, options.batch_size or 1, rule),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule))),
+            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule), because)),
             notes=(
                 *given.notes,
                 "after every change run both caching scripts again, without --skip_existing: training reads their files alone",
@@ -101,12 +100,6 @@ class Musubi(ThroughView):
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
         """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
         return steps(concepts, batching)
-
-
-def _resolution(sizes: Iterable[Size]) -> Size:
-    """Return the square, in steps of any model, whose area holds all of some sizes: 1024x1024 for the eight."""
-    side = max(1024, math.ceil(math.sqrt(max(size.area for size in sizes)) / 32) * 32)
-    return Size(side, side)
 
 
 TRAINER: Trainer = Musubi()

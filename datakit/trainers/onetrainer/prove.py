@@ -79,8 +79,7 @@ def _prove_entry(entry: Entry, training: Training, execution: Execution, verdict
         folder=folder,
         reader=Reading(deep=entry.include_subdirectories),
         fate=partial(replay, rule=rule),
-        cause=_cause(entry, training, rule),
-        cure=_A_SIZE_EACH,
+        why=lambda _: (_cause(entry, training, rule), _A_SIZE_EACH),
         captions=Captions(missing="OneTrainer trains without a caption") if entry.text.prompt_source == "sample" else None,
     )
     seen = prove_folder(trained, execution, verdict)

@@ -31,6 +31,7 @@ _SWITCHES = (
     "masks are read where the train config has masked_training on",
     "conditions are read where the train config has custom_conditioning_image on",
 )
+_BECAUSE = f"OneTrainer rounds sides to multiples of {QUANTIZATION}"
 _NEEDED = (
     "OneTrainer's train config must name this file as concept_file_name, and have aspect_ratio_bucketing and latent_caching on, "
     "as they are by default"
@@ -90,7 +91,7 @@ class OneTrainer(ThroughView):
             changed=tuple(
                 said
                 for entry, view in zip(entries, views, strict=True)
-                for said in changed_sizes(view, partial(replay, rule=resizing(entry, Training(), QUANTIZATION)))
+                for said in changed_sizes(view, partial(replay, rule=resizing(entry, Training(), QUANTIZATION)), _BECAUSE)
             ),
             needs=(_NEEDED, *(said for names, said in zip((given.masks, given.controls), _SWITCHES, strict=True) if names)),
             notes=given.notes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
+from datakit.sizes import set_around
 from datakit.trainers.fate import Fate
 from datakit.trainers.originals import compare_datasets
 from datakit.trainers.proof import Seen, Trained, taken_companions
@@ -26,7 +27,7 @@ from datakit.trainers.simpletuner.companions import prove_companions
 from datakit.trainers.simpletuner.entry import EntryOnFile, filled_in, read_entries, refused_together
 from datakit.trainers.simpletuner.published import address_faults, provided
 from datakit.trainers.simpletuner.reading import Reading
-from datakit.trainers.simpletuner.replay import RELEASES, Resizing, bucket_name, unkept
+from datakit.trainers.simpletuner.replay import RELEASES, Resizing, area_of, bucket_name, unkept, why_unkept
 from datakit.trainers.simpletuner.scan import latents, older, read_scan, scan_faults
 from datakit.trainers.verdict import Fault, Verdict
 from datakit.trainers.view import read_made
@@ -52,8 +53,12 @@ class _Seen:
     hashed: bool
 
 
-# The keys of an entry that keeps every size; see `datakit.trainers.simpletuner.entry.ImageEntry`.
-_KEPT_BY = "write resolution 1.0, resolution_type area, crop true, crop_aspect preserve, and 0 for every limit of size"
+def _kept_by(sizes: Collection[Size]) -> str:
+    """Say which keys of an entry keep pictures that were meant to have some sizes; see `entry.ImageEntry`."""
+    area = area_of(set_around(sizes))
+    if area is None:
+        return why_unkept(set_around(sizes))
+    return f"write resolution {area}, resolution_type area, crop true, crop_aspect preserve, and 0 for every limit of size"
 
 
 def prove(path: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
@@ -132,7 +137,8 @@ def _prove_local(
         rule = entry.resizing()
         assert not isinstance(rule, str)  # nothing would have been seen
         fate = partial(_worst, rule=rule, releases=releases)
-        trained = Trained(entry.id, folder, Reading(releases), fate, "the entry of its pictures says so", _KEPT_BY)
+        said = "the entry of its pictures says so"
+        trained = Trained(entry.id, folder, Reading(releases), fate, lambda sizes: (said, _kept_by(sizes)))
         prove_companions(entry, beside, Seen((), tuple(seen.pictures), seen.looks), trained, execution, verdict)
 
 
@@ -183,8 +189,9 @@ def _look_over(entry: EntryOnFile, releases: Sequence[str], execution: Execution
     verdict.pictures[entry.id] = len(pictures)
     sizes = {name: looks[name].size for name in pictures if name in looks and not looks[name].error}
     verdict.buckets[entry.id] = dict(Counter(map(bucket_name, sizes.values())))
+    kept_by = _kept_by(set(sizes.values())) if sizes else ""
     verdict.faults += [
-        Fault(entry.id, name, f"{size} is {words}", _KEPT_BY)
+        Fault(entry.id, name, f"{size} is {words}", kept_by)
         for name, size in sizes.items()
         for words in unkept(size, rule, releases)
     ]
