@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     help=f"Set of sizes to choose from; {DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
 )
 @click.option("--bucket", "buckets", multiple=True, metavar="WxH", help="Use only this size of the set; repeat for several.")
-@click.option("--detector", type=click.Choice(list(DETECTORS)), default="yunet", show_default=True, help="What finds faces.")
+@click.option(
+    "--detector",
+    type=click.Choice(list(DETECTORS)),
+    default="auto",
+    show_default=True,
+    help="What finds faces; auto asks yunet and, where that finds none in a drawing, drawn.",
+)
 @click.option(
     "--saliency",
     type=click.Choice(list(SALIENCY)),

@@ -51,7 +51,7 @@ class CropOptions:
 
     sizes: str = DEFAULT_SIZES
     buckets: tuple[Size, ...] | None = None
-    detector: str = "yunet"
+    detector: str = "auto"
     saliency: str = "objects"
     framing: Framing = "full"
     upscale: float = 1.0

@@ -1,0 +1,96 @@
+"""Faces in drawings: a second look where YuNet, which was trained on photographs, finds none.
+
+nagadomi: lbpcascade_animeface (2011), a cascade of local binary patterns (Liao et al., Learning multi-scale block local
+binary patterns for face recognition, 2007), run by OpenCV's CascadeClassifier. In 40 drawings YuNet finds a face in 24
+and both in 32; of 92 photographs without one, none passes `is_drawing` and the cascade.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from datakit.dataset.manifest import Face
+from datakit.detect import models, yunet
+from datakit.geometry import Area
+
+if TYPE_CHECKING:
+    from datakit.detect import Detector, Preview
+
+    Grey = Preview
+
+# Long side in pixels of what the cascade sees: at 400 it takes half as long again and finds as many.
+_SIDE = 320
+_STEP, _NEIGHBOURS, _SMALLEST, _SMALLEST_SHARE = 1.1, 5, 24, 0.05
+# The cascade tells a margin, no probability: 1.4 to 5.3 on drawn faces, here made one that orders faces by it.
+_SURE_FROM, _SURE_STEP, _SURE_TO = 0.6, 0.1, 0.95
+# Shading and grain make steps of 3 to 12 grey levels between neighbours; drawings have flat areas and hard lines instead.
+# Below this share of such steps lie 14 of 16 drawings in which YuNet finds nothing, and one photograph in six.
+_SHADED_BELOW, _SHADE_FROM, _SHADE_TO = 0.32, 3, 12
+
+
+def build() -> Detector:
+    """Load the cascade and return its detect function."""
+    cascade = _cascade()
+    return lambda preview: _faces(cascade, _grey(preview), max(preview.shape[:2]))
+
+
+def build_second() -> Detector:
+    """Load YuNet and the cascade and return a function that asks the cascade where YuNet finds nothing in a drawing."""
+    first, cascade = yunet.build(), _cascade()
+
+    def detect(preview: Preview) -> list[Face]:
+        faces = first(preview)
+        if faces:
+            return faces
+        grey = _grey(preview)
+        return _faces(cascade, grey, max(preview.shape[:2])) if is_drawing(grey) else []
+
+    return detect
+
+
+def is_drawing(grey: Grey) -> bool:
+    """Tell whether a small grey picture (rows, columns) may be drawn: neighbouring pixels are alike, or far from it."""
+    right = cv2.absdiff(grey[:-1, 1:], grey[:-1, :-1])
+    below = cv2.absdiff(grey[1:, :-1], grey[:-1, :-1])
+    steps = np.maximum(right, below)
+    shaded = np.count_nonzero((steps >= _SHADE_FROM) & (steps <= _SHADE_TO))
+    return shaded < _SHADED_BELOW * steps.size
+
+
+def _cascade() -> cv2.CascadeClassifier:
+    text = models.load(models.ANIME_FACE).decode()
+    cascade = cv2.CascadeClassifier()
+    cascade.read(cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY).getFirstTopLevelNode())
+    return cascade
+
+
+def _grey(preview: Preview) -> Grey:
+    height, width = preview.shape[:2]
+    factor = _SIDE / max(height, width)
+    size = max(2, round(width * factor)), max(2, round(height * factor))
+    return np.asarray(cv2.cvtColor(cv2.resize(preview, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _faces(cascade: cv2.CascadeClassifier, grey: Grey, long_side: int) -> list[Face]:
+    """Return the faces in a grey picture, surest first, in pixels of the picture with this long side."""
+    least = max(_SMALLEST, round(_SMALLEST_SHARE * min(grey.shape)))
+    boxes, _, margins = cascade.detectMultiScale3(
+        cv2.equalizeHist(grey),
+        scaleFactor=_STEP,
+        minNeighbors=_NEIGHBOURS,
+        minSize=(least, least),
+        outputRejectLevels=True,
+    )
+    factor = long_side / max(grey.shape)
+    faces = [
+        Face(Area(*map(float, (left, top, left + width, top + height))).scaled(factor), _sureness(float(margin)))
+        for (left, top, width, height), margin in zip(np.reshape(boxes, (-1, 4)), np.ravel(margins), strict=True)
+    ]
+    return sorted(faces, key=lambda face: (-face.score, face.box))
+
+
+def _sureness(margin: float) -> float:
+    return min(max(_SURE_FROM + _SURE_STEP * margin, _SURE_FROM), _SURE_TO)
