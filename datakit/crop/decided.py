@@ -73,17 +73,17 @@ class Decided:
         records = self._records(tasks)
         followed: list[Task] = []
         for task in tasks:
-            decision, record = self._decisions.get(task.source), records.get(task.source)
+            decision, record = self._decision(task), records.get(task.target)
             if decision is None or decision.empty:
                 followed.append(task)
                 continue
-            self.considered[task.source] = decision.state
+            self.considered[decision.target] = decision.state
             if decision.rejected:
                 continue
             if record and record.source_sha256 != self._source.content_id(task.source, self._store.fingerprints):
-                self._changed.append(task.source)
+                self._changed.append(task.target)
             if decision.asks:
-                self._asked.add(task.source)
+                self._asked.add(task.target)
             followed.append(self._given(task, decision, record, report))
         return followed
 
@@ -143,7 +143,7 @@ class Decided:
                 source_size=decision.source_size,
             )
             if planned.plan and (planned.plan.box, planned.plan.bucket) != (decision.box, decision.bucket):
-                self._kept.append(task.source)
+                self._kept.append(task.target)
                 given = replace(given, where=DECISIONS)
             given = replace(given, plan=plan)
             key = self._options.window_key(decision.box, decision.bucket)
@@ -167,7 +167,7 @@ class Decided:
             report.notes.append(
                 f"{task.source}: the caption stays as it is, other than decided: {record.caption} was edited after that"
             )
-            self._asked.discard(task.source)
+            self._asked.discard(task.target)
             wanted = replace(wanted, caption_decided=record.caption_decided)
         return wanted
 
@@ -214,7 +214,8 @@ class Decided:
             edited = msgspec.structs.replace(record, caption_edited=True, caption_decided=None)
             sha256 = self._store.fingerprints.sha256(self._store.folder / record.caption)
             return Made(edited, self._text(record), picture, replaces=sha256)
-        caption = given.words(task.sample, read_caption_of(task.sample, self._source), self._options, self._agreed())
+        words = given.words(task.sample, read_caption_of(task.sample, self._source), self._options, self._agreed())
+        caption = given.fitted(words, record, self._options)
         name, content = caption_of(task.output), caption.text.encode()
         self._store.check_free((None, name), record, partial(self._source.content_id, task.source, self._store.fingerprints))
         sha256 = hashlib.sha256(content).hexdigest()

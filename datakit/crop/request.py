@@ -6,8 +6,10 @@ import hashlib
 from dataclasses import dataclass
 
 from datakit.caption.captions import Caption, decode_caption
+from datakit.caption.distance import fit
+from datakit.crop.distance import distance_of
 from datakit.crop.options import CropOptions
-from datakit.dataset.manifest import CropPlan
+from datakit.dataset.manifest import CropPlan, Record
 from datakit.dataset.samples import Sample, caption_name
 from datakit.errors import CaptionMissingError
 from datakit.report import Warned
@@ -48,6 +50,15 @@ class Given:
             return caption_in_source(sample, data, options, agreed)
         sha256 = None if data is None else hashlib.sha256(data).hexdigest()
         return Caption(decode_caption(self.caption.encode(), sample.id).lines, sha256)
+
+    def fitted(self, caption: Caption, crop: CropPlan | Record, options: CropOptions) -> Caption:
+        """Return a caption of the source as it fits a crop; one that a person decided is theirs."""
+        how = options.fits_caption(crop.crop)
+        heights = distance_of(crop.faces, crop.box) if crop.box and how != "keep" and self.caption is None else None
+        if heights is None or not caption.lines:
+            return caption
+        fitting = fit(caption.lines, heights, trim=how == "trim")
+        return Caption(fitting.lines, caption.sha256, (*caption.warnings, *fitting.warnings))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,28 @@ Anchor = Literal["face", "saliency", "center", "manual"]
 # What a window is drawn around: all it can hold, head and shoulders, or the face; see `datakit.crop.framing.frame`.
 Framing = Literal["full", "portrait", "face"]
 FRAMINGS: tuple[Framing, ...] = ("full", "portrait", "face")
+# Which crop of a picture one is: the largest window, closer around the face, or around what stands out where there is none.
+Crop = Literal["full", "portrait", "face", "main", "detail"]
+CROPS: tuple[Crop, ...] = ("full", "portrait", "face", "main", "detail")
+# Why a crop is not made: no face; a face, around which other crops are made; too few pixels; nearly what the next larger one shows.
+Absence = Literal["no-face", "face", "too-small", "no-closer"]
+
+
+def target_of(source: str, crop: str | None) -> str:
+    """Return what a crop of a picture is called where both are meant: no path holds two slashes in a row."""
+    return source if crop is None else f"{source}//{crop}"
+
+
+def source_of(target: str) -> str:
+    """Return the picture that a crop is of."""
+    return target.partition("//")[0]
+
+
+class LeftOut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a crop is not made; of one that is too small, the enlargement that would frame it."""
+
+    kind: Absence
+    upscale_needed: float | None = None
 
 
 Entry = TypeVar("Entry", "CropPlan", "Record")
@@ -72,11 +94,14 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
         What the user should know.
     planned
         Short hashes of the options that decided and of what they gave; they no longer fit where somebody edited that.
+    crop
+        Which of several crops of the picture it is; None where one is made.
     """
 
     source: str
     box: Box
     bucket: Size
+    crop: Crop | None = None
     sizes: str = DEFAULT_SIZES
     anchor: Anchor = "manual"
     why: str = ""
@@ -87,6 +112,11 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     scale: float | None = None
     warnings: tuple[Warned, ...] = ()
     planned: str = ""
+
+    @property
+    def target(self) -> str:
+        """The picture and which crop of it."""
+        return target_of(self.source, self.crop)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -119,6 +149,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         `datakit.dataset.decisions.Decision`, None where datakit decided.
     augmentation
         Pixel changes by name with their drawn parameters.
+    crop
+        Which of several crops of its source this is; None where one is made.
+    left_out
+        Of a ``full`` crop: which others are not made of the picture, and why.
     warnings
         What the user should know.
     """
@@ -149,7 +183,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     window_decided: str | None = None
     caption_decided: str | None = None
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
+    crop: Crop | None = None
+    left_out: dict[Crop, LeftOut] = {}
     warnings: tuple[Warned, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """The picture and which crop of it."""
+        return target_of(self.source, self.crop)
 
 
 _ENCODER = msgspec.json.Encoder()

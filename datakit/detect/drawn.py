@@ -57,7 +57,7 @@ def is_drawing(grey: Grey) -> bool:
     below = cv2.absdiff(grey[1:, :-1], grey[:-1, :-1])
     steps = np.maximum(right, below)
     shaded = np.count_nonzero((steps >= _SHADE_FROM) & (steps <= _SHADE_TO))
-    return shaded < _SHADED_BELOW * steps.size
+    return bool(shaded < _SHADED_BELOW * steps.size)
 
 
 def _cascade() -> cv2.CascadeClassifier:
