@@ -48,7 +48,19 @@ if TYPE_CHECKING:
     type=click.Choice(["full", "portrait", "face"]),
     default="full",
     show_default=True,
-    help="The largest window, or one zoomed to head and shoulders, or to the face.",
+    help="The largest window, or one zoomed to head and shoulders, or to the face, upright or square.",
+)
+@click.option(
+    "--crops",
+    metavar="CROPS",
+    help="Make several crops of each picture, a_full, a_portrait and so on, where they show clearly less: full with portrait,face "
+    "(where there is a face) and main,detail (where there is none).",
+)
+@click.option(
+    "--crop-captions",
+    type=click.Choice(["keep", "distance", "trim"]),
+    help="What closer crops do to their captions: distance adds close-up, portrait and so on and takes out what contradicts "
+    "that, trim also takes out tokens of what may not be seen.  [default: distance with --crops, else keep]",
 )
 @click.option(
     "--upscale",
@@ -109,6 +121,8 @@ def crop(
     detector: str,
     saliency: str,
     framing: str,
+    crops: str | None,
+    crop_captions: str | None,
     upscale: float,
     file_format: str,
     quality: int,
@@ -134,6 +148,7 @@ def crop(
     \b
     datakit crop photos/ out/
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
+    datakit crop photos/ out/ --crops full,portrait,face,main,detail
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
     """
@@ -147,6 +162,8 @@ def crop(
         detector=detector,
         saliency=saliency,
         framing=framing,  # type: ignore[arg-type]  # click has checked it
+        crops=tuple(crop.strip() for crop in crops.split(",")) if crops else (),  # type: ignore[misc]  # the options check it
+        crop_captions=crop_captions,  # type: ignore[arg-type]
         upscale=upscale,
         format=file_format,  # type: ignore[arg-type]
         quality=quality,
@@ -154,8 +171,10 @@ def crop(
         captions=captions,  # type: ignore[arg-type]
         max_pixels=max_pixels,
     )
-    if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full"):
-        raise click.UsageError("--apply takes sizes and windows from the plan: leave out --sizes, --bucket and --framing")
+    if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full" or crops):
+        raise click.UsageError(
+            "--apply takes sizes and windows from the plan: leave out --sizes, --bucket, --framing and --crops"
+        )
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")

@@ -13,10 +13,10 @@ import msgspec
 
 from datakit.crop.distance import face_heights
 from datakit.crop.framing import believed, cut_warnings, doubt_warnings, kept_faces, significant
-from datakit.crop.zoom import Zoomed, around_face, around_thing, detail_of, main_face, main_part
-from datakit.dataset.manifest import Anchor, Crop, CropPlan, Face, Framing, LeftOut
+from datakit.crop.zoom import AROUND, Zoomed, around_face, around_thing, detail_of, main_face, main_part
+from datakit.dataset.manifest import Anchor, Crop, CropPlan, Face, Framing
 from datakit.geometry import Size
-from datakit.report import Warned
+from datakit.report import LeftOut, Warned
 from datakit.sizes import area_kept as fit
 from datakit.sizes import enlargement, needed_upscale, rounded_scale
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST_OF_LARGER = 0.6
 # The lower edge of a framing lies at most so many face heights below the top of the face, or the framing is none; see
 # `datakit.crop.distance`. Closer than it wants it never is.
-LOWEST_EDGE: dict[Framing, float] = {"portrait": 5.0, "face": 2.2}
+LOWEST_EDGE: dict[Crop, float] = {"portrait": 5.0, "face": 2.2}
 # An upscale at which every picture is large enough.
 _ANY = 1000.0
 
@@ -111,13 +111,15 @@ def _faces(size: Size, seen: Seen) -> list[Face]:
     if not subjects or not believed(subjects, seen.things):
         return []
     others = (Face(face.box.clipped(size), face.score) for face in seen.faces)
-    small = [face for face in others if face.box.width >= 1 and face.box.height >= 1 and face.box not in {s.box for s in subjects}]
+    small = [
+        face for face in others if face.box.width >= 1 and face.box.height >= 1 and face.box not in {s.box for s in subjects}
+    ]
     return [*subjects, *small]
 
 
 def _close(crop: Crop, larger: Zoomed, buckets: Sequence[Size], subjects: _Subjects, upscale: float) -> Zoomed | None:
     size, faces, seen = subjects
-    if crop == "portrait" or crop == "face":
+    if crop in AROUND:
         return around_face(size, buckets, faces, crop, upscale)
     if crop == "main":
         best = max(buckets, key=lambda bucket: fit(size, bucket))

@@ -13,9 +13,9 @@ import msgspec
 from datakit.caption.captions import read_caption
 from datakit.crop.options import CropOptions
 from datakit.crop.request import Given
-from datakit.dataset.decisions import Decision, clean_caption
+from datakit.dataset.decisions import Decision, clean_caption, undecided
 from datakit.dataset.layout import DECISIONS
-from datakit.dataset.manifest import CropPlan, Record
+from datakit.dataset.manifest import CropPlan, Record, source_of
 from datakit.dataset.samples import caption_of
 from datakit.dataset.source import Source, read_caption_of
 from datakit.dataset.store import Store
@@ -35,7 +35,7 @@ class Decided:
     source
         What it is made from.
     decisions
-        By source.
+        By target.
     options
         Of the run.
     agreed
@@ -65,7 +65,7 @@ class Decided:
         self._asked: set[str] = set()
         self._kept: list[str] = []
         self._changed: list[str] = []
-        self.rejected = {source for source, decision in decisions.items() if decision.rejected}
+        self.rejected = {target for target, decision in decisions.items() if decision.rejected}
 
     def follow(self, tasks: Iterable[Task], report: Report) -> list[Task]:
         """Return the tasks as people want them, those for rejected pictures left out."""
@@ -73,7 +73,10 @@ class Decided:
         records = self._records(tasks)
         followed: list[Task] = []
         for task in tasks:
-            decision, record = self._decision(task), records.get(task.target)
+            if task.source in self.rejected:
+                self.considered[task.source] = self._decisions[task.source].state
+                continue
+            decision, record = self._decisions.get(task.target), records.get(task.target)
             if decision is None or decision.empty:
                 followed.append(task)
                 continue
@@ -93,9 +96,9 @@ class Decided:
         for problem in report.failed:
             if problem.kind in PASSING:
                 self.considered.pop(problem.source, None)
-        asked = set() if report.withheld else self._asked - problems
-        report.rejected = sorted(self.rejected & present)
-        gone = sorted(source for source, decision in self._decisions.items() if source not in present and not decision.empty)
+        asked = set() if report.withheld else {target for target in self._asked if source_of(target) not in problems}
+        report.rejected = sorted(target for target in self.rejected if source_of(target) in present)
+        gone = sorted(target for target, one in self._decisions.items() if one.source not in present and not one.empty)
         if asked:
             report.notes.append(f"{counted(len(asked), 'picture')} as decided in {DECISIONS}")
         if self._kept:
@@ -112,16 +115,16 @@ class Decided:
         found: dict[str, Record] = {}
         missing: set[str] = set()
         for task in tasks:
-            if task.source in self._decisions and task.source not in self.rejected:
+            if task.target in self._decisions and task.target not in self.rejected:
                 record = self._store.record(task.output)
-                if record is not None and record.source == task.source:
-                    found[task.source] = record
+                if record is not None and record.target == task.target:
+                    found[task.target] = record
                 else:
-                    missing.add(task.source)
+                    missing.add(task.target)
         for output in self._store.outputs() if missing else ():
             record = self._store.record(output)
-            if record is not None and record.source in missing:
-                found.setdefault(record.source, record)
+            if record is not None and record.target in missing:
+                found.setdefault(record.target, record)
         return found
 
     def _given(self, task: Task, decision: Decision, record: Record | None, report: Report) -> Task:
@@ -137,6 +140,7 @@ class Decided:
         if decision.box is not None and decision.bucket is not None:
             plan = CropPlan(
                 source=task.source,
+                crop=task.crop,
                 box=decision.box,
                 bucket=decision.bucket,
                 sizes=decision.sizes or DEFAULT_SIZES,
@@ -186,7 +190,7 @@ class Decided:
 
     def withdrew(self, record: Record) -> bool:
         """Tell whether a decision that a picture was made by was taken back."""
-        decision = self._decisions.get(record.source, Decision(source=record.source))
+        decision = self._decisions.get(record.target, undecided(record.target))
         window = record.window_decided is not None and decision.window_key is None
         return window or (record.caption_decided is not None and decision.caption_key is None)
 

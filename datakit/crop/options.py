@@ -99,7 +99,9 @@ class CropOptions:
         if unknown or len(set(self.crops)) != len(self.crops):
             raise UsageError(f"crops {','.join(self.crops)!r}: name each once, of {', '.join(CROPS)}")
         if self.crops and "full" not in self.crops:
-            raise UsageError("crops are made beside the whole scene: name full, or use --framing for one closer crop of each picture")
+            raise UsageError(
+                "crops are made beside the whole scene: name full, or use --framing for one closer crop of each picture"
+            )
         if self.crops and self.framing != "full":
             raise UsageError(f"framing {self.framing!r} makes one crop of each picture, crops makes several: use one of them")
 

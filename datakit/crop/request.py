@@ -9,7 +9,7 @@ from datakit.caption.captions import Caption, decode_caption
 from datakit.caption.distance import fit
 from datakit.crop.distance import distance_of
 from datakit.crop.options import CropOptions
-from datakit.dataset.manifest import CropPlan, Record
+from datakit.dataset.manifest import Crop, CropPlan, Record
 from datakit.dataset.samples import Sample, caption_name
 from datakit.errors import CaptionMissingError
 from datakit.report import Warned
@@ -73,6 +73,8 @@ class Request:
         What is followed instead of being decided.
     agreed
         The encoding that the captions of its source agreed on, where they are not UTF-8.
+    crop
+        Which of several crops it is; None where one is made.
     """
 
     sample: Sample
@@ -80,6 +82,7 @@ class Request:
     key: str
     given: Given = Given()
     agreed: str | None = None
+    crop: Crop | None = None
 
 
 def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions, agreed: str | None = None) -> Caption:

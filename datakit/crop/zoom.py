@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from datakit.crop.framing import mass_of
-from datakit.dataset.manifest import Face, Framing
+from datakit.dataset.manifest import Crop, Face
 from datakit.geometry import Area, Box, Size, share_inside
 from datakit.sizes import largest_window
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datakit.detect.things import Thing
 
 # What a framing wants around the face, in face widths and heights: sides, up, down.
-AROUND: dict[Framing, tuple[float, float, float]] = {"portrait": (1.0, 0.8, 2.0), "face": (0.45, 0.6, 0.45)}
+AROUND: dict[Crop, tuple[float, float, float]] = {"portrait": (1.0, 0.8, 2.0), "face": (0.45, 0.6, 0.45)}
 # What a thing wants around it, in its own widths and heights.
 _ROOM = 0.15
 # The window may grow by so much, and lie so far from where it is best, to keep other faces whole or out.
@@ -48,7 +48,7 @@ def main_face(faces: Sequence[Face]) -> Face | None:
     return max(faces, key=lambda face: (math.sqrt(face.box.width * face.box.height) * face.score, face.box), default=None)
 
 
-def around_face(size: Size, buckets: Sequence[Size], faces: Sequence[Face], framing: Framing, upscale: float) -> Zoomed | None:
+def around_face(size: Size, buckets: Sequence[Size], faces: Sequence[Face], framing: Crop, upscale: float) -> Zoomed | None:
     """Return the window around the main one of some faces; None where none is smaller than the picture allows.
 
     Parameters

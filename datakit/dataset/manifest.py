@@ -18,7 +18,7 @@ import msgspec
 from datakit.errors import PlanError, UsageError
 from datakit.geometry import Area, Box, Size
 from datakit.picture.formats import PICTURE_SUFFIXES
-from datakit.report import Warned
+from datakit.report import LeftOut, Warned
 from datakit.sizes import DEFAULT_SIZES, check_size, size_set
 
 MANIFEST = "manifest.jsonl"
@@ -35,13 +35,14 @@ FRAMINGS: tuple[Framing, ...] = ("full", "portrait", "face")
 # Which crop of a picture one is: the largest window, closer around the face, or around what stands out where there is none.
 Crop = Literal["full", "portrait", "face", "main", "detail"]
 CROPS: tuple[Crop, ...] = ("full", "portrait", "face", "main", "detail")
-# Why a crop is not made: no face; a face, around which other crops are made; too few pixels; nearly what the next larger one shows.
-Absence = Literal["no-face", "face", "too-small", "no-closer"]
 
 
 def target_of(source: str, crop: str | None) -> str:
-    """Return what a crop of a picture is called where both are meant: no path holds two slashes in a row."""
-    return source if crop is None else f"{source}//{crop}"
+    """Return what decisions and messages call a crop of a picture: its ``full`` one like the picture, since no other is without it.
+
+    No path holds two slashes in a row.
+    """
+    return source if crop in (None, "full") else f"{source}//{crop}"
 
 
 def source_of(target: str) -> str:
@@ -49,11 +50,9 @@ def source_of(target: str) -> str:
     return target.partition("//")[0]
 
 
-class LeftOut(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a crop is not made; of one that is too small, the enlargement that would frame it."""
-
-    kind: Absence
-    upscale_needed: float | None = None
+def crop_in(target: str) -> Crop | None:
+    """Return which crop of its picture a target is; None where it is the picture itself."""
+    return next((crop for crop in CROPS if target.endswith(f"//{crop}")), None)
 
 
 Entry = TypeVar("Entry", "CropPlan", "Record")

@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from datakit.dataset.manifest import Crop, LeftOut, Record, target_of
+from datakit.dataset.manifest import Crop, Record, target_of
 from datakit.dataset.samples import Sample
-from datakit.report import Problem
+from datakit.report import LeftOut, Problem
 from datakit.run.executors import Crash
 
 
