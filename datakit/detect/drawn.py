@@ -62,8 +62,10 @@ def is_drawing(grey: Grey) -> bool:
 
 def _cascade() -> cv2.CascadeClassifier:
     text = models.load(models.ANIME_FACE).decode()
+    # Held until it is read: its nodes are no more once it is gone.
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
     cascade = cv2.CascadeClassifier()
-    cascade.read(cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY).getFirstTopLevelNode())
+    cascade.read(storage.getFirstTopLevelNode())
     return cascade
 
 

@@ -177,6 +177,22 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
     report.sort()
 
 
+def _commit_all(
+    stage: Stage, store: Store, results: Iterable[tuple[Task, Outcome]], execution: Execution, report: Report
+) -> set[str]:
+    """Move what was made into place, report the rest, and return the outputs of crops that are not to be made."""
+    left_out = set()
+    for task, result in results:
+        if isinstance(result, NotWanted):
+            left_out.add(task.output)
+            report.left_out.append((task.source, task.crop or "", result.why))
+        elif not isinstance(result, Made):
+            report.add(as_problem(task.source, result))
+        elif not (execution.strict and report.failed):
+            _commit(stage, store, task, _keeping_caption(store, result, execution.overwrite, report), report)
+    return left_out
+
+
 def _results(stage: Stage, pending: Sequence[Task], execution: Execution, label: str) -> Iterable[tuple[Task, Outcome]]:
     """Return what becomes of each task, as it is made."""
     if not pending:
