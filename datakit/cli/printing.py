@@ -58,10 +58,12 @@ def _counts(say: Say, report: Report) -> None:
 
 def _crops(report: Report) -> list[str]:
     """Return a line for each of several crops: how many there are, and how many pictures have none, by why."""
+    from datakit.dataset.manifest import CROPS
     from datakit.report import ABSENCES, few
 
     lines = []
-    for crop in dict.fromkeys([*report.crops, *(crop for _, crop, _ in report.left_out)]):
+    asked = {*report.crops, *(crop for _, crop, _ in report.left_out)}
+    for crop in (crop for crop in CROPS if crop in asked):
         said = [f"{report.crops[crop]}"]
         for kind, words in ABSENCES.items():
             without = [(source, why.upscale_needed) for source, name, why in report.left_out if (name, why.kind) == (crop, kind)]

@@ -7,6 +7,7 @@ and both in 32; of 92 photographs without one, none passes `is_drawing` and the 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -38,15 +39,16 @@ def build() -> Detector:
 
 
 def build_second() -> Detector:
-    """Load YuNet and the cascade and return a function that asks the cascade where YuNet finds nothing in a drawing."""
-    first, cascade = yunet.build(), _cascade()
+    """Load YuNet and return a function that asks the cascade where YuNet finds nothing in a drawing."""
+    first = yunet.build()
 
     def detect(preview: Preview) -> list[Face]:
         faces = first(preview)
         if faces:
             return faces
         grey = _grey(preview)
-        return _faces(cascade, grey, max(preview.shape[:2])) if is_drawing(grey) else []
+        # Loaded where it is first needed, once a process: reading it takes longer than looking with it.
+        return _faces(_cascade(), grey, max(preview.shape[:2])) if is_drawing(grey) else []
 
     return detect
 
@@ -60,6 +62,7 @@ def is_drawing(grey: Grey) -> bool:
     return bool(shaded < _SHADED_BELOW * steps.size)
 
 
+@lru_cache(maxsize=1)
 def _cascade() -> cv2.CascadeClassifier:
     text = models.load(models.ANIME_FACE).decode()
     # Held until it is read: its nodes are no more once it is gone.
