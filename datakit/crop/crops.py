@@ -13,7 +13,7 @@ import msgspec
 
 from datakit.crop.distance import face_heights
 from datakit.crop.framing import believed, cut_warnings, doubt_warnings, kept_faces, significant
-from datakit.crop.zoom import AROUND, Zoomed, around_face, around_thing, detail_of, main_face, main_part
+from datakit.crop.zoom import AROUND, Zoomed, around_face, around_thing, detail_of, main_face, main_part, worthy
 from datakit.dataset.manifest import Anchor, Crop, CropPlan, Face, Framing
 from datakit.geometry import Size
 from datakit.report import LeftOut, Warned
@@ -122,8 +122,9 @@ def _close(crop: Crop, larger: Zoomed, buckets: Sequence[Size], subjects: _Subje
     if crop in AROUND:
         return around_face(size, buckets, faces, crop, upscale)
     if crop == "main":
-        best = max(buckets, key=lambda bucket: fit(size, bucket))
-        return around_thing(size, buckets, seen.things, upscale) or main_part(size, best, seen.saliency, upscale)
+        if worthy(seen.things):  # one that fills the picture is cut by nothing smaller
+            return around_thing(size, buckets, seen.things, upscale)
+        return main_part(size, max(buckets, key=lambda bucket: fit(size, bucket)), seen.saliency, upscale)
     return detail_of(size, larger, seen.saliency, upscale)
 
 

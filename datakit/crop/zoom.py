@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from datakit.crop.framing import mass_of
+from datakit.crop.framing import THING_SCORE, mass_of
 from datakit.dataset.manifest import Crop, Face
 from datakit.geometry import Area, Box, Size, share_inside
 from datakit.sizes import largest_window
@@ -70,9 +70,14 @@ def around_face(size: Size, buckets: Sequence[Size], faces: Sequence[Face], fram
     return _around(size, upright, face.box.grown(*AROUND[framing]).clipped(size), others, upscale)
 
 
+def worthy(things: Sequence[Thing]) -> list[Thing]:
+    """Return the things that a picture may be of: sure enough, and no furniture."""
+    return [thing for thing in things if thing.score >= THING_SCORE and not thing.is_furniture]
+
+
 def around_thing(size: Size, buckets: Sequence[Size], things: Sequence[Thing], upscale: float) -> Zoomed | None:
     """Return the window around the largest and surest thing that is no furniture; None where there is none that is smaller."""
-    seen = [thing for thing in things if not thing.is_furniture]
+    seen = worthy(things)
     best = max(seen, key=lambda thing: (math.sqrt(thing.box.width * thing.box.height) * thing.score, thing.box), default=None)
     if best is None:
         return None
