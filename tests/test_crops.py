@@ -19,7 +19,7 @@ from datakit.dataset.decisions import Decision, change_decision
 from datakit.dataset.manifest import Face, read_manifest, to_line
 from datakit.detect.things import Thing
 from datakit.errors import UsageError
-from datakit.geometry import Area, Size, share_inside
+from datakit.geometry import Area, Box, Size, share_inside
 from datakit.sizes import choose_bucket, enlargement
 from tests.conftest import BUCKETS
 
@@ -216,6 +216,16 @@ def test_a_decision_means_one_crop_and_a_rejection_of_the_picture_all(source, ou
     decide("flower.jpg", rejected=True)
     crop_folder(source, out, LOOSE)
     assert not list(out.glob("flower_*.jpg"))
+
+
+def test_a_window_drawn_for_a_crop_that_was_left_out_makes_it(source, out):
+    def draw(before: Decision) -> Decision:
+        return Decision(source=before.source, crop=before.crop, box=Box(10, 10, 310, 310), bucket=Size(1024, 1024), upscale=8)
+
+    change_decision(out, "flower.jpg//face", 0, draw)
+    crop_folder(source, out, LOOSE)
+    (record,) = (record for record in read_manifest(out) if record.output == "flower_face.jpg")
+    assert (record.crop, record.box, record.anchor) == ("face", Box(10, 10, 310, 310), "manual")
 
 
 def test_a_plan_holds_a_line_a_crop_and_applying_it_makes_the_same(source, first, tmp_path):

@@ -13,7 +13,7 @@ from datakit.crop.framing import HEAD_DOWN, HEAD_SIDES, HEAD_UP, cut_warnings, f
 from datakit.dataset.manifest import Face
 from datakit.geometry import Area, Box, Size
 from datakit.report import Warned
-from datakit.sizes import choose_bucket, enlargement, largest_window
+from datakit.sizes import choose_bucket, largest_window
 from tests.conftest import BUCKETS
 
 sizes = st.builds(Size, st.integers(300, 6000), st.integers(300, 6000))

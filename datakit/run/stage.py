@@ -225,7 +225,8 @@ def _pending(stage: Stage, store: Store, tasks: Iterable[Task], overwrite: bool,
     full: Record | None = None  # of the sample whose tasks come now, the first of which it is, if that stands
     for task in tasks:
         record = store.record(task.output)
-        if record is None and full is not None and full.source == task.source and task.crop in full.left_out:
+        # By the same options: a window that a person drew for it since makes a crop that was left out.
+        if record is None and full and (full.source, full.key) == (task.source, task.key) and task.crop in full.left_out:
             report.left_out.append((task.source, task.crop, full.left_out[task.crop]))
             continue
         if record is not None and not overwrite and _stands(stage, store, task, record):
