@@ -84,10 +84,10 @@ class Concept:
 
     @property
     def originals(self) -> tuple[Record, ...]:
-        """One record for each source: copies after the first are left out."""
+        """One record for each crop of a source: copies after the first are left out."""
         first: dict[str, Record] = {}
         for record in self.records:
-            first.setdefault(record.source, record)
+            first.setdefault(record.target, record)
         return tuple(first.values())
 
 

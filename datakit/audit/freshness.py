@@ -69,13 +69,13 @@ def _is_gone(path: Path) -> bool:
 def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
     records = list(records)
     decisions, report, origin = with_deleted(read_decisions(dataset), records), last_report(dataset), read_origin(dataset)
-    source, made = Path(origin.source) if origin else None, {record.source: record for record in records}
+    source, made = Path(origin.source) if origin else None, {record.target: record for record in records}
     problems = {problem.source: problem.reason for problem in (*report.refused, *report.failed)} if report else {}
     considered = report.considered if report else {}
     pending = sorted(
         name
         for name, each in decisions.items()
-        if is_pending(each, made.get(name), source, problems.get(name), considered.get(name))
+        if is_pending(each, made.get(name), source, problems.get(each.source), considered.get(name))
     )
     if not pending:
         return []

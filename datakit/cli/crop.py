@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     f"{DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
 )
 @click.option("--bucket", "buckets", multiple=True, metavar="WxH", help="Use only this size of the set; repeat for several.")
-@click.option("--detector", type=click.Choice(list(DETECTORS)), default="yunet", show_default=True, help="What finds faces.")
+@click.option(
+    "--detector",
+    type=click.Choice(list(DETECTORS)),
+    default="auto",
+    show_default=True,
+    help="What finds faces; auto asks yunet and, where that finds none in a drawing, drawn.",
+)
 @click.option(
     "--saliency",
     type=click.Choice(list(SALIENCY)),
@@ -44,7 +50,19 @@ if TYPE_CHECKING:
     type=click.Choice(["full", "portrait", "face"]),
     default="full",
     show_default=True,
-    help="The largest window, or one zoomed to head and shoulders, or to the face.",
+    help="The largest window, or one zoomed to head and shoulders, or to the face, upright or square.",
+)
+@click.option(
+    "--crops",
+    metavar="CROPS",
+    help="Make several crops of each picture, a_full, a_portrait and so on, where they show clearly less: full with portrait,face "
+    "(where there is a face) and main,detail (where there is none).",
+)
+@click.option(
+    "--crop-captions",
+    type=click.Choice(["keep", "distance", "trim"]),
+    help="What closer crops do to their captions: distance adds close-up, portrait and so on and takes out what contradicts "
+    "that, trim also takes out tokens of what may not be seen.  [default: distance with --crops, else keep]",
 )
 @click.option(
     "--upscale",
@@ -143,6 +161,8 @@ def crop(
     detector: str,
     saliency: str,
     framing: str,
+    crops: str | None,
+    crop_captions: str | None,
     upscale: float,
     file_format: str,
     quality: int,
@@ -176,6 +196,7 @@ def crop(
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
     datakit crop photos/ out/ --companion 'mask={stem}-masklabel.png' --companions required
     datakit crop photos/ out/ --fill-batches 4
+    datakit crop photos/ out/ --crops full,portrait,face,main,detail
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
     """
@@ -190,6 +211,8 @@ def crop(
         detector=detector,
         saliency=saliency,
         framing=framing,  # type: ignore[arg-type]  # click has checked it
+        crops=tuple(crop.strip() for crop in crops.split(",")) if crops else (),  # type: ignore[misc]  # the options check it
+        crop_captions=crop_captions,  # type: ignore[arg-type]
         upscale=upscale,
         format=file_format,  # type: ignore[arg-type]
         quality=quality,
@@ -205,8 +228,10 @@ def crop(
     )
     if apply_file and fill_batches:
         raise click.UsageError("--apply takes sizes from the plan: give --fill-batches to the run that makes the plan")
-    if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full"):
-        raise click.UsageError("--apply takes sizes and windows from the plan: leave out --sizes, --bucket and --framing")
+    if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full" or crops):
+        raise click.UsageError(
+            "--apply takes sizes and windows from the plan: leave out --sizes, --bucket, --framing and --crops"
+        )
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")

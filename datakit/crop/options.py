@@ -12,6 +12,7 @@ import msgspec
 from datakit.dataset.accompany import parse_companion
 from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
+from datakit.dataset.targets import CROPS, Crop
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError
 from datakit.geometry import Box, Size
@@ -20,7 +21,7 @@ from datakit.picture.formats import DEFAULT_MAX_PIXELS, FORMATS
 from datakit.sizes import DEFAULT_SIZES, SCALE_ROUNDING, choose_bucket, enlargement, in_order, largest_window, size_set
 
 # Part of every options key: raise it when the same options give other bytes than before.
-_RULES = 3
+_RULES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,12 @@ class CropOptions:
     detector, saliency
         Names from `datakit.detect.DETECTORS` and `SALIENCY`.
     framing
-        ``full``, ``portrait`` or ``face``; see `datakit.crop.framing.frame`.
+        ``full``, ``portrait`` or ``face``; see `datakit.crop.zoom`.
+    crops
+        Several crops of each picture, ``full`` and others of `datakit.dataset.targets.CROPS`; none for one of the framing.
+    crop_captions
+        What a closer crop does to its caption: ``keep``, ``distance`` or ``trim``; see `datakit.caption.distance.fit`. None is
+        ``distance`` for several crops and ``keep`` for one.
     upscale
         Largest enlargement allowed; 1 allows none.
     format
@@ -63,9 +69,11 @@ class CropOptions:
 
     sizes: str = DEFAULT_SIZES
     buckets: tuple[Size, ...] | None = None
-    detector: str = "yunet"
+    detector: str = "auto"
     saliency: str = "objects"
     framing: Framing = "full"
+    crops: tuple[Crop, ...] = ()
+    crop_captions: Literal["keep", "distance", "trim"] | None = None
     upscale: float = 1.0
     format: Literal["keep", "jpg", "png", "webp"] = "keep"
     quality: int = 95
@@ -97,9 +105,11 @@ class CropOptions:
             ("format", self.format, ("keep", *FORMATS)),
             ("captions", self.captions, ("required", "optional")),
             ("companions", self.companions, (None, "auto", "required")),
+            ("crop-captions", self.crop_captions, ("keep", "distance", "trim", None)),
         ):
             if value not in allowed:
                 raise UsageError(f"{name} {value!r} is unknown: choose from {', '.join(filter(None, allowed))}")
+        self._check_crops()
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality} is not between 1 and 100")
         parse_colour(self.background)
@@ -115,8 +125,32 @@ class CropOptions:
             return
         if not 2 <= self.fill_batches <= LARGEST_BATCH:
             raise UsageError(f"fill_batches {self.fill_batches}: use 2 to {LARGEST_BATCH} pictures")
+        if self.crops:
+            raise UsageError("fill_batches deals out one crop of each picture, and crops makes several: use one of them")
         if self.framing != "full":
             raise UsageError(f"fill_batches moves the largest windows, and framing {self.framing} has others: use one of them")
+
+    def _check_crops(self) -> None:
+        unknown = [crop for crop in self.crops if crop not in CROPS]
+        if unknown or len(set(self.crops)) != len(self.crops):
+            raise UsageError(f"crops {','.join(self.crops)!r}: name each once, of {', '.join(CROPS)}")
+        if self.crops and "full" not in self.crops:
+            raise UsageError(
+                "crops are made beside the whole scene: name full, or use --framing for one closer crop of each picture"
+            )
+        if self.crops and self.framing != "full":
+            raise UsageError(f"framing {self.framing!r} makes one crop of each picture, crops makes several: use one of them")
+
+    @property
+    def zooms(self) -> bool:
+        """Whether windows closer than the largest are made."""
+        return self.framing != "full" or len(self.crops) > 1
+
+    def fits_caption(self, crop: Crop | None) -> str:
+        """Return what is done to the caption of a crop; see ``crop_captions``."""
+        if crop == "full" or (crop is None and self.framing == "full"):
+            return "keep"
+        return self.crop_captions or ("distance" if crop else "keep")
 
     @property
     def allowed_buckets(self) -> tuple[Size, ...]:
@@ -137,6 +171,8 @@ class CropOptions:
             return False
         if plan is not None:
             return enlargement(plan.box.size, plan.bucket) <= self.upscale
+        if self.framing != "full" or record.crop not in (None, "full"):
+            return True  # the limit is part of the key of windows that zoom as far as it allows
         if size is None:
             return True
         chosen = choose_bucket(size, self.allowed_buckets, self.upscale)
@@ -146,13 +182,16 @@ class CropOptions:
         """Return a short hash of everything that decides where a window lies; ``moved`` says why it took another size."""
         # Options that say the same have one key, however they were written. Limits (captions, max_pixels, upscale) decide
         # whether a picture is used, not what is made of it, but for a zooming window, which they keep from going too far.
-        zoom = {"upscale": float(self.upscale)} if self.framing != "full" else {}
+        zoom: dict[str, Any] = {"upscale": float(self.upscale)} if self.zooms else {}
+        if self.crops:
+            zoom["crops"] = [crop for crop in CROPS if crop in self.crops]
         decisive = {"buckets": in_order(self.allowed_buckets), "detector": self.detector, "saliency": self.saliency}
         return _short({**decisive, "framing": self.framing, **zoom, **({"moved": moved} if moved else {})})
 
     def key(self, planning_key: str | None = None) -> str:
         """Return a short hash of everything that decides the bytes of a picture; a plan brings its own planning key."""
-        return _short({"planning": planning_key or self.planning_key(), "format": self.format, **self._rendering()})
+        fitting = {"caption": self.crop_captions} if self.crop_captions and self.zooms else {}
+        return _short({"planning": planning_key or self.planning_key(), "format": self.format, **fitting, **self._rendering()})
 
     def window_key(self, box: Box, bucket: Size) -> str:
         """Return a short hash of everything that decides the bytes of a picture whose window a person decided."""
@@ -181,7 +220,7 @@ def allowance(plan: CropPlan) -> float:
 
 
 def _mark(planning_key: str, plan: CropPlan) -> str:
-    return f"{planning_key}-{_short([plan.box, plan.bucket, plan.anchor])}"
+    return f"{planning_key}-{_short([plan.box, plan.bucket, plan.anchor, *([plan.crop] if plan.crop else [])])}"
 
 
 def _short(decisive: Any) -> str:

@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from datakit.caption.captions import Caption, decode_caption
+from datakit.caption.distance import fit
+from datakit.crop.distance import distance_of
 from datakit.crop.options import CropOptions
-from datakit.dataset.manifest import CropPlan
+from datakit.dataset.manifest import CropPlan, Record
 from datakit.dataset.samples import Sample, caption_name
+from datakit.dataset.targets import Crop
 from datakit.errors import CaptionMissingError
 from datakit.geometry import Size
 from datakit.report import Warned
@@ -97,6 +100,15 @@ class Given:
         sha256 = None if data is None else hashlib.sha256(data).hexdigest()
         return Caption(decode_caption(self.caption.encode(), sample.id).lines, sha256)
 
+    def fitted(self, caption: Caption, crop: CropPlan | Record, options: CropOptions) -> Caption:
+        """Return a caption of the source as it fits a crop; one that a person decided is theirs."""
+        how = options.fits_caption(crop.crop)
+        heights = distance_of(crop.faces, crop.box) if crop.box and how != "keep" and self.caption is None else None
+        if heights is None or not caption.lines:
+            return caption
+        fitting = fit(caption.lines, heights, trim=how == "trim")
+        return Caption(fitting.lines, caption.sha256, (*caption.warnings, *fitting.warnings))
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -110,6 +122,8 @@ class Request:
         What is followed instead of being decided.
     agreed
         The encoding that the captions of its source agreed on, where they are not UTF-8.
+    crop
+        Which of several crops it is; None where one is made.
     """
 
     sample: Sample
@@ -117,6 +131,7 @@ class Request:
     key: str
     given: Given = Given()
     agreed: str | None = None
+    crop: Crop | None = None
 
 
 def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions, agreed: str | None = None) -> Caption:

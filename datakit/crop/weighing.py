@@ -7,7 +7,7 @@ from typing import Literal
 
 from datakit.crop.framing import HEAD_DOWN, HEAD_SIDES, HEAD_UP
 from datakit.crop.options import CropOptions
-from datakit.crop.picture import plan_picture
+from datakit.crop.picture import plan_crops
 from datakit.crop.request import Given, Move
 from datakit.dataset.manifest import CropPlan, Face
 from datakit.dataset.samples import Sample
@@ -61,8 +61,10 @@ def weigh(item: tuple[Sample, Given, Move], source: Source, options: CropOptions
     allowing = given.narrow(options)
     try:
         picture = read_picture(read_picture_of(sample, source).data, sample.id, options.max_pixels)
-        before = plan_picture(picture, sample.id, replace(allowing, buckets=(move.home,)))[0]
-        after = plan_picture(picture, sample.id, move.among(allowing))[0]
+        before, after = (
+            plan_crops(picture, sample.id, each)[0].plans["full"]
+            for each in (replace(allowing, buckets=(move.home,)), move.among(allowing))
+        )
     except SampleError:
         return "gone"
     if any(share < known for share, known in zip(*(_kept(plan, before, after) for plan in (after, before)), strict=True)):

@@ -16,10 +16,11 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from datakit.dataset.companions import COMPANION_NAME, companion_of
+from datakit.dataset.targets import Crop, target_of
 from datakit.errors import PlanError, UsageError
 from datakit.geometry import Area, Box, Size
 from datakit.picture.formats import PICTURE_SUFFIXES
-from datakit.report import Warned
+from datakit.report import LeftOut, Warned
 from datakit.sizes import DEFAULT_SIZES, check_size, size_set
 
 MANIFEST = "manifest.jsonl"
@@ -75,11 +76,14 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
         Short hashes of the options that decided and of what they gave; they no longer fit where somebody edited that.
     moved_from
         The size that keeps most of the picture, where it took another to fill a batch.
+    crop
+        Which of several crops of the picture it is; None where one is made.
     """
 
     source: str
     box: Box
     bucket: Size
+    crop: Crop | None = None
     sizes: str = DEFAULT_SIZES
     anchor: Anchor = "manual"
     why: str = ""
@@ -91,6 +95,11 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Warned, ...] = ()
     planned: str = ""
     moved_from: Size | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def target(self) -> str:
+        """The picture and which crop of it."""
+        return target_of(self.source, self.crop)
 
 
 class Companion(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +154,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Pixel changes by name with their drawn parameters.
     companions
         What goes with the picture, in the order of their names.
+    crop
+        Which of several crops of its source this is; None where one is made.
+    left_out
+        Of a ``full`` crop: which others are not made of the picture, and why.
     warnings
         What the user should know.
     moved_from
@@ -178,6 +191,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     caption_decided: str | None = None
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
     companions: tuple[Companion, ...] = ()
+    crop: Crop | None = None
+    left_out: dict[Crop, LeftOut] = {}
     warnings: tuple[Warned, ...] = ()
     moved_from: Size | None = None
 
@@ -186,6 +201,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Every file of it and its sha256 as it was written: the picture, its caption where it has one, its companions."""
         caption = ((self.caption, self.caption_sha256),) if self.caption else ()
         return ((self.output, self.output_sha256), *caption, *((each.output, each.sha256) for each in self.companions))
+
+    @property
+    def target(self) -> str:
+        """The picture and which crop of it."""
+        return target_of(self.source, self.crop)
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from datakit.crop.framing import DOUBTFUL_SCORE
-from datakit.dataset.decisions import Decision
+from datakit.dataset.decisions import Decision, undecided
 from datakit.dataset.manifest import Anchor, Face, Record
 from datakit.geometry import Box, Size
 from datakit.report import Warned
@@ -167,7 +167,7 @@ def followed(record: Record, decision: Decision | None, caption: str | None) -> 
     window, text = record.window_decided, record.caption_decided
     if window is None and text is None:
         return None
-    now = decision or Decision(source=record.source)
+    now = decision or undecided(record.target)
     box, bucket, upscale = (now.box, now.bucket, now.upscale) if window == now.window_key else (record.box, record.bucket, None)
     if window is None:
         box = bucket = upscale = None

@@ -9,7 +9,8 @@ from typing import Any
 
 from datakit.dataset.manifest import Record
 from datakit.dataset.samples import Sample
-from datakit.report import Problem
+from datakit.dataset.targets import Crop, target_of
+from datakit.report import LeftOut, Problem
 from datakit.run.executors import Crash
 
 
@@ -29,6 +30,8 @@ class Task:
         What the stage's function needs beyond this; picklable.
     light
         True where making it takes less than sending it to a worker would.
+    crop
+        Which of several crops of the sample it is; None where one is made.
     """
 
     sample: Sample
@@ -37,11 +40,24 @@ class Task:
     key: str
     detail: Any = None
     light: bool = False
+    crop: Crop | None = None
 
     @property
     def source(self) -> str:
         """The sample's id."""
         return self.sample.id
+
+    @property
+    def target(self) -> str:
+        """The sample and which crop of it, as decisions and messages name it."""
+        return target_of(self.sample.id, self.crop)
+
+
+@dataclass(frozen=True, slots=True)
+class NotWanted:
+    """What stands in for a crop that is not made of a picture: that is no fault, and the reason is kept with its other crops."""
+
+    why: LeftOut
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from datakit.trainers.diffusers.file import parse, rule_of
 from datakit.trainers.diffusionpipe.file import read as read_diffusionpipe
 from datakit.trainers.kohya.file import read as read_kohya
 from datakit.trainers.kohya.trainer import LEAST_STEPS
+from datakit.trainers.making import make_view
 from datakit.trainers.musubi.file import read as read_musubi
 from datakit.trainers.protocol import BackendOptions
 from datakit.trainers.simpletuner.replay import area_of
-from datakit.trainers.view import make_view
 from tests.trainers import bucket_oracles, size_oracles
 
 # (trainer, family) whose file holds all of a set; scripts of diffusers without buckets train one square.
