@@ -105,6 +105,8 @@ def test_what_is_no_pattern_is_refused_before_anything_is_read(text):
         ("a.png", "a-masklabel.png", "mask"),
         ("a.png", "a-condlabel.png", "control"),
         ("a.png", "masks/a.png", "mask"),
+        ("img/a.png", "train_masks/a.png", "train_masks"),
+        ("img/a.png", "My  masks/a.png", "my_masks"),
         ("img/a.png", "control/a.png", "control"),
         ("img/deep/a.png", "conditioning_images/deep/a.png", "control"),
         ("10_x/a.png", "10_x/depth_maps/a.png", "depth"),

@@ -51,7 +51,7 @@ _MEANS = {
 
 def is_mask(name: str) -> bool:
     """Tell whether what is called so is a mask: grey, and no colour but a share of what counts. All others are pictures."""
-    return "mask" in re.split("[_-]", name)
+    return any(word in ("mask", "masks") for word in re.split(r"[_-]|\d+", name))
 
 
 def companion_of(output: str, name: str) -> str:
@@ -93,7 +93,8 @@ def layout_of(companion: str) -> tuple[str, str, str]:
     match = _ENDING.match(_stem(companion))
     folders = [part for part in companion.split("/")[:-1] if _FOLDER.fullmatch(part)]
     ending = match[2] if match else ""
-    word = (folders[-1] if folders else ending[1:]).lower()
+    # As a name may be spelt: a folder may be called "My masks".
+    word = re.sub("[^a-z0-9]+", "_", (folders[-1] if folders else ending[1:]).lower()).strip("_")
     return _MEANS.get(word, word), folders[-1] if folders else "", ending
 
 
