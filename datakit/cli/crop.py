@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from datakit.cli.printing import print_report
+from datakit.cli.shards import report_shards
 from datakit.cli.shared import execution_options
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", metavar="SRC")
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path), required=False)
+@click.argument("output", metavar="OUT", required=False)
 @click.option(
     "--sizes",
     type=click.Choice(list(SIZE_SETS)),
@@ -97,7 +98,7 @@ def crop(
     ctx: click.Context,
     *,
     source: str,
-    output: Path | None,
+    output: str | None,
     sizes: str,
     buckets: tuple[str, ...],
     detector: str,
@@ -134,6 +135,7 @@ def crop(
     from datakit.crop.folder import crop_folder, plan_folder
     from datakit.crop.options import CropOptions
     from datakit.dataset.remembered import remember
+    from datakit.shards.patterns import is_shards
 
     options = CropOptions(
         sizes=sizes,
@@ -150,6 +152,10 @@ def crop(
     )
     if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full"):
         raise click.UsageError("--apply takes sizes and windows from the plan: leave out --sizes, --bucket and --framing")
+    if is_shards(source):
+        if dry_run or plan_file or apply_file:
+            raise click.UsageError("--plan, --dry-run and --apply are for a folder: unpack the shards and crop that")
+        report_shards(ctx, source, output, options, execution, as_json)
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")
@@ -161,9 +167,9 @@ def crop(
     else:
         if output is None:
             raise click.UsageError("missing argument OUT: the folder to write to (--plan and --dry-run need none)")
-        report = crop_folder(source, output, options, plan=apply_file, execution=execution)
+        report = crop_folder(source, Path(output), options, plan=apply_file, execution=execution)
         if not report.withheld:
-            remember(Path.cwd(), "crop", output)
+            remember(Path.cwd(), "crop", Path(output))
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 
