@@ -1,22 +1,112 @@
-"""What the commands have in common where a dataset lies in shards: progress, and what a run did."""
+"""``datakit pack`` and ``datakit unpack``, and what `datakit crop` says of a run over shards."""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from datakit.cli.printing import print_bars, print_list
-from datakit.cli.shared import print_json, progress_bar
+from datakit.cli.printing import print_bars, print_list, print_report
+from datakit.cli.shared import cores, json_option, overwrite_option, print_json, progress_bar
 
 if TYPE_CHECKING:
     from datakit.crop.options import CropOptions
     from datakit.run.stage import Execution
-    from datakit.shards.crop import ShardReport
     from datakit.shards.receipts import Counts
+    from datakit.shards.run import ShardReport
+
+
+@click.command()
+@click.argument("dataset", metavar="DATASET", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("shards", metavar="SHARDS")
+@click.option(
+    "--shard-size", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, metavar="N", help="Samples in a shard."
+)
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=None, show_default="one a core", help="Worker processes.")
+@click.option("--overwrite", is_flag=True, help="Make everything anew, also where SHARDS holds something else.")
+@click.option("--prune", is_flag=True, help="Delete shards that the dataset is too small for now.")
+@click.option("--verify", is_flag=True, help="Hash every shard that is there instead of trusting its size.")
+@json_option
+@click.pass_context
+def pack(
+    ctx: click.Context,
+    *,
+    dataset: Path,
+    shards: str,
+    shard_size: int,
+    jobs: int | None,
+    overwrite: bool,
+    prune: bool,
+    verify: bool,
+    as_json: bool,
+) -> None:
+    """Write a dataset that crop or shuffle wrote into SHARDS: tar files as webdataset and `datasets` read them.
+
+    Each picture lies there with its caption, byte for byte and held against its sha256; beside each tar lie its records as
+    Parquet, with the place of every picture. Run again, only shards that changed are written. All pictures have to
+    be of one format: crop with --format.
+
+    \b
+    datakit pack out/ shards/
+    datakit pack out/ shards/ --shard-size 1000
+    """
+    from datakit.run.stage import Execution
+    from datakit.shards.pack import pack_dataset
+
+    execution = Execution(jobs=jobs or cores(), overwrite=overwrite, prune=prune, verify=verify, progress=shard_bar)
+    report = pack_dataset(dataset, shards, shard_size=shard_size, execution=execution)
+    print_shards(report, as_json)
+    ctx.exit(report.exit_code)
+
+
+@click.command()
+@click.argument("shards", metavar="SHARDS")
+@click.argument("dataset", metavar="DATASET", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--where",
+    "conditions",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only samples that meet this, such as bucket=1024x1024, area_kept>=0.9 or source=cats/*; repeat for several.",
+)
+@click.option("--most", type=click.IntRange(min=1), metavar="N", help="The first N of them.")
+@overwrite_option
+@json_option
+@click.option("-v", "--verbose", is_flag=True, help="List every problem.")
+@click.pass_context
+def unpack(
+    ctx: click.Context,
+    *,
+    shards: str,
+    dataset: Path,
+    conditions: tuple[str, ...],
+    most: int | None,
+    overwrite: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Write the samples of SHARDS into the folder DATASET, as crop or shuffle would have written them there.
+
+    Every file is held against its sha256. What is there already is left alone, so that an interrupted run goes on. The folder
+    is a dataset like any other: shuffle, backend, review and check work on it.
+
+    \b
+    datakit unpack shards/ out/
+    datakit unpack shards/ some/ --where 'face_kept<1' --most 200
+    """
+    from datakit.dataset.remembered import remember
+    from datakit.shards.unpack import unpack_shards
+    from datakit.shards.where import wanted
+
+    bar = functools.partial(progress_bar, unit="shard")
+    report = unpack_shards(shards, dataset, keep=wanted(conditions), most=most, overwrite=overwrite, progress=bar)
+    remember(Path.cwd(), "unpack", dataset)
+    print_report(report, as_json, verbose)
+    ctx.exit(report.exit_code)
 
 
 def report_shards(

@@ -15,7 +15,7 @@ from datakit.dataset.manifest import read_manifest
 from datakit.errors import DatakitError, NoPicturesError, ShardError
 from datakit.report import Problem, Report
 from datakit.run.stage import Execution
-from datakit.shards.receipts import Receipt
+from datakit.shards.receipts import Portion, Receipt
 from datakit.shards.storage import Blob, open_storage
 from datakit.shards.tar import extract
 from datakit.shards.writing import commit, working_folder, write_shard
@@ -42,18 +42,18 @@ class Cropping:
     execution: Execution
 
 
-def crop_shard(shard: Blob, cropping: Cropping) -> Receipt | Problem:
+def crop_shard(shard: Portion, cropping: Cropping) -> Receipt | Problem:
     """Crop one shard of a storage into another under the same name; what keeps it from being done is returned."""
     try:
         source, output = open_storage(cropping.source), open_storage(cropping.output)
         with working_folder(output.workspace) as work:
-            with source.open(shard) as file:
+            with source.open(Blob(shard.name, shard.size, shard.etag)) as file:
                 extract(file, shard.name, shard.size, work / "source")
             report = _cropped(work, shard.name, cropping)
             problems = sorted((*report.refused, *report.failed), key=lambda problem: (problem.source, problem.reason))
             records = list(read_manifest(work / "dataset"))
             written = write_shard(work / "dataset", records, problems, work)
-            return commit(output, shard.name, written, cropping.key, shard, source.address)
+            return commit(output, shard, written, cropping.key)
     except NoPicturesError:
         return Problem(shard.name, "holds no pictures: leave it out of the pattern", "shard")
     except (DatakitError, OSError) as error:

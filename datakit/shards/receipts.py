@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,28 @@ from datakit.shards.storage import Blob, Storage
 RECORDS = ".parquet"
 # Receipts read at once: each is a request of its own.
 _AT_ONCE = 32
+
+
+class Portion(NamedTuple):
+    """What one shard is made of.
+
+    Attributes
+    ----------
+    name
+        Of the shard: that of its tar.
+    size, etag
+        What is another for another content.
+    origin
+        Where it lies, for messages and receipts.
+    detail
+        What the function that makes the shard needs beyond this; picklable.
+    """
+
+    name: str
+    size: int
+    etag: str
+    origin: str
+    detail: tuple[int, int] = (0, 0)
 
 
 class Counts(msgspec.Struct):

@@ -17,9 +17,9 @@ from datakit.dataset.layout import receipt
 from datakit.dataset.manifest import Record
 from datakit.errors import ShardError
 from datakit.report import Problem
-from datakit.shards.receipts import Counts, Output, Receipt, records_of
+from datakit.shards.receipts import Counts, Output, Portion, Receipt, records_of
 from datakit.shards.records import Stored, encoded
-from datakit.shards.storage import Blob, Storage
+from datakit.shards.storage import Storage
 from datakit.shards.tar import TarWriter, field_names
 
 
@@ -85,12 +85,13 @@ def _read(folder: Path, name: str, sha256: str | None) -> bytes:
     return content
 
 
-def commit(storage: Storage, shard: str, written: Written, key: str, source: Blob, address: str) -> Receipt:
+def commit(storage: Storage, portion: Portion, written: Written, key: str) -> Receipt:
     """Put a shard into place; while that lasts it has no receipt, so that it is never taken for done. Raises OSError."""
+    shard = portion.name
     storage.delete(receipt(shard))
     etags = storage.put(shard, written.tar), storage.put(records_of(shard), written.records)
     tar, records = (msgspec.structs.replace(output, etag=etag) for output, etag in zip(written.outputs, etags, strict=True))
-    held = Receipt(key, f"{address}/{source.name}", source.size, source.etag, tar, records, written.counts)
+    held = Receipt(key, portion.origin, portion.size, portion.etag, tar, records, written.counts)
     write(storage, receipt(shard), msgspec.json.encode(held), written.tar.parent)
     return held
 
