@@ -84,12 +84,14 @@ def extra(module: str, name: str, what: str) -> Any:
     MissingLibraryError
         It is not installed; the message says how to install it where datakit is.
     """
+    package = module.partition(".")[0]
     try:
-        return import_module(module)
+        import_module(package)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name != module.split(".", maxsplit=1)[0]:
+        if error.name != package:
             raise
-        raise MissingLibraryError(f"{what} needs the extra {name}: {installing(name, error.name)}") from error
+        raise MissingLibraryError(f"{what} needs the extra {name}: {installing(name, package)}") from error
+    return import_module(module)
 
 
 def installing(name: str, package: str) -> str:

@@ -61,6 +61,7 @@ def crop_shards(
     check_available(options.detector, options.saliency)
     place, shards = find_shards(source)
     target = open_storage(output)
+    target.check()
     _refuse_overlap(place, shards, target)
     wanted = Options("crop", _key(options), _plain(options), source)
     made = Execution(jobs=1, executor="processes" if execution.jobs else "serial", timeout=execution.timeout)

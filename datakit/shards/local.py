@@ -30,6 +30,9 @@ class FolderStorage:
         """A folder inside, so that a finished file only has to be renamed."""
         return self._folder / SHARDS_TEMPORARY
 
+    def check(self) -> None:
+        """A folder answers."""
+
     def listing(self) -> Iterator[Blob]:
         """Yield all files, those that are not finished left out."""
         for place, folders, names in os.walk(self._folder):

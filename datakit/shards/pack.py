@@ -66,6 +66,7 @@ def pack_dataset(dataset: Path, output: str, *, shard_size: int = SHARD_SIZE, ex
     if not (dataset / MANIFEST).is_file() or is_interrupted(dataset):
         raise UsageError(f"{dataset} is no finished dataset: run the `datakit crop` or `datakit shuffle` that writes it")
     target = open_storage(output)
+    target.check()
     if target.identity.startswith("/") and (is_inside(Path(output), dataset) or is_inside(dataset, Path(output))):
         raise UsageError(f"{output} and the dataset {dataset} lie in one another: name another place for the shards")
     origin = read_origin(dataset)

@@ -17,7 +17,7 @@ _GLOB = re.compile(r"[*?\[]")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 # A typing error in a range would fill memory with names.
-_MOST = 10_000_000
+_MOST = 1_000_000
 
 
 def is_shards(address: str) -> bool:
@@ -64,6 +64,7 @@ def find_shards(address: str) -> tuple[Storage, list[Blob]]:
     if others:
         raise UsageError(f"{base.rstrip('/')}/{others[0]} is no name of a shard: shards are uncompressed tar files, named .tar")
     storage = open_storage(base)
+    storage.check()
     plain = [name for name in names if not _GLOB.search(name)]
     found: dict[str, Blob] = {}
     if len(plain) < len(names):

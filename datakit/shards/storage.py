@@ -11,7 +11,10 @@ from typing import NamedTuple, Protocol
 from datakit.libraries import imported
 
 # What makes a storage of its address, by the address's scheme; one without a scheme is a folder.
-STORAGES: Mapping[str, str] = {"folder": "datakit.shards.local:FolderStorage"}
+_OBJECTS = "datakit.shards.objects:ObjectStorage"
+STORAGES: Mapping[str, str] = {"folder": "datakit.shards.local:FolderStorage"} | dict.fromkeys(
+    ("s3", "gs", "az", "http", "https"), _OBJECTS
+)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
 
@@ -42,6 +45,10 @@ class Storage(Protocol):
     @property
     def workspace(self) -> Path:
         """A folder of this machine for files that are not finished; `put` takes them from there."""
+        ...
+
+    def check(self) -> None:
+        """Make sure that it answers, before anything is begun. Raises StorageError."""
         ...
 
     def listing(self) -> Iterator[Blob]:

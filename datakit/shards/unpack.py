@@ -60,6 +60,7 @@ def unpack_shards(
     """
     check_installed("a dataset in shards")
     storage = open_storage(address)
+    storage.check()
     whole = read_sharded(storage)
     origin = _origin(storage, whole)
     before = read_origin(dataset)
