@@ -72,13 +72,14 @@ def crop_shards(
 
 def _key(options: CropOptions) -> str:
     """Return a short hash of everything that decides the bytes of a shard: limits too, as they decide what is in it."""
-    limits = [options.sizes, options.upscale, options.captions, options.max_pixels]
+    limits = [options.sizes, float(options.upscale), options.captions, options.max_pixels]
     return hashlib.sha256(msgspec.json.encode([_LAYOUT, options.key(), limits])).hexdigest()[:12]
 
 
 def _plain(options: CropOptions) -> dict[str, object]:
-    buckets = {"buckets": [str(bucket) for bucket in options.allowed_buckets]}
-    return asdict(options) | buckets
+    """Return options as JSON gives them back, however they were written."""
+    buckets = [str(bucket) for bucket in options.allowed_buckets]
+    return asdict(options) | {"buckets": buckets, "upscale": float(options.upscale)}
 
 
 def _refuse_overlap(source: Storage, shards: list[Blob], target: Storage) -> None:

@@ -7,7 +7,9 @@ own tools read it; AWS profiles, roles and tokens through boto3.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +32,9 @@ _FIRST = timedelta(seconds=10)
 _AT_ONCE = 32
 # More objects than that are found by listing, of which one request tells a thousand.
 _ASKED = 64
+_STATUS = re.compile(r"status code: (\d+)")
+# No more of a message that is not understood here.
+_LONGEST = 400
 _WEB = ("http", "https")
 _RIGHTS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_REGION; AWS_ENDPOINT_URL where it is not Amazon's",
@@ -134,21 +139,30 @@ class ObjectStorage:
     def _named(self, name: str) -> Iterator[None]:
         """Turn what goes wrong into an OSError that says where, and what to set."""
         errors = self._obstore.exceptions
-        place = f"{self.address}/{name}".rstrip("/")
         try:
             yield
         except errors.PreconditionError:
             raise
-        except errors.NotFoundError as error:
-            if "NoSuchBucket" in str(error) or not name:
-                raise StorageError(f"{place} is not there: the bucket does not exist, or not in this region") from None
-            raise FileNotFoundError(2, "is not there", place) from None
-        except (errors.PermissionDeniedError, errors.UnauthenticatedError):
-            raise StorageError(
-                f"{place}: no right to do that; what tells who you are is {_RIGHTS.get(self._scheme, 'the address')}"
-            ) from None
-        except errors.BaseError as error:
-            raise StorageError(f"{place}: {_said(error)}") from None
+        except (errors.BaseError, FileNotFoundError) as error:
+            raise self._told(error, name) from None
+
+    def _told(self, error: Exception, name: str) -> OSError:
+        """Return an error that says in one sentence what an error of obstore means."""
+        place, text = f"{self.address}/{name}".rstrip("/"), str(error)
+        status = found[1] if (found := _STATUS.search(text)) else ""
+        missing = isinstance(error, FileNotFoundError | self._obstore.exceptions.NotFoundError) or status == "404"
+        if missing and name and "NoSuchBucket" not in text:
+            return FileNotFoundError(errno.ENOENT, "is not there", place)
+        if missing:
+            return StorageError(f"{place} is not there: no such bucket, or not in this region")
+        if status in ("401", "403"):
+            return StorageError(
+                f"{place}: no right to do that ({status}); what tells who you are is {_RIGHTS.get(self._scheme, 'the address')}"
+            )
+        if status == "301":
+            return StorageError(f"{place} lies in another region: set AWS_REGION")
+        lines = text.partition("<?xml")[0].partition("Debug source")[0].split()
+        return StorageError(f"{place}: {' '.join(lines)[:_LONGEST]}")
 
 
 class _Ranges(RawIOBase):
@@ -213,11 +227,3 @@ def _signing(environment: Mapping[str, str], address: str) -> dict[str, Any]:
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     return {"credential_provider": Boto3CredentialProvider(session)}
-
-
-def _said(error: BaseException) -> str:
-    """Return what an error of obstore says, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Debug source" not in line]
-    text = lines[0] if lines else type(error).__name__
-    region = "; the bucket lies in another region: set AWS_REGION" if "region" in text.lower() or "301" in text else ""
-    return f"{text[:300]}{region}"

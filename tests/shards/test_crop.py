@@ -131,14 +131,15 @@ def test_only_new_and_changed_shards_are_made(as_shards, tars, samples, tmp_path
         assert crop_shards(source, str(out), OPTIONS).done == 1
 
 
-def test_what_is_other_is_refused_without_overwrite(tars, raw, tmp_path):
+def test_what_is_other_is_refused_without_overwrite(tars, samples, tmp_path):
     out, source = tmp_path / "out", f"{tars}/{{00000..00001}}.tar"
     crop_shards(source, str(out), OPTIONS)
     whole = tree(out)
     with pytest.raises(UsageError, match=r"made with other options \(quality 95\).*--overwrite"):
         crop_shards(source, str(out), CropOptions(format="jpg", upscale=6, quality=90, **PLAIN))
+    write_tar(tmp_path / "elsewhere" / "00000.tar", {"another.png": samples["coffee.png"]})
     with pytest.raises(UsageError, match=r"00000\.tar was made from .*tars/00000\.tar, not from"):
-        crop_shards(f"{raw}/tars/*.tar", str(out), OPTIONS)
+        crop_shards(f"{tmp_path}/elsewhere/*.tar", str(out), OPTIONS)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"holds files \(notes\.txt\) and no shards of datakit"):
