@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from datakit.cli.printing import print_report
-from datakit.cli.shards import report_shards
+from datakit.cli.shards import on_cluster, report_shards
 from datakit.cli.shared import execution_options
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
@@ -90,6 +90,14 @@ if TYPE_CHECKING:
     metavar="PLAN",
     help="Crop as a plan says, and keep what was edited in it.",
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Of shards: the processes of this machine, or a Ray cluster.",
+)
+@click.option("--address", metavar="A", help="Of the Ray cluster; without it, and RAY_ADDRESS, one begins on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
 @execution_options
@@ -113,6 +121,8 @@ def crop(
     plan_file: Path | None,
     dry_run: bool,
     apply_file: Path | None,
+    executor: str,
+    address: str | None,
     as_json: bool,
     verbose: bool,
     execution: Execution,
@@ -155,7 +165,9 @@ def crop(
     if is_shards(source):
         if dry_run or plan_file or apply_file:
             raise click.UsageError("--plan, --dry-run and --apply are for a folder: unpack the shards and crop that")
-        report_shards(ctx, source, output, options, execution, as_json)
+        report_shards(ctx, source, output, options, on_cluster(execution, executor, address), as_json)
+    if executor != "local":
+        raise click.UsageError("--executor ray is for shards: datakit pack makes them of a dataset, any tar of pictures is one")
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")

@@ -124,6 +124,19 @@ def report_shards(
     ctx.exit(report.exit_code)
 
 
+def on_cluster(execution: Execution, executor: str, address: str | None) -> Execution:
+    """Return how shards are run: here, or on the cluster of an address."""
+    from dataclasses import replace
+
+    if executor == "local":
+        if address:
+            raise click.UsageError("--address is that of a Ray cluster: add --executor ray")
+        return execution
+    if address:
+        os.environ["RAY_ADDRESS"] = address  # as Ray's own tools read it
+    return replace(execution, executor=executor)
+
+
 def shard_bar(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
     """Show how far a run over shards is, at what rate, what is left, and how many shards and pictures have failed."""
     shards = pictures = 0
