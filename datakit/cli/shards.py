@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from datakit.cli.printing import print_bars, print_list, print_report
+from datakit.cli.printing import Say, print_bars, print_list, print_report
 from datakit.cli.shared import cores, json_option, overwrite_option, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datakit.run.stage import Execution
     from datakit.shards.receipts import Counts
     from datakit.shards.run import ShardReport
+    from datakit.shards.summary import Inspection
 
 
 @click.command()
@@ -152,7 +153,7 @@ def shard_bar(items: Iterable[Any], total: int, label: str) -> Iterator[Any]:
 
 def print_shards(report: ShardReport, as_json: bool) -> None:
     """Print what a run over shards did: a summary for people, or all of it as JSON."""
-    from datakit.report import KINDS, counted
+    from datakit.report import counted
 
     if as_json:
         print_json(report.to_json())
@@ -161,17 +162,7 @@ def print_shards(report: ShardReport, as_json: bool) -> None:
     numbers = ((report.done, "done"), (report.skipped, "up to date"), (len(report.failed), "failed"))
     shown = [f"{number} {word}" for number, word in numbers if number or word == "done"]
     say(f"{report.stage} {report.source} -> {report.output}: shards {', '.join(shown)}")
-    counts = report.counts
-    say(f"{counted(counts.done, 'picture')}, {counts.refused} refused, {counts.failed} failed")
-    print_bars(say, sorted(counts.buckets.items(), key=lambda item: (-item[1], item[0])))
-    for title, kinds in (
-        ("not used", counts.problems),
-        ("warnings", {KINDS.get(kind, kind): n for kind, n in counts.warnings.items()}),
-    ):
-        if kinds:
-            say(f"{title} (the records name each): {', '.join(f'{number} {kind}' for kind, number in sorted(kinds.items()))}")
-    if counts.faces_cut:
-        say(f"{counted(counts.faces_cut, 'picture')} whose largest face is not whole")
+    _print_counts(say, report.counts)
     if report.failed:
         say(click.style(f"{counted(len(report.failed), 'shard')} failed:", fg="red"))
         print_list(
@@ -185,3 +176,58 @@ def print_shards(report: ShardReport, as_json: bool) -> None:
         say(f"{counted(len(report.removed), 'shard')} whose source is gone deleted")
     for note in report.notes:
         say(f"note: {note}")
+
+
+def _print_counts(say: Say, counts: Counts) -> None:
+    """Say what became of the pictures."""
+    from datakit.report import KINDS, counted
+
+    say(f"{counted(counts.done, 'picture')}, {counts.refused} refused, {counts.failed} failed")
+    print_bars(say, sorted(counts.buckets.items(), key=lambda item: (-item[1], item[0])))
+    for title, kinds in (
+        ("not used", counts.problems),
+        ("warnings", {KINDS.get(kind, kind): n for kind, n in counts.warnings.items()}),
+    ):
+        if kinds:
+            say(f"{title} (the records name each): {', '.join(f'{number} {kind}' for kind, number in sorted(kinds.items()))}")
+    if counts.faces_cut:
+        say(f"{counted(counts.faces_cut, 'picture')} whose largest face is not whole")
+
+
+def check_shards(ctx: click.Context, folders: Sequence[Path], *, verify: bool, as_json: bool, verbose: bool) -> NoReturn:
+    """Report what is wrong with datasets in shards, and end with the exit code."""
+    from datakit.report import counted
+    from datakit.shards.summary import inspect
+
+    found = inspect(folders, verify=verify, progress=functools.partial(progress_bar, unit="shard"))
+    if as_json:
+        print_json(_plain(found))
+        ctx.exit(found.exit_code)
+    say = functools.partial(click.echo, color=None if "NO_COLOR" not in os.environ else False)
+    say(counted(found.shards, "shard"))
+    _print_counts(say, found.counts)
+    for title, lines in (
+        ("wrong", [f"{place}: {fault}" for place, fault in found.faults]),
+        ("the largest face is not whole", [f"{name}: {kept:.0%} of the face kept" for name, kept in found.faces_cut]),
+        ("the same picture", [" = ".join(group) for group in found.duplicates]),
+    ):
+        if lines:
+            say(click.style(f"{title}:", fg="yellow"))
+            print_list(say, lines, verbose)
+    if not found.exit_code:
+        say("clean")
+    ctx.exit(found.exit_code)
+
+
+def _plain(found: Inspection) -> dict[str, Any]:
+    """Return what was found as plain data."""
+    import msgspec
+
+    return {
+        "shards": found.shards,
+        "pictures": msgspec.to_builtins(found.counts),
+        "faults": [{"shard": place, "problem": fault} for place, fault in found.faults],
+        "faces_cut": [{"picture": name, "kept": kept} for name, kept in found.faces_cut],
+        "duplicates": found.duplicates,
+        "exit_code": found.exit_code,
+    }

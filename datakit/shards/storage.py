@@ -82,6 +82,12 @@ def scheme_of(address: str) -> str | None:
     return found[1] if found else None
 
 
+def address_of(path: Path) -> str:
+    """Return the address that was given as a path, which keeps one slash of two."""
+    found = re.fullmatch(r"([a-z0-9]+):/([^/].*)", path.as_posix())
+    return f"{found[1]}://{found[2]}" if found and found[1] in STORAGES else str(path)
+
+
 def open_storage(address: str) -> Storage:
     """Return the storage of an address: a folder, or one whose scheme is in `STORAGES`.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from datakit.dataset.manifest import Record
@@ -16,7 +18,7 @@ from datakit.run.stage import Progress, silent
 from datakit.run.task import not_written, write_temporary
 from datakit.shards.receipts import Shard, Sharded, read_options, read_sharded, records_of
 from datakit.shards.records import Stored, check_installed, decoded
-from datakit.shards.storage import Blob, Storage, open_storage
+from datakit.shards.storage import Blob, Storage, address_of, open_storage
 
 
 def unpack_shards(
@@ -76,6 +78,14 @@ def unpack_shards(
         store.finish()
     report.sort()
     return report
+
+
+@contextmanager
+def unpacked(folder: Path, most: int) -> Iterator[Path]:
+    """Give a folder that holds the first samples of shards, for as long as it is looked at. Raises as `unpack_shards`."""
+    with tempfile.TemporaryDirectory(prefix="datakit-") as place:
+        unpack_shards(address_of(folder), Path(place) / "dataset", most=most)
+        yield Path(place) / "dataset"
 
 
 def _origin(storage: Storage, whole: Sharded) -> Origin:
