@@ -60,8 +60,7 @@ def pack(
 
     execution = Execution(jobs=jobs or cores(), overwrite=overwrite, prune=prune, verify=verify, progress=shard_bar)
     report = pack_dataset(dataset, shards, shard_size=shard_size, execution=execution)
-    print_shards(report, as_json)
-    ctx.exit(report.exit_code)
+    print_run(ctx, report, as_json)
 
 
 @click.command()
@@ -114,13 +113,22 @@ def report_shards(
     ctx: click.Context, source: str, output: str | None, options: CropOptions, execution: Execution, as_json: bool
 ) -> NoReturn:
     """Crop shards, print what was done, and end with the exit code."""
-    from dataclasses import replace
-
     from datakit.shards.crop import crop_shards
 
     if output is None:
         raise click.UsageError("missing argument OUT: where to write the shards")
-    report = crop_shards(source, output, options, execution=replace(execution, progress=shard_bar))
+    print_run(ctx, crop_shards(source, output, options, execution=over_shards(execution)), as_json)
+
+
+def over_shards(execution: Execution) -> Execution:
+    """Return how a run over shards is executed: it shows shards, not pictures."""
+    from dataclasses import replace
+
+    return replace(execution, progress=shard_bar)
+
+
+def print_run(ctx: click.Context, report: ShardReport, as_json: bool) -> NoReturn:
+    """Print what a run over shards did, and end with its exit code."""
     print_shards(report, as_json)
     ctx.exit(report.exit_code)
 

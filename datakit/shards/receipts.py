@@ -41,7 +41,7 @@ class Portion(NamedTuple):
     size: int
     etag: str
     origin: str
-    detail: tuple[int, int] = (0, 0)
+    detail: Any = None
 
 
 class Counts(msgspec.Struct):

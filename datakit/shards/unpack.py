@@ -64,7 +64,7 @@ def unpack_shards(
     storage = open_storage(address)
     storage.check()
     whole = read_sharded(storage)
-    origin = _origin(storage, whole)
+    origin = origin_of(storage, whole)
     before = read_origin(dataset)
     if before is not None and before != origin and not overwrite:
         raise UsageError(f"{dataset} was made from {before.source}, these shards from {origin.source}: name another folder")
@@ -88,7 +88,26 @@ def unpacked(folder: Path, most: int) -> Iterator[Path]:
         yield Path(place) / "dataset"
 
 
-def _origin(storage: Storage, whole: Sharded) -> Origin:
+def unpack_shard(storage: Storage, shard: Shard, origin: Origin, dataset: Path) -> None:
+    """Write all samples of one shard into a new folder.
+
+    Raises
+    ------
+    ShardError
+        It is damaged.
+    OSError
+        It cannot be read, or the folder not be written to.
+    """
+    report = Report("unpack", storage.address, str(dataset))
+    with Store(dataset) as store:
+        remember_origin(dataset, origin)
+        _unpack(storage, shard, store, report, lambda record: True, None)
+        store.finish()
+    for problem in (*report.failed, *report.refused):
+        raise ShardError(f"{shard.name}: {problem.reason}" if problem.source != shard.name else problem.reason)
+
+
+def origin_of(storage: Storage, whole: Sharded) -> Origin:
     """Return where the samples came from."""
     options = read_options(storage)
     source = options.source if options and options.source else storage.identity

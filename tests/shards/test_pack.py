@@ -18,6 +18,7 @@ from datakit.report import Problem, Warned
 from datakit.shards.pack import pack_dataset
 from datakit.shards.receipts import read_sharded
 from datakit.shards.records import Stored, decoded, encoded
+from datakit.shards.shuffle import shuffle_shards
 from datakit.shards.storage import open_storage
 from datakit.shards.summary import concept_at, inspect
 from datakit.shards.tar import stem_of
@@ -261,3 +262,24 @@ def test_commands_of_shards_say_what_they_did(whole, tmp_path):
     assert (code, "shards 1 done" in text) == (0, True)
     assert [shard.name for shard in read_sharded(open_storage(str(tmp_path / "packed"))).shards] == ["00000.tar"]
     assert {"pack", "unpack"} <= set(main.list_commands(None))
+
+
+def test_captions_only_gives_each_picture_the_captions_that_it_has_in_a_folder(whole, tmp_path):
+    options = ShuffleOptions(repeats=3, captions_only=True)
+    folder = shuffle_folder(whole / "folder", tmp_path / "folder", options)
+    report = shuffle_shards(str(whole / "shards"), str(tmp_path / "shards"), options)
+    assert (report.done, report.counts.done, report.counts.refused) == (3, folder.done, len(folder.refused))
+    assert folder.refused  # the picture without a caption
+    assert inspect([tmp_path / "shards"]).faults == []
+    unpack_shards(str(tmp_path / "shards"), tmp_path / "unpacked")
+    assert tree(tmp_path / "unpacked") == tree(tmp_path / "folder")
+    assert concept_at(tmp_path / "shards").passes == 3
+    assert shuffle_shards(str(whole / "shards"), str(tmp_path / "shards"), options).skipped == 3
+    with pytest.raises(UsageError, match="made with other options"):
+        shuffle_shards(str(whole / "shards"), str(tmp_path / "shards"), ShuffleOptions(repeats=2, captions_only=True))
+    with pytest.raises(UsageError, match="--captions-only, or unpack"):
+        shuffle_shards(str(whole / "shards"), str(tmp_path / "copies"), ShuffleOptions(repeats=2))
+    with pytest.raises(UsageError, match="lie in one another"):
+        shuffle_shards(str(whole / "shards"), str(whole / "shards"), options)
+    code, text = said(f"shuffle {whole / 'shards'} {tmp_path / 'cli'} --captions-only --repeats 3", tmp_path)
+    assert (code, "shards 3 done" in text) == (1, True)
