@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,8 +17,8 @@ from datakit.report import Problem, Report
 from datakit.shards.storage import Blob, Storage
 
 RECORDS = ".parquet"
-# Receipts read at once: each is a request of its own.
-_AT_ONCE = 32
+# Receipts asked for at once, each by a request of its own, and held at once.
+_AT_ONCE, _HELD = 32, 1024
 
 
 class Portion(NamedTuple):
@@ -178,17 +177,21 @@ def read_options(storage: Storage) -> Options | None:
         raise UsageError(f"{storage.address}/{SHARDS_OPTIONS} cannot be read: delete it, and use --overwrite") from None
 
 
-def read_receipts(storage: Storage, shards: Sequence[str]) -> dict[str, Receipt]:
-    """Return the receipts of some shards; what is no receipt is passed over, and made anew. Raises OSError."""
+def read_receipts(storage: Storage, shards: Sequence[str]) -> Iterator[Receipt | None]:
+    """Yield the receipt of each shard, in their order; None where there is none, or what is there is none. Raises OSError.
 
-    def read(shard: str) -> list[tuple[str, Receipt]]:
+    Many are read at once, and no more are held.
+    """
+
+    def read(shard: str) -> Receipt | None:
         try:
-            return [(shard, msgspec.json.decode(storage.read(receipt(shard)), type=Receipt))]
+            return msgspec.json.decode(storage.read(receipt(shard)), type=Receipt)
         except (FileNotFoundError, *NOT_JSON):
-            return []
+            return None
 
     with ThreadPoolExecutor(_AT_ONCE) as readers:
-        return dict(chain.from_iterable(readers.map(read, shards)))
+        for start in range(0, len(shards), _HELD):
+            yield from readers.map(read, shards[start : start + _HELD])
 
 
 def shards_with_receipts(files: Iterable[str]) -> list[str]:

@@ -152,10 +152,9 @@ class _State:
         self._wanted = wanted
         self._execution = execution
         self._report = ShardReport(wanted.stage, wanted.source, target.address)
-        files = {blob.name: blob for blob in target.listing()}
-        self._refuse_others(files)
-        self._held: Mapping[str, Receipt] = read_receipts(target, shards_with_receipts(files))
-        self._files = files
+        self._files = {blob.name: blob for blob in target.listing()}
+        self._refuse_others(self._files)
+        self._whole = SHARDS in self._files
         self._shards: dict[str, Shard] = {}
 
     def _refuse_others(self, files: Mapping[str, Blob]) -> None:
@@ -174,8 +173,11 @@ class _State:
 
     def pending(self, portions: Sequence[Portion]) -> Iterator[Portion]:
         """Yield the shards that are to be made. Raises UsageError where one was made from somewhere else."""
+        known = set(shards_with_receipts(self._files))
+        here = [shard.name for shard in portions if shard.name in known]
+        receipts = read_receipts(self._target, here)
         for shard in portions:
-            held = self._held.get(shard.name)
+            held = next(receipts) if shard.name in known else None
             if held is not None and not self._execution.overwrite and self._stands(held, shard):
                 self._keep(shard.name, held)
                 self._report.skipped += 1
@@ -186,9 +188,9 @@ class _State:
                     "name another place, or use --overwrite to make it from there"
                 )
             yield shard
-        wanted = {shard.name for shard in portions}
-        self._report.removed = [name for name in self._held if name not in wanted]
+        self._report.removed = sorted(known.difference(here))
         self._report.pruned = self._execution.prune
+        self._files = {}  # of many shards, more than all that is known of them
 
     def _stands(self, held: Receipt, shard: Portion) -> bool:
         """Tell whether a shard was made from the same content by the same options, and is there as it was written."""
@@ -210,7 +212,7 @@ class _State:
         prune = self._report.removed if self._execution.prune else []
         if pending or prune or self._wanted != read_options(self._target):
             self._target.delete(SHARDS)
-            self._files.pop(SHARDS, None)
+            self._whole = False
             with working_folder(self._target.workspace) as work:
                 write(self._target, SHARDS_OPTIONS, msgspec.json.encode(self._wanted), work)
         for name in prune:
@@ -241,7 +243,7 @@ class _State:
             shards = [self._shards[name] for name in sorted(self._shards)]
             counts = msgspec.structs.replace(report.counts, buckets=dict(sorted(report.counts.buckets.items())))
             whole = Sharded(self._wanted.stage, self._wanted.key, counts, shards, self._wanted.options)
-            if SHARDS not in self._files or self._changed(whole):
+            if not self._whole or self._changed(whole):
                 with working_folder(self._target.workspace) as work:
                     write(self._target, SHARDS, msgspec.json.format(msgspec.json.encode(whole)) + b"\n", work)
         if report.removed and not report.pruned:

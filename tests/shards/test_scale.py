@@ -214,13 +214,19 @@ def test_a_cluster_of_two_nodes_gives_the_same(bucket, many, cluster, tmp_path, 
 
 
 def kill_one(words):
-    """Kill one process of this machine's that belongs to this test's cluster, if there is one."""
-    import psutil
-
-    for process in psutil.Process().children(recursive=True):
+    """Kill one process with these words in its command line that this test, or what it began, has begun; if there is one."""
+    for pid in descendants(os.getpid()):
         try:
-            if words in " ".join(process.cmdline()) and process.is_running():
-                process.kill()
+            if words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"):
+                os.kill(pid, signal.SIGKILL)
                 return
-        except psutil.Error:
+        except OSError:
             continue
+
+
+def descendants(pid):
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [one for child in map(int, children) for one in (child, *descendants(child))]
