@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 import threading
 import time
-import urllib.error
 import urllib.request
 from contextlib import closing, contextmanager, suppress
 
@@ -18,48 +18,47 @@ KEYS = {"AWS_ACCESS_KEY_ID": "datakit", "AWS_SECRET_ACCESS_KEY": "no secret at a
 _PORTS = ("admin.port", "filer.port", "master.port", "s3.port", "s3.port.iceberg", "s3.port.lance", "volume.port", "webdav.port")
 
 
-def free_port():
-    """A port that nobody listens at; its neighbour 10,000 above, where SeaweedFS puts gRPC, is likely to be free too."""
-    with closing(socket.socket()) as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-    return port - 12_000 if port > 40_000 else port
+# SeaweedFS puts gRPC 10,000 above each port; these lie below what systems give to clients.
+_LOWEST, _HIGHEST = 10_100, 22_000
 
 
 @contextmanager
 def server(folder):
     """Run SeaweedFS, bound to this machine and without its telemetry; give the address of its S3."""
     folder.mkdir()
-    rights = [
-        {
-            "name": "tests",
-            "credentials": [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}],
-            "actions": ["Admin"],
-        }
-    ]
+    keys = {"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}
+    rights = [{"name": "tests", "credentials": [keys], "actions": ["Admin"]}]
     (folder / "s3.json").write_text(json.dumps({"identities": rights}))
-    ports = dict(zip(_PORTS, iter(free_port, None), strict=False))
-    words = ["-master.telemetry=false", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false"]
-    words += [f"-dir={folder}", f"-s3.config={folder / 's3.json'}", *(f"-{name}={port}" for name, port in ports.items())]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([shutil.which("weed") or "weed", "mini", *words], stdout=log, stderr=log, cwd=folder)
-    address = f"http://127.0.0.1:{ports['s3.port']}"
+    process, address = _started(folder)
     try:
-        _wait(address, process, folder / "log")
         yield address
     finally:
         process.kill()
         process.wait()
 
 
-def _wait(address, process, log):
-    for _ in range(600):
-        assert process.poll() is None, log.read_text("utf-8", "replace")[-2000:]
+def _started(folder):
+    """Start the server; one that finds a port taken meanwhile is started anew with others."""
+    for _ in range(5):
+        first = random.randrange(_LOWEST, _HIGHEST)
+        ports = {name: first + number for number, name in enumerate(_PORTS)}
+        words = ["-master.telemetry=false", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false"]
+        words += [f"-dir={folder}", f"-s3.config={folder / 's3.json'}", *(f"-{name}={port}" for name, port in ports.items())]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen([shutil.which("weed") or "weed", "mini", *words], stdout=log, stderr=log, cwd=folder)
+        address = f"http://127.0.0.1:{ports['s3.port']}"
+        if _answers(address, process):
+            return process, address
+    raise AssertionError((folder / "log").read_text("utf-8", "replace")[-2000:])
+
+
+def _answers(address, process):
+    while process.poll() is None:
         with suppress(OSError):
             urllib.request.urlopen(f"{address}/healthz", timeout=2).close()
-            return
+            return True
         time.sleep(0.2)
-    raise AssertionError(log.read_text("utf-8", "replace")[-2000:])
+    return False
 
 
 class Faulty:

@@ -11,11 +11,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from datakit.errors import StorageError, UsageError
 from datakit.shards.crop import crop_shards
 from datakit.shards.storage import open_storage
 from tests.shards.conftest import write_tar
@@ -144,6 +148,54 @@ def test_what_is_wrong_with_storage_is_one_line(bucket, words, environ, message)
     assert code == 2
     assert err.count("\n") == 1
     assert re.search(message, err), err
+
+
+def test_keys_are_those_of_an_aws_profile(bucket, tmp_path, monkeypatch):
+    (tmp_path / "credentials").write_text(
+        f"[tests]\naws_access_key_id = {KEYS['AWS_ACCESS_KEY_ID']}\naws_secret_access_key = {KEYS['AWS_SECRET_ACCESS_KEY']}\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(StorageError, match="no right to do that"):
+        open_storage(bucket).check()
+    monkeypatch.setenv("AWS_PROFILE", "tests")
+    open_storage(bucket).check()
+    assert len(list(open_storage(bucket).listing())) == 6
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(UsageError, match="nobody"):
+        open_storage(bucket)
+
+
+class Ranges(SimpleHTTPRequestHandler):
+    """Serves ranges of files, as every web server but Python's does."""
+
+    def do_GET(self):
+        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        whole = Path(self.translate_path(self.path)).read_bytes()
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(whole)}")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.send_header("Last-Modified", self.date_time_string(0))
+        self.end_headers()
+        self.wfile.write(whole[first : last + 1])
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_web_server_is_read_and_never_written(many, tmp_path):
+    handler = partial(Ranges, directory=many / "tars")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{serving.server_port}"
+        report = crop_shards(f"{address}/{{00000..00001}}.tar", str(tmp_path / "out"), OPTIONS)
+        with pytest.raises(UsageError, match="cannot be listed: name the shards by braces"):
+            crop_shards(f"{address}/*.tar", str(tmp_path / "out"), OPTIONS)
+        serving.shutdown()
+    assert report.done == 2
+    assert shards_of(tmp_path / "out")["00001.tar"] == shards_of(many / "out")["00001.tar"]
 
 
 def test_a_storage_that_answers_badly_and_goes_away_gives_the_same(s3, bucket, many):
