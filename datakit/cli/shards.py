@@ -74,6 +74,14 @@ def pack(
     help="Only samples that meet this, such as bucket=1024x1024, area_kept>=0.9 or source=cats/*; repeat for several.",
 )
 @click.option("--most", type=click.IntRange(min=1), metavar="N", help="The first N of them.")
+@click.option(
+    "--to",
+    "kind",
+    type=click.Choice(["folder", "parquet"]),
+    default="folder",
+    show_default=True,
+    help="A dataset as a folder, or Parquet with the pictures inside for the Hugging Face hub.",
+)
 @overwrite_option
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="List every problem.")
@@ -85,6 +93,7 @@ def unpack(
     dataset: Path,
     conditions: tuple[str, ...],
     most: int | None,
+    kind: str,
     overwrite: bool,
     as_json: bool,
     verbose: bool,
@@ -97,14 +106,22 @@ def unpack(
     \b
     datakit unpack shards/ out/
     datakit unpack shards/ some/ --where 'face_kept<1' --most 200
+    datakit unpack shards/ hub/ --to parquet
     """
     from datakit.dataset.remembered import remember
+    from datakit.shards.parquet import write_parquet
+    from datakit.shards.storage import address_of
     from datakit.shards.unpack import unpack_shards
     from datakit.shards.where import wanted
 
     bar = functools.partial(progress_bar, unit="shard")
-    report = unpack_shards(shards, dataset, keep=wanted(conditions), most=most, overwrite=overwrite, progress=bar)
-    remember(Path.cwd(), "unpack", dataset)
+    if kind == "parquet":
+        if most is not None:
+            raise click.UsageError("--most is for --to folder: of Parquet files choose with --where")
+        report = write_parquet(shards, address_of(dataset), keep=wanted(conditions), overwrite=overwrite, progress=bar)
+    else:
+        report = unpack_shards(shards, dataset, keep=wanted(conditions), most=most, overwrite=overwrite, progress=bar)
+        remember(Path.cwd(), "unpack", dataset)
     print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def _unpack(
         samples = [sample for sample in read_samples(storage, shard)[0] if keep(sample.record)][:most]
         missing = [sample for sample in samples if not _is_there(store, sample.record)]
         report.skipped += len(samples) - len(missing)
-        for sample, content in _contents(storage, shard, missing):
+        for sample, content in contents(storage, shard, missing):
             _commit(store, sample, content, report)
         for sample in samples:
             report.buckets[sample.record.bucket] += 1
@@ -153,8 +153,16 @@ def _is_there(store: Store, record: Record) -> bool:
     return held == record and not (store.is_unfinished(held) or store.missing(held) or store.edited(held))
 
 
-def _contents(storage: Storage, shard: Shard, samples: list[Stored]) -> Iterator[tuple[Stored, bytes]]:
-    """Yield the picture of each sample, as its record says."""
+def contents(storage: Storage, shard: Shard, samples: Sequence[Stored]) -> Iterator[tuple[Stored, bytes]]:
+    """Yield the picture of each sample, as its record says.
+
+    Raises
+    ------
+    ShardError
+        The shard is not as it was written.
+    OSError
+        It cannot be read.
+    """
     blob: Blob | None = next(storage.heads([shard.name]), None) if samples else None
     if not samples:
         return

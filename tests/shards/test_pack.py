@@ -283,3 +283,26 @@ def test_captions_only_gives_each_picture_the_captions_that_it_has_in_a_folder(w
         shuffle_shards(str(whole / "shards"), str(whole / "shards"), options)
     code, text = said(f"shuffle {whole / 'shards'} {tmp_path / 'cli'} --captions-only --repeats 3", tmp_path)
     assert (code, "shards 3 done" in text) == (1, True)
+
+
+def test_parquet_with_pictures_is_what_datasets_loads(whole, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    code, text = said(f"unpack {whole / 'shards'} hub --to parquet", tmp_path)
+    assert (code, "7 done" in text) == (0, True)
+    rows = datasets.load_dataset(str(tmp_path / "hub"), split="train", streaming=True)
+    found = {row["file_name"]: row for row in rows.cast_column("image", datasets.Image(decode=False))}
+    records = {record.output: record for record in read_manifest(whole / "folder")}
+    assert found.keys() == records.keys()
+    for name, row in found.items():
+        caption = records[name].caption
+        assert row["image"]["bytes"] == (whole / "folder" / name).read_bytes()
+        assert row["text"] == ((whole / "folder" / caption).read_text() if caption else None)
+        assert (row["width"], row["height"]) == tuple(records[name].bucket)
+    first = next(iter(rows))
+    assert first["image"].size == (first["width"], first["height"])  # it knows by itself which column holds pictures
+    assert "7 up to date" in said(f"unpack {whole / 'shards'} hub --to parquet", tmp_path)[1]
+    code, text = said(f"unpack {whole / 'shards'} hub --to parquet --where bucket=1216x832", tmp_path)
+    assert (code, "in the way" in text) == (1, True)
+    (tmp_path / "hub" / "data" / "train-00000.parquet").write_bytes(b"mine")
+    code, text = said(f"unpack {whole / 'shards'} hub --to parquet", tmp_path)
+    assert (code, (tmp_path / "hub" / "data" / "train-00000.parquet").read_bytes()) == (1, b"mine")
