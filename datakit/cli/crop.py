@@ -136,11 +136,15 @@ def crop(
     changed pictures are made. What people decided about single pictures, in datakit review or in a plan, is kept in
     OUT/decisions.jsonl and followed by every run.
 
+    SRC may also be a pattern of WebDataset tars, in a folder or in object storage, which gives tars in OUT; that
+    needs an extra, and docs/scaling.md says what else.
+
     \b
     datakit crop photos/ out/
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
+    datakit crop 'raw/{00000..00127}.tar' out/ --format jpg
     """
     from datakit.crop.folder import crop_folder, plan_folder
     from datakit.crop.options import CropOptions

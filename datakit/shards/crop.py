@@ -64,7 +64,9 @@ def crop_shards(
     target.check()
     _refuse_overlap(place, shards, target)
     wanted = Options("crop", _key(options), _plain(options), source)
-    made = Execution(jobs=1, executor="processes" if execution.jobs else "serial", timeout=execution.timeout)
+    # A picture that kills its decoder does so in a process of its own, but where the caller works in its own as well.
+    alone = execution.executor in (None, "serial") and not execution.jobs
+    made = Execution(jobs=1, executor="serial" if alone else "processes", timeout=execution.timeout)
     cropping = Cropping(place.identity, target.identity, options, wanted.key, made)
     portions = [Portion(*shard, f"{place.identity}/{shard.name}") for shard in shards]
     return run_shards(partial(crop_shard, cropping=cropping), portions, target, wanted, execution)
