@@ -198,7 +198,7 @@ def print_shards(report: ShardReport, as_json: bool) -> None:
             ],
         )
     if report.removed and report.pruned:
-        say(f"{counted(len(report.removed), 'shard')} whose source is gone deleted")
+        say(f"{counted(len(report.removed), 'shard')} that the source does not name deleted")
     for note in report.notes:
         say(f"note: {note}")
 

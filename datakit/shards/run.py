@@ -47,7 +47,7 @@ class ShardReport:
     failed
         Shards that could not be made.
     removed, pruned
-        Shards whose source is gone, and whether they were deleted.
+        Shards that the source does not name, and whether they were deleted.
     counts
         Of the pictures of all shards that are there.
     notes
@@ -248,7 +248,7 @@ class _State:
                     write(self._target, SHARDS, msgspec.json.format(msgspec.json.encode(whole)) + b"\n", work)
         if report.removed and not report.pruned:
             report.notes.append(
-                f"{counted(len(report.removed), 'shard')} whose source is gone, no part of the dataset any more: "
+                f"{counted(len(report.removed), 'shard')} that {report.source} does not name, no part of the dataset any more: "
                 f"{few(report.removed)}; --prune deletes them"
             )
         return report
