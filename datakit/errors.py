@@ -4,9 +4,11 @@ DatakitError
     UsageError (ValueError)         an option or a folder cannot be used: nothing was started
         NoPicturesError             the folder holds no pictures
     DatasetBusyError (RuntimeError) another run holds the dataset's lock
-    MissingLibraryError (ImportError) a system library that OpenCV or MediaPipe needs is not installed
+    MissingLibraryError (ImportError) a system library that OpenCV or MediaPipe needs, or an extra, is not installed
     WeightsError (RuntimeError)     a detector's weights are missing or altered
     PlanError (ValueError)          a line of a plan or a manifest cannot be used
+    ShardError (ValueError)         a shard is damaged, or does not hold what it should
+    StorageError (OSError)          object storage cannot be reached, or refuses
     WeightsFileError (ValueError)   a file of trained weights cannot be read, or is not whole
     WorkflowError (ValueError)      a workflow of ComfyUI cannot be used, or does not say which node is meant
     ServerError (RuntimeError)      ComfyUI cannot be reached, or does not answer as it should
@@ -44,7 +46,7 @@ class DatasetBusyError(DatakitError, RuntimeError):
 
 
 class MissingLibraryError(DatakitError, ImportError):
-    """A system library is missing; the message names the package that holds it."""
+    """A system library or an extra is missing; the message says how to install it."""
 
 
 class WeightsError(DatakitError, RuntimeError):
@@ -53,6 +55,14 @@ class WeightsError(DatakitError, RuntimeError):
 
 class PlanError(DatakitError, ValueError):
     """A line of a plan or a manifest cannot be used; the message names file and line."""
+
+
+class ShardError(DatakitError, ValueError):
+    """A shard is damaged, or does not hold what it should; the message begins with its name."""
+
+
+class StorageError(DatakitError, OSError):
+    """Object storage cannot be reached, or refuses; the message says what to set."""
 
 
 class WeightsFileError(DatakitError, ValueError):

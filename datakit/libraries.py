@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -64,6 +65,43 @@ def missing(what: str, error: BaseException) -> str | None:
     package = next((package for pattern, package in _PACKAGES if pattern.match(library)), None)
     remedy = f"apt install {package}" if package else f"install the package of your system that holds {library}"
     return f"{what} needs a system library that is not installed ({error}): {remedy}"
+
+
+def extra(module: str, name: str, what: str) -> Any:
+    """Import a module that an extra installs.
+
+    Parameters
+    ----------
+    module
+        As it is imported.
+    name
+        Of the extra.
+    what
+        Needs it; opens the message.
+
+    Raises
+    ------
+    MissingLibraryError
+        It is not installed; the message says how to install it where datakit is.
+    """
+    package = module.partition(".")[0]
+    try:
+        import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise MissingLibraryError(f"{what} needs the extra {name}: {installing(name, package)}") from error
+    return import_module(module)
+
+
+def installing(name: str, package: str) -> str:
+    """Return the command that adds an extra to datakit where it is installed, by whatever tool."""
+    place = sys.prefix.replace("\\", "/")
+    if "/pipx/" in place:
+        return f"pipx inject datakit {package}"
+    if "/uv/tools/" in place:
+        return f"uv tool install 'datakit[{name}]'"
+    return f"pip install 'datakit[{name}]'"
 
 
 def check_opencv() -> None:

@@ -149,10 +149,10 @@ def test_another_kind_of_source_gives_the_same_dataset(source, tmp_path, monkeyp
 def test_an_unknown_name_lists_the_known_ones(source, tmp_path):
     with pytest.raises(UsageError, match="'gopher' is unknown: choose from folder"):
         open_source("gopher://here")
-    with pytest.raises(UsageError, match="'ray' is unknown: choose from serial, processes"):
-        executor("ray")
-    with pytest.raises(UsageError, match="'ray' is unknown"):
-        crop_folder(source, tmp_path / "out", CropOptions(**PLAIN), execution=Execution(executor="ray"))
+    with pytest.raises(UsageError, match="'dask' is unknown: choose from serial, processes, ray"):
+        executor("dask")
+    with pytest.raises(UsageError, match="'dask' is unknown"):
+        crop_folder(source, tmp_path / "out", CropOptions(**PLAIN), execution=Execution(executor="dask"))
     with pytest.raises(UsageError, match="'sd9' is unknown: choose from sdxl"):
         CropOptions(sizes="sd9")
 

@@ -397,3 +397,22 @@ def test_the_signals_that_a_caller_blocks_stay_as_they_were():
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before | {signal.SIGTERM}
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux who is whose child")
+def test_workers_end_with_a_caller_that_is_killed_in_the_midst_of_an_item(tmp_path):
+    item = f"open({str(tmp_path / 'begun')!r}, 'w').close(); import time; time.sleep(600)"
+    caller = subprocess.Popen(
+        [sys.executable, "-c", f"from datakit.run.processes import processes\nlist(processes(exec, [{item!r}], 1))"]
+    )
+    while caller.poll() is None and not (tmp_path / "begun").exists():
+        time.sleep(0.1)
+    workers = Path(f"/proc/{caller.pid}/task/{caller.pid}/children").read_text().split()
+    assert workers
+    caller.kill()
+    caller.wait()
+    for _ in range(300):
+        if not any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
+            return
+        time.sleep(0.1)
+    raise AssertionError(workers)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -115,11 +115,33 @@ def read_concept(folder: Path, name: str | None = None, repeats: int | None = No
     records = tuple(read_manifest(folder))
     if not records:
         raise UsageError(why_empty(folder) or f"{folder / MANIFEST} is empty: run the stage that wrote {folder} again")
+    origin = read_origin(folder)
+    return concept_of(records, folder, name, repeats, origin.stage if origin else "")
+
+
+def concept_of(
+    records: Sequence[Record], folder: Path, name: str | None = None, repeats: int | None = None, stage: str = ""
+) -> Concept:
+    """Decide how often the trainer must show each file of a dataset of these records, wherever they were read.
+
+    Parameters
+    ----------
+    records
+        One or more.
+    folder, name, repeats
+        As for `read_concept`.
+    stage
+        Which stage wrote the dataset.
+
+    Raises
+    ------
+    UsageError
+        ``repeats`` does not go with the copies it holds.
+    """
     passes, notes = _passes(records, repeats, folder)
     notes += _drawn(records, passes) + _untitled(records)
     absolute = Path(os.path.abspath(folder))
-    origin = read_origin(folder)
-    return Concept(absolute, _slug(name or absolute.name), records, passes, notes, origin.stage if origin else "")
+    return Concept(absolute, _slug(name or absolute.name), tuple(records), passes, notes, stage)
 
 
 def check_written(folder: Path) -> None:
@@ -136,8 +158,13 @@ def check_written(folder: Path) -> None:
         raise UsageError(f"{folder} has no {MANIFEST}: give a folder that `datakit crop` or `datakit shuffle` wrote")
 
 
-def read_concepts(folders: Sequence[Path], names: Sequence[str] = (), repeats: Sequence[int] = ()) -> list[Concept]:
-    """Read several datasets; names and repeats are given once for each, or repeats once for all.
+def read_concepts(
+    folders: Sequence[Path],
+    names: Sequence[str] = (),
+    repeats: Sequence[int] = (),
+    read: Callable[[Path, str | None, int | None], Concept] = read_concept,
+) -> list[Concept]:
+    """Read several datasets; names and repeats are given once for each, or repeats once for all. ``read`` reads one.
 
     Raises
     ------
@@ -156,7 +183,7 @@ def read_concepts(folders: Sequence[Path], names: Sequence[str] = (), repeats: S
     each_repeats: list[int | None] = list(repeats) or [None]
     if len(each_repeats) == 1:
         each_repeats *= len(folders)
-    return [read_concept(folder, name, times) for folder, name, times in zip(folders, each_name, each_repeats, strict=True)]
+    return [read(folder, name, times) for folder, name, times in zip(folders, each_name, each_repeats, strict=True)]
 
 
 def check_apart(concepts: Sequence[Concept], cache_root: Path) -> None:

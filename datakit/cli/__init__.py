@@ -26,6 +26,8 @@ _COMMANDS = {
     "steps": ("datakit.cli.steps:steps", "Tell training steps from epochs, or epochs from steps."),
     "verify": ("datakit.cli.verify:verify", "Prove that every picture is trained as written."),
     "config": ("datakit.cli.config:config", "Write or convert the trainer's own config files."),
+    "pack": ("datakit.cli.shards:pack", "Write a dataset into shards: tar files with their records."),
+    "unpack": ("datakit.cli.shards:unpack", "Write shards into a folder, all or some of the samples."),
     "checkpoints": ("datakit.cli.checkpoints:checkpoints", "List and link a training's checkpoints, compare them in ComfyUI."),
     "weights": ("datakit.cli.weights:weights", "List a model's layers, merge shards, choose layers to train."),
 }

@@ -19,6 +19,7 @@ from datakit.cli.findings import (
     print_written,
     start_of,
 )
+from datakit.cli.shards import check_shards
 from datakit.cli.shared import (
     Command,
     batching_options,
@@ -291,6 +292,7 @@ def backend(
 @fix_option
 @looking_options
 @json_option
+@click.option("--verify", is_flag=True, help="Of shards: hash every tar instead of trusting its size.")
 @verbose_option
 @click.pass_context
 def check(
@@ -300,6 +302,7 @@ def check(
     fix: bool,
     execution: Execution,
     as_json: bool,
+    verify: bool,
     verbose: bool,
 ) -> None:
     """Report what is wrong with a dataset, and what the training will do with it.
@@ -308,6 +311,7 @@ def check(
     or unknown, an interrupted run, what an earlier training left. Content: duplicates and near-duplicates, within
     a dataset and between those named, blurred and enlarged pictures, captions that the text encoders cut
     (estimated without --tokenizer), a missing trigger word.
+    Of datasets in shards: missing and damaged files, what was not made, faces cut, pictures of the same bytes.
     Training: micro-batches and optimizer steps of one epoch, padded samples, how many of several captions it shows,
     buckets too small for a batch and the cheapest ways out, and what crop --fill-batches would gain. Exit 0 where there is nothing to report, else 1.
 
@@ -316,10 +320,15 @@ def check(
     datakit check out/ --fix
     """
     from datakit.report import counted
+    from datakit.shards.summary import is_sharded
     from datakit.trainers import trainer
     from datakit.trainers.backend import audit_datasets
 
     folders = _folders(datasets)
+    if any(map(is_sharded, folders)):
+        if fix or not all(map(is_sharded, folders)):
+            raise click.UsageError("datasets in shards are checked by themselves, and mended by the command that writes them")
+        check_shards(ctx, folders, verify=verify, as_json=as_json, verbose=verbose)
     if fix:
         _mend(folders, verbose)
     audit = audit_datasets(folders, options, execution=execution)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from datakit.cli.printing import print_report
+from datakit.cli.shards import on_cluster, report_shards
 from datakit.cli.shared import execution_options
 from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.detect import DETECTORS, SALIENCY
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", metavar="SRC")
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path), required=False)
+@click.argument("output", metavar="OUT", required=False)
 @click.option(
     "--sizes",
     metavar="NAME|FILE",
@@ -147,6 +148,14 @@ if TYPE_CHECKING:
     metavar="PLAN",
     help="Crop as a plan says, and keep what was edited in it.",
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Of shards: the processes of this machine, or a Ray cluster.",
+)
+@click.option("--address", metavar="A", help="Of the Ray cluster; without it, and RAY_ADDRESS, one begins on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
 @execution_options
@@ -155,7 +164,7 @@ def crop(
     ctx: click.Context,
     *,
     source: str,
-    output: Path | None,
+    output: str | None,
     sizes: str,
     buckets: tuple[str, ...],
     detector: str,
@@ -178,6 +187,8 @@ def crop(
     plan_file: Path | None,
     dry_run: bool,
     apply_file: Path | None,
+    executor: str,
+    address: str | None,
     as_json: bool,
     verbose: bool,
     execution: Execution,
@@ -191,6 +202,9 @@ def crop(
     changed pictures are made. What people decided about single pictures, in datakit review or in a plan, is kept in
     OUT/decisions.jsonl and followed by every run.
 
+    SRC may also be a pattern of WebDataset tars, in a folder or in object storage, which gives tars in OUT; that
+    needs an extra, and docs/scaling.md says what else.
+
     \b
     datakit crop photos/ out/
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
@@ -199,10 +213,12 @@ def crop(
     datakit crop photos/ out/ --crops full,portrait,face,main,detail
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
+    datakit crop 'raw/{00000..00127}.tar' out/ --format jpg
     """
     from datakit.crop.folder import crop_folder, plan_folder
     from datakit.crop.options import CropOptions
     from datakit.dataset.remembered import remember
+    from datakit.shards.patterns import is_shards
 
     sizes = _named(sizes)
     options = CropOptions(
@@ -232,6 +248,12 @@ def crop(
         raise click.UsageError(
             "--apply takes sizes and windows from the plan: leave out --sizes, --bucket, --framing and --crops"
         )
+    if is_shards(source):
+        if dry_run or plan_file or apply_file:
+            raise click.UsageError("--plan, --dry-run and --apply are for a folder: unpack the shards and crop that")
+        report_shards(ctx, source, output, options, on_cluster(execution, executor, address), as_json)
+    if executor != "local":
+        raise click.UsageError("--executor ray is for shards: datakit pack makes them of a dataset, any tar of pictures is one")
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")
@@ -243,9 +265,9 @@ def crop(
     else:
         if output is None:
             raise click.UsageError("missing argument OUT: the folder to write to (--plan and --dry-run need none)")
-        report = crop_folder(source, output, options, plan=apply_file, execution=execution)
+        report = crop_folder(source, Path(output), options, plan=apply_file, execution=execution)
         if not report.withheld:
-            remember(Path.cwd(), "crop", output)
+            remember(Path.cwd(), "crop", Path(output))
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 

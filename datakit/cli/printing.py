@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -48,8 +48,8 @@ def _counts(say: Say, report: Report) -> None:
     )
     shown = [f"{count} {word}" for count, word in counts if count or word in ("done", "planned")]
     say(f"{report.stage} {report.source}{target}: {', '.join(shown)}")
-    for bucket, count in sorted(report.buckets.items(), key=lambda item: (-item[1], item[0])):
-        say(f"  {bucket!s:>9}  {count:>6}  {'#' * max(1, round(40 * count / max(report.buckets.values())))}")
+    buckets = sorted(report.buckets.items(), key=lambda item: (-item[1], item[0]))
+    print_bars(say, [(str(bucket), count) for bucket, count in buckets])
     for name, value in report.table.items():
         say(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
     for line in _crops(report):
@@ -75,25 +75,32 @@ def _crops(report: Report) -> list[str]:
     return lines
 
 
+def print_bars(say: Say, rows: Sequence[tuple[str, int]]) -> None:
+    """Draw how many there are of each."""
+    most = max((count for _, count in rows), default=1)
+    for name, count in rows:
+        say(f"  {name:>9}  {count:>6}  {'#' * max(1, round(40 * count / most))}")
+
+
 def _left_out(say: Say, report: Report, verbose: bool) -> None:
     """Name the pictures that did not come out, or not whole."""
     from datakit.report import counted
 
     if report.faces_cut:
         say(f"{counted(len(report.faces_cut), 'picture')} whose largest face is not whole:")
-        _list(say, [f"{source}: {kept:.0%} of the face kept" for source, kept in report.faces_cut], verbose)
+        print_list(say, [f"{source}: {kept:.0%} of the face kept" for source, kept in report.faces_cut], verbose)
     if report.refused:
         say(click.style(f"{len(report.refused)} refused:", fg="yellow"))
-        _list(say, _reasons(report.refused), verbose)
+        print_list(say, _reasons(report.refused), verbose)
         too_small = sum(problem.upscale_needed is not None for problem in report.refused)
         if too_small > 1:
             say(f"  --upscale {report.upscale_needed:g} would take all {too_small} that are too small")
     if report.failed:
         say(click.style(f"{len(report.failed)} failed:", fg="red"))
-        _list(say, _reasons(report.failed), verbose)
+        print_list(say, _reasons(report.failed), verbose)
     if report.rejected:
         say(f"{len(report.rejected)} rejected in review, left out:")
-        _list(say, report.rejected, verbose)
+        print_list(say, report.rejected, verbose)
 
 
 def _outdated(say: Say, report: Report, verbose: bool) -> None:
@@ -104,7 +111,7 @@ def _outdated(say: Say, report: Report, verbose: bool) -> None:
     for title, outputs in (("whose source is gone", report.removed), ("of earlier options, refused now", report.stale)):
         if outputs:
             say(f"{counted(len(outputs), 'output')} {title} ({ending}):")
-            _list(say, outputs, verbose)
+            print_list(say, outputs, verbose)
 
 
 def _reasons(problems: list[Problem]) -> list[str]:
@@ -132,7 +139,8 @@ def _line(text: str) -> str:
     return "".join(repr(sign)[1:-1] if unicodedata.category(sign) in _CONTROLS else sign for sign in text)
 
 
-def _list(say: Say, lines: list[str], verbose: bool) -> None:
+def print_list(say: Say, lines: list[str], verbose: bool = False) -> None:
+    """Print some lines, or all of them where that is asked for."""
     shown = lines if verbose else lines[:_SHOWN]
     for line in shown:
         say(f"  {_line(line)}")

@@ -114,7 +114,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def progress_bar(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+def progress_bar(items: Iterable[Any], total: int, label: str, unit: str = "picture") -> Iterable[Any]:
     """Show on stderr how far a run is, at what rate, and what is left; nothing where stderr is no terminal."""
     from tqdm import tqdm
 
@@ -122,7 +122,7 @@ def progress_bar(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
         return items
     # A terminal that does not tell its size would show nothing.
     size = {"dynamic_ncols": True} if _size_is_known() else {"ncols": 80, "nrows": 24}
-    return tqdm(items, total=total, desc=label, unit="picture", disable=None, leave=False, smoothing=0.05, **size)
+    return tqdm(items, total=total, desc=label, unit=unit, disable=None, leave=False, smoothing=0.05, **size)
 
 
 def _size_is_known() -> bool:

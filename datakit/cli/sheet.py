@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -23,7 +24,8 @@ _NAMED = 5
 def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bool) -> None:
     """Write a contact sheet: every picture as it will be trained, with its size and the beginning of its caption.
 
-    OUT is a folder that crop or shuffle wrote, by default the one last written from here. SHEET is a .jpg, .png
+    OUT is a folder that crop or shuffle wrote, by default the one last written from here; of shards the first pictures are
+    shown, others by way of datakit unpack --where. SHEET is a .jpg, .png
     or .webp file; what does not fit on it goes to SHEET-2 and so on.
 
     \b
@@ -33,6 +35,8 @@ def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bo
     from datakit.dataset.origin import refuse_in_source
     from datakit.dataset.remembered import last_dataset
     from datakit.review.sheet import write_sheets
+    from datakit.shards.summary import is_sharded
+    from datakit.shards.unpack import unpacked
 
     if len(arguments) not in (1, 2) or arguments[-1].is_dir():
         raise click.UsageError(
@@ -40,7 +44,9 @@ def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bo
         )
     folder = arguments[0] if len(arguments) == 2 else say_using(*last_dataset(Path.cwd()))
     refuse_in_source(arguments[-1], [folder])
-    sheets = write_sheets(folder, arguments[-1], columns=columns, rows=rows, overwrite=overwrite)
+    # Of a dataset in shards one sheet of its first pictures: there may be millions.
+    with unpacked(folder, columns * rows) if is_sharded(folder) else nullcontext(folder) as shown:
+        sheets = write_sheets(shown, arguments[-1], columns=columns, rows=rows, overwrite=overwrite)
     for path in sheets.files:
         click.echo(f"wrote {path}")
     if sheets.missing:

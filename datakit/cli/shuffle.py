@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from datakit.cli.printing import print_report
+from datakit.cli.shards import over_shards, print_run
 from datakit.cli.shared import execution_options, say_using
 
 if TYPE_CHECKING:
@@ -134,12 +135,16 @@ def shuffle(
     \b
     datakit shuffle --repeats 5 --keep 2
     datakit shuffle out/ --captions-only
+    datakit shuffle shards/ more/ --captions-only     (of shards: no copies)
     datakit shuffle out/ copies/ --augment flip,rotate=3,brightness
     """
     from datakit.dataset.layout import shuffled
     from datakit.dataset.manifest import to_line
     from datakit.dataset.remembered import remember
     from datakit.picture.augment import parse_augmentations
+    from datakit.shards.shuffle import shuffle_shards
+    from datakit.shards.storage import address_of
+    from datakit.shards.summary import is_sharded
     from datakit.shuffle.folder import plan_shuffle, shuffle_folder
     from datakit.shuffle.variants import ShuffleOptions
 
@@ -169,6 +174,12 @@ def shuffle(
         for variant in () if execution.strict and report.exit_code else variants:
             click.echo(to_line(variant), nl=False)
         print_report(report, as_json, verbose, err=True)
+    elif is_sharded(dataset):
+        if output is None:
+            raise click.UsageError("missing argument OUT: where to write the shards")
+        print_run(
+            ctx, shuffle_shards(address_of(dataset), address_of(output), options, execution=over_shards(execution)), as_json
+        )
     else:
         target = output or shuffled(dataset)
         report = shuffle_folder(dataset, target, options, execution=execution)

@@ -180,8 +180,10 @@ def _print_before(training: Training, before: Epoch) -> None:
 def _read(folders: Sequence[Path], repeats: Sequence[int], target: Trainer, family: str) -> list[Concept]:
     """Read datasets as a model family is trained on them, saying on stderr what was decided about them."""
     from datakit.audit.concept import read_concepts
+    from datakit.shards.summary import concept_at
 
-    concepts = [target.trained(concept, family) for concept in (read_concepts(folders, repeats=repeats) if folders else [])]
+    read = read_concepts(folders, repeats=repeats, read=concept_at) if folders else []
+    concepts = [target.trained(concept, family) for concept in read]
     for concept in concepts:
         for note in concept.notes:
             click.echo(f"{concept.name}: {note}", err=True)

@@ -34,6 +34,18 @@ FILES_LOCK = f"{STATE_FOLDER}/files.lock"
 LINKS = f"{STATE_FOLDER}/links.json"
 CELLS = "cells.jsonl"
 
+# Beside shards: what each was made of and holds, with which options, and files that are not finished. Written last: what the
+# whole dataset is.
+SHARDS_STATE = "_datakit"
+SHARDS_OPTIONS = f"{SHARDS_STATE}/options.json"
+SHARDS_TEMPORARY = f"{SHARDS_STATE}/tmp"  # noqa: S108
+SHARDS = "dataset.json"
+
+
+def receipt(shard: str) -> str:
+    """Return where the receipt of a shard lies."""
+    return f"{SHARDS_STATE}/{shard}.json"
+
 
 def shuffled(dataset: Path) -> Path:
     """Return where the copies of a dataset are written if nothing is said."""

@@ -14,6 +14,7 @@ Result = TypeVar("Result")
 EXECUTORS: Mapping[str, str] = {
     "serial": "datakit.run.serial:serial",
     "processes": "datakit.run.processes:processes",
+    "ray": "datakit.run.ray:ray_tasks",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from threading import current_thread, main_thread
+from threading import Thread, current_thread, main_thread
 from typing import Any
 
 from datakit.run.executors import Crash, Item, Result, tried
@@ -175,9 +176,18 @@ def _finished(workers: list[_Worker], timeout: float | None) -> list[_Worker]:
             return finished
 
 
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, however long its item would still take."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
     """Answer items until the other end closes; an interrupt is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     with suppress(OSError):
         connection.send(None)
     while True:
