@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from datakit import __version__
+from datakit.cli.sections import SectionedGroup
 from datakit.errors import DatakitError
 from datakit.libraries import named
 
@@ -31,7 +32,7 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(SectionedGroup):
     """Imports a command when it is called, and turns datakit's own errors into one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -19,6 +19,7 @@ from datakit.cli.findings import (
     print_written,
     start_of,
 )
+from datakit.cli.sections import CHOOSE, RUN, WRITE, SectionedCommand, section
 from datakit.cli.shared import (
     Command,
     batching_options,
@@ -54,6 +55,7 @@ fix_option = click.option(
 def looking_options(command: Command) -> Command:
     """Add how many processes look at pictures, and pass it on as ``execution``."""
 
+    @section(RUN)
     @click.option("-j", "--jobs", type=click.IntRange(min=1), show_default="one a core", help="Worker processes.")
     @functools.wraps(command)
     def wrapped(*, jobs: int | None, **options: Any) -> Any:
@@ -67,6 +69,7 @@ def looking_options(command: Command) -> Command:
 def backend_options(command: Command) -> Command:
     """Add what decides which dataset file is written, and pass it on as ``options``."""
 
+    @section(CHOOSE)
     @trainer_option
     @click.option(
         "--id",
@@ -175,8 +178,9 @@ def audit_options(command: Command) -> Command:
     return wrapped
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @datasets_argument
+@section(WRITE)
 @click.option(
     "--cache-root",
     required=True,
@@ -186,6 +190,7 @@ def audit_options(command: Command) -> Command:
 )
 @click.option("--output", metavar="FILE", show_default="as the trainer calls it", help="Where to write; - for stdout.")
 @backend_options
+@section(RUN)
 @fix_option
 @click.option(
     "--prune",
@@ -272,9 +277,11 @@ def backend(
         print_written(emission, output, err=output == "-")
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @datasets_argument
+@section(CHOOSE)
 @audit_options
+@section(RUN)
 @fix_option
 @looking_options
 @json_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from datakit.cli.printing import print_report
+from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedCommand, section
 from datakit.cli.shared import execution_options
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from datakit.run.stage import Execution
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("source", metavar="SRC")
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path), required=False)
 @click.option(
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     metavar="FACTOR",
     help="Enlarge pictures by up to this factor; 1 refuses what is too small.",
 )
+@section(WRITE)
 @click.option(
     "--format",
     "file_format",
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 @click.option(
     "--background", default="white", show_default=True, metavar="COLOUR", help="Under transparent pixels: a CSS name or #rrggbb."
 )
+@section(CHOOSE)
 @click.option(
     "--captions",
     type=click.Choice(["required", "optional"]),
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
 @click.option(
     "--max-pixels", type=click.IntRange(min=1), default=DEFAULT_MAX_PIXELS, show_default=True, help="Refuse larger pictures."
 )
+@section(SHOW)
 @click.option(
     "--plan",
     "plan_file",
@@ -82,6 +86,7 @@ if TYPE_CHECKING:
     help="Write the plan as JSON lines (- for stdout) and stop; what people decided is left out of it.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan on stdout and stop; the same as --plan -.")
+@section(CHOOSE)
 @click.option(
     "--apply",
     "apply_file",
@@ -89,6 +94,7 @@ if TYPE_CHECKING:
     metavar="PLAN",
     help="Crop as a plan says, and keep what was edited in it.",
 )
+@section(SHOW)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
 @execution_options
