@@ -28,6 +28,8 @@ _COMMANDS = {
     "verify": ("datakit.cli.verify:verify", "Prove that every picture is trained as written."),
     "config": ("datakit.cli.config:config", "Write or convert the trainer's own config files."),
     "checkpoints": ("datakit.cli.checkpoints:checkpoints", "List and link a training's checkpoints, compare them in ComfyUI."),
+    "run": ("datakit.cli.run:run", "Run the stages that a pipeline file writes down, only what changed."),
+    "init": ("datakit.cli.init:init", "Write a pipeline file from the commands used so far."),
     "weights": ("datakit.cli.weights:weights", "List a model's layers, merge shards, choose layers to train."),
 }
 

@@ -19,6 +19,7 @@ from datakit.cli.findings import (
     print_written,
     start_of,
 )
+from datakit.cli.pipeline import remember_stage
 from datakit.cli.sections import CHOOSE, RUN, WRITE, SectionedCommand, section
 from datakit.cli.shared import (
     Command,
@@ -267,6 +268,7 @@ def backend(
         click.echo(emission.content, nl=False)
     else:
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
+        remember_stage("backend", folders, datasets=list(map(str, folders)), output=output)
     _say_deleted(delete(caches))  # no sooner: the file of before may name them
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from datakit.cli.convert import check, convert
+from datakit.cli.pipeline import remember_stage
 from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedGroup, section
 from datakit.cli.shared import Command, overwrite_option, write_files
 from datakit.cli.steps import Planned, print_training, training_options
@@ -169,6 +170,7 @@ def config_options(command: Command) -> Command:
     )
     @click.option(
         "--backend-config",
+        type=click.Path(),
         default="multidatabackend.json",
         show_default=True,
         metavar="PATH",
@@ -296,6 +298,9 @@ def write(
     if not overwrite:
         _show_differences(files)
     write_files(files, overwrite, planned.folders, quiet=target.config is None)
+    if target.config is not None and planned.folders:
+        places = {} if target.layout else {"output": str(target.config)}
+        remember_stage("config", list(planned.folders), datasets=list(map(str, planned.folders)), **places)
     for need in needs(written):
         click.echo(need, err=True)
     _say_apart(options, backend_config, verbose)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from datakit.cli.pipeline import remember_stage
 from datakit.cli.printing import print_report
 from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedCommand, section
 from datakit.cli.shared import execution_options
@@ -170,6 +171,7 @@ def crop(
         report = crop_folder(source, output, options, plan=apply_file, execution=execution)
         if not report.withheld:
             remember(Path.cwd(), "crop", output)
+            remember_stage("crop", [output], source=source, output=str(output))
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from datakit.cli.pipeline import remember_stage
 from datakit.cli.printing import print_report
 from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedCommand, section
 from datakit.cli.shared import execution_options, say_using
@@ -180,6 +181,7 @@ def shuffle(
         report = shuffle_folder(dataset, target, options, execution=execution)
         if not report.withheld:
             remember(Path.cwd(), "shuffle", target)
+            remember_stage("shuffle", [target], source=str(dataset), output=str(target))
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 
