@@ -1,10 +1,13 @@
-"""Import what a name in a table stands for, and say which system package a library needs that cannot be opened."""
+"""Import what a name in a table stands for, and say what to install where something is missing: a package, an extra, a library."""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +22,46 @@ _PACKAGES = (
 )
 # What the loaders of Linux and macOS say: of a library that is there but too old, or of a symbol, they say something else.
 _CANNOT_OPEN = re.compile(r"([^\s:/]+): cannot open shared object file|Library not loaded: (?:\S*/)?([^\s/]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """An optional dependency: the package that it installs, and what that brings, as a clause."""
+
+    package: str
+    brings: str
+
+
+# As pyproject.toml has them; `dev` is for working on datakit itself.
+EXTRAS: Mapping[str, Extra] = {
+    "mediapipe": Extra("mediapipe", "a second face detector, --detector mediapipe"),
+    "parquet": Extra("pyarrow", "captions in .parquet tables"),
+    "tokenizer": Extra("tokenizers", "exact counts of caption tokens, --tokenizer FILE"),
+}
+# What the tools that give a program an environment of its own leave at its top: pipx, and `uv tool`.
+_MARKS = {"pipx": "pipx_metadata.json", "uv": "uv-receipt.toml"}
+
+
+def installer() -> str:
+    """Return which tool looks after this installation: pipx, uv or pip."""
+    return next((tool for tool, mark in _MARKS.items() if os.path.exists(os.path.join(sys.prefix, mark))), "pip")
+
+
+def to_install(package: str) -> str:
+    """Return the command that adds a package to this installation."""
+    return {
+        "pipx": f"pipx inject {os.path.basename(sys.prefix)} {package}",
+        "uv": f"uv tool install datakit --with {package}",
+        "pip": f"pip install {package}",
+    }[installer()]
+
+
+def to_install_extra(name: str) -> str:
+    """Return the command that adds an extra to this installation."""
+    tool = installer()
+    if tool == "pipx":
+        return to_install(EXTRAS[name].package)  # it adds no extras to what is there
+    return f"{'uv tool' if tool == 'uv' else 'pip'} install 'datakit[{name}]'"
 
 
 def imported(table: Mapping[str, str | None], kind: str, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,14 @@ def init(*, overwrite: bool) -> None:
     datakit run --dry-run
     """
     from datakit.dataset.remembered import Command, remembered_commands
+    from datakit.dataset.samples import PICTURE_EXTENSIONS
+    from datakit.errors import UsageError
 
+    picture = next((name for name in sorted(os.listdir()) if name.lower().endswith(tuple(PICTURE_EXTENSIONS))), None)
+    if picture:
+        raise UsageError(
+            f"{FILE} would lie among pictures ({picture}): run `datakit init` beside their folder, where nothing is a source"
+        )
     commands = sorted(remembered_commands(Path.cwd()), key=lambda command: list(STAGES).index(command.stage))
     if not commands:
         commands = [
