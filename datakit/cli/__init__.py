@@ -27,11 +27,11 @@ _COMMANDS = {
     "steps": ("datakit.cli.steps:steps", "Tell training steps from epochs, or epochs from steps."),
     "verify": ("datakit.cli.verify:verify", "Prove that every picture is trained as written."),
     "config": ("datakit.cli.config:config", "Write or convert the trainer's own config files."),
-    "checkpoints": ("datakit.cli.checkpoints:checkpoints", "List and link a training's checkpoints, compare them in ComfyUI."),
-    "run": ("datakit.cli.run:run", "Run the stages that a pipeline file writes down, only what changed."),
     "init": ("datakit.cli.init:init", "Write a pipeline file from the commands used so far."),
-    "doctor": ("datakit.cli.doctor:doctor", "Say what is installed, what is missing, and what this machine can do."),
+    "run": ("datakit.cli.run:run", "Run the stages that a pipeline file writes down, only what changed."),
+    "checkpoints": ("datakit.cli.checkpoints:checkpoints", "List and link a training's checkpoints, compare them in ComfyUI."),
     "weights": ("datakit.cli.weights:weights", "List a model's layers, merge shards, choose layers to train."),
+    "doctor": ("datakit.cli.doctor:doctor", "Say what is installed, what is missing, and what this machine can do."),
 }
 
 

@@ -26,7 +26,7 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "quality": (["--cache", "CACHE"], ["--cache", "CACHE", "--pictures", "2", "--kinds", "jpeg2"]),
     "rerun": (["--cache", "CACHE"], ["--cache", "CACHE", "--pictures", "2", "--rounds", "2", "--kind", "jpeg2"]),
-    "links": (["CACHE"], ["CACHE", "--pictures", "5", "--rounds", "1"]),
+    "links": (["CACHE"], ["CACHE", "--pictures", "5", "--rounds", "1", "--allowed", "100"]),
     "scale": ([], ["--records", "50", "100"]),
     "review": ([], ["--samples", "20"]),
 }

@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", help="on the disk that is measured")
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--allowed", type=float, default=ALLOWED, help="share of what copying costs")
     options = parser.parse_args()
     ways = {"shutil.copy2": _copy, "shuffle": _shuffle, "bare links": _bare_links}
     costs: dict[str, list[tuple[float, float, int]]] = {way: [] for way in ways}
@@ -59,7 +60,9 @@ def main() -> int:
                 f"1/{theirs / max(ours, 1e-9):.1f}" for ours, theirs in zip(medians[way], medians["shutil.copy2"], strict=True)
             ]
             print(f"{'':14}" + "".join(f"{share:>12}" for share in shares))
-    return int(any(ours > ALLOWED * theirs for ours, theirs in zip(medians["shuffle"], medians["shutil.copy2"], strict=True)))
+    return int(
+        any(ours > options.allowed * theirs for ours, theirs in zip(medians["shuffle"], medians["shutil.copy2"], strict=True))
+    )
 
 
 def _dataset(root: Path, pictures: int) -> Path:
