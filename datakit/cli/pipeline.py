@@ -131,7 +131,7 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
         if isinstance(parameter, click.Argument):
             arguments += texts
         else:
-            options += _typed(parameter.opts[-1], texts)
+            options += [word for text in texts for word in (parameter.opts[-1], text)]
         if _is_written(key, parameter):
             writes += texts
         elif isinstance(parameter, click.Argument):
@@ -180,14 +180,6 @@ def _switched(where: str, option: str, value: Any) -> list[str]:
     if not isinstance(value, bool):
         raise UsageError(f"{where} = {value!r}: write true or false")
     return [option] if value else []
-
-
-def _typed(option: str, texts: list[str]) -> list[str]:
-    """Return an option as it is typed with each of its values."""
-    words: list[str] = []
-    for text in texts:
-        words += [f"{option}={text}"] if text.startswith("-") else [option, text]
-    return words
 
 
 def _meaning(command: click.Command, parameter: click.Parameter) -> str:
