@@ -98,6 +98,18 @@ def test_only_what_changed_is_run(folder):
     assert states(folder, "--all") == ran
 
 
+def test_what_options_name_is_read_or_written_too(folder):
+    """A file that `env` names is written; the backend's file, which config looks at without being told, is read."""
+    config = '[config]\ndatasets = ["copies"]\noutput = "config.json"\nenv = "config.env"\nepochs = 2\n'
+    write(folder, FILE + config)
+    assert states(folder)["[config]"] == "ran"
+    assert set(states(folder).values()) == {"up to date"}
+    (folder / "config.env").unlink()
+    assert states(folder) == {"[crop]": "up to date", "[shuffle]": "up to date", "[backend]": "up to date", "[config]": "ran"}
+    write(folder, f'{FILE}set = ["probability=0.5"]\n{config}')
+    assert states(folder) == {"[crop]": "up to date", "[shuffle]": "up to date", "[backend]": "ran", "[config]": "ran"}
+
+
 def test_a_dry_run_says_what_would_be_run_and_why_and_changes_nothing(folder):
     write(folder, FILE)
     before = untouched(folder)
@@ -111,8 +123,8 @@ def test_a_dry_run_says_what_would_be_run_and_why_and_changes_nothing(folder):
     said = run(folder, "--dry-run").stdout
     assert "saliency none --upscale 3  # what it reads has changed" in said
     assert said.count("# what it reads may change before") == 2
-    write(folder, FILE.replace("keep = 1", "keep = 2"))
-    assert "--keep 2  # its options have changed" in run(folder, "--dry-run").stdout
+    write(folder, FILE.replace("keep = 1", "keep = 2\njobs = 1\nstrict = true\nwildcards = false"))
+    assert "--keep 2 --jobs 1 --strict  # its options have changed" in run(folder, "--dry-run").stdout
 
 
 def test_what_left_pictures_out_is_run_again_and_says_so_again(folder):
