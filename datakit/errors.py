@@ -19,6 +19,8 @@ DatakitError
         WindowError                 the window that somebody wants cannot be
         CaptionError                its caption cannot be read
             CaptionMissingError     or is required and missing
+        CompanionError              a companion of its picture cannot be read, or has another size
+            CompanionMissingError   or is required and missing
         OccupiedError               a file is in the way that is not datakit's
 """
 
@@ -149,6 +151,18 @@ class CaptionMissingError(CaptionError):
     kind = "caption-missing"
 
 
+class CompanionError(SampleError):
+    """A companion of a picture cannot be read, or has another size than its picture."""
+
+    kind = "companion"
+
+
+class CompanionMissingError(CompanionError):
+    """A companion is required and missing."""
+
+    kind = "companion-missing"
+
+
 class OccupiedError(SampleError):
     """A file is where an output belongs that datakit did not write, or that was edited since."""
 
@@ -156,5 +170,5 @@ class OccupiedError(SampleError):
 
 
 # What limits of a run exclude, so that what an earlier run made of it is stale; and all that is refused, not damaged.
-RULED_OUT = frozenset({TooLargeError.kind, TooSmallError.kind, CaptionMissingError.kind})
-REFUSED = RULED_OUT | {CaptionError.kind, OccupiedError.kind}
+RULED_OUT = frozenset({TooLargeError.kind, TooSmallError.kind, CaptionMissingError.kind, CompanionMissingError.kind})
+REFUSED = RULED_OUT | {CaptionError.kind, CompanionError.kind, OccupiedError.kind}

@@ -16,6 +16,7 @@ KINDS = {
     "face-cut": "with a face that does not fit",
     "face-missing": "without the face that the framing wants",
     "face-doubtful": "placed by what may be no face",
+    "moved": "of a neighbour size, to fill batches",
     "caption-missing": "without a caption",
     "caption-empty": "with an empty caption",
     "caption-marked": "with a byte order mark in the caption",
@@ -25,6 +26,9 @@ KINDS = {
     "caption-lines": "with a caption of one tag a line",
     "caption-wrapped": "with a caption wrapped over lines",
     "caption-elsewhere": "with a caption that another tool wrote",
+    "caption-fitted": "with words taken out of the caption that the crop contradicts",
+    "caption-beyond": "with tokens of what the crop may not show",
+    "caption-distance": "with a caption that speaks of another distance",
     "frames": "of several frames or pages",
     "profile": "with a colour profile that is not used",
     "profile-guessed": "with colours that stand in EXIF alone",
@@ -33,6 +37,8 @@ KINDS = {
     "decoder": "that their decoder warns of",
     "blank": "that come out in one colour",
     "exif": "with a broken EXIF block",
+    "companion-turn": "with a companion that may not be turned as the picture is",
+    "companion-blank": "with a mask that is black all over",
     "source-gone": "augmented from the crop, its source being gone",
     "not-made-anew": "not made anew",
     "older": "noted by an older datakit",
@@ -45,6 +51,23 @@ class Warned:
 
     kind: str
     sentence: str
+
+
+# Why a crop is not made of a picture, as said of a number of them; those with a face have other crops than those without.
+ABSENCES = {
+    "too-small": "too small",
+    "no-closer": "nearly as the next larger crop",
+    "no-face": "without a face",
+    "face": "with a face",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Why one of several crops is not made of a picture: a word of `ABSENCES`; of a small one, the enlargement that would frame it."""
+
+    kind: str
+    upscale_needed: float | None = None
 
 
 # Problems that the next run may not have.
@@ -122,6 +145,10 @@ class Report:
         Figures of one stage only, by what they count.
     rejected
         Samples left out because a person rejected them in the review.
+    crops
+        Of runs that make several crops of a picture: how many there are of each.
+    left_out
+        (sample, crop, why) of the crops that were asked for and not made.
     withheld
         Whether a strict run wrote nothing because of what was refused or failed.
     """
@@ -143,6 +170,8 @@ class Report:
     table: dict[str, int | float | str] = field(default_factory=dict)
     rejected: list[str] = field(default_factory=list)
     withheld: bool = False
+    crops: Counter[str] = field(default_factory=Counter)
+    left_out: list[tuple[str, str, LeftOut]] = field(default_factory=list)
 
     @property
     def upscale_needed(self) -> float | None:
@@ -173,6 +202,7 @@ class Report:
         self.removed.sort()
         self.warnings = sorted(set(self.warnings))
         self.faces_cut.sort()
+        self.left_out = sorted(set(self.left_out), key=lambda item: item[:2])
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data for ``--json``."""
@@ -196,6 +226,11 @@ class Report:
             },
             "faces_cut": [{"source": source, "kept": kept} for source, kept in self.faces_cut],
             "table": self.table,
+            "crops": dict(self.crops),
+            "left_out": [
+                {"source": source, "crop": crop, "kind": why.kind, "upscale_needed": why.upscale_needed}
+                for source, crop, why in self.left_out
+            ],
             "rejected": self.rejected,
             "withheld": self.withheld,
             "exit_code": self.exit_code,

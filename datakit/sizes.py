@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from datakit.errors import UsageError
 from datakit.geometry import Size
 
-# A set more is a line here: options, plans, records, the page and the proofs ask for it by name.
+# A set more is an entry here: options, plans, records, the page and the proofs ask for it by name.
 SIZE_SETS: Mapping[str, tuple[Size, ...]] = {
     "sdxl": (
         Size(1024, 1024),
@@ -21,21 +22,107 @@ SIZE_SETS: Mapping[str, tuple[Size, ...]] = {
         Size(768, 1344),
         Size(1472, 704),
     ),
+    # The same shapes for squares of other sides: of the sizes that SimpleTuner makes of an area in steps of 64, and so keeps, the
+    # nearest in shape (`datakit.trainers.simpletuner.replay`); every other trainer keeps what is a multiple of 64.
+    "512": (
+        Size(512, 512),
+        Size(576, 448),
+        Size(448, 576),
+        Size(640, 448),
+        Size(448, 640),
+        Size(704, 384),
+        Size(384, 704),
+        Size(768, 320),
+    ),
+    "768": (
+        Size(768, 768),
+        Size(896, 704),
+        Size(704, 896),
+        Size(960, 640),
+        Size(640, 960),
+        Size(1024, 576),
+        Size(576, 1024),
+        Size(1152, 512),
+    ),
+    "1536": (
+        Size(1536, 1536),
+        Size(1728, 1344),
+        Size(1344, 1728),
+        Size(1856, 1280),
+        Size(1280, 1856),
+        Size(2048, 1152),
+        Size(1152, 2048),
+        Size(2304, 1024),
+    ),
+    "2048": (
+        Size(2048, 2048),
+        Size(2304, 1792),
+        Size(1792, 2304),
+        Size(2496, 1664),
+        Size(1664, 2496),
+        Size(2688, 1536),
+        Size(1536, 2688),
+        Size(2944, 1408),
+    ),
+    # What SD1.5 is tuned on where pictures may have the area of 512x768 (NovelAI, "Improvements on Stable Diffusion", 2022: of each
+    # width in steps of 64 the greatest height, both turned, and 512x512), without the narrowest.
+    "sd15": (
+        Size(512, 512),
+        Size(640, 576),
+        Size(576, 640),
+        Size(768, 512),
+        Size(512, 768),
+        Size(832, 448),
+        Size(448, 832),
+    ),
 }
 DEFAULT_SIZES = "sdxl"
+# Sides of a set of one's own: no image model takes other than multiples of 8, as its autoencoder makes one of eight pixels.
+_SIDE_STEP, _SHORTEST, _LONGEST = 8, 64, 8192
+_SIZE = re.compile(r"(\d{1,9})[x×](\d{1,9})", re.IGNORECASE)
 
 
 def size_set(name: str = DEFAULT_SIZES) -> tuple[Size, ...]:
     """Return the sizes of a set, in their order.
 
+    ``name`` is a key of `SIZE_SETS`, or holds the sizes of a set of one's own, such as ``640x640 768x512``: plans and records
+    that name it need no file beside them.
+
     Raises
     ------
     UsageError
-        The name is unknown.
+        The name is unknown, or one of the sizes is none that a trainer could take.
     """
-    if name not in SIZE_SETS:
-        raise UsageError(f"set of sizes {name!r} is unknown: choose from {', '.join(SIZE_SETS)}")
-    return SIZE_SETS[name]
+    return SIZE_SETS[name] if name in SIZE_SETS else _own_set(name)
+
+
+@lru_cache
+def _own_set(text: str) -> tuple[Size, ...]:
+    words = text.split()
+    strange = next((word for word in words or [text] if not _SIZE.fullmatch(word)), None)
+    if strange is not None:
+        what = f"{strange[:40]!r} is no size" if len(words) > 1 else f"set of sizes {strange[:40]!r} is unknown"
+        raise UsageError(f"{what}: choose from {', '.join(SIZE_SETS)}, or write sizes such as '640x640 768x512'")
+    sizes = [Size(int(match[1]), int(match[2])) for match in map(_SIZE.fullmatch, words) if match]
+    for size in sizes:
+        if not all(_SHORTEST <= side <= _LONGEST and side % _SIDE_STEP == 0 for side in size):
+            raise UsageError(
+                f"size {size}: no trainer keeps it; use sides of {_SHORTEST} to {_LONGEST} pixels that are multiples of {_SIDE_STEP}"
+            )
+    # In one order however they are written, so that the same set gives the same crops.
+    return in_order(sizes)
+
+
+def parse_sizes(text: str) -> str:
+    """Return the name of a set of sizes that stands in text: one a line or several, behind ``#`` nothing.
+
+    Raises
+    ------
+    UsageError
+        There is none, or one of the sizes is none that a trainer could take.
+    """
+    sizes = size_set(" ".join(line.partition("#")[0].strip() for line in text.splitlines()).strip())
+    return next((name for name, known in SIZE_SETS.items() if set(known) == set(sizes)), " ".join(map(str, sizes)))
 
 
 def check_size(size: Size | str, sizes: str = DEFAULT_SIZES) -> Size:
@@ -120,6 +207,23 @@ def in_order(buckets: Iterable[Size]) -> tuple[Size, ...]:
     wanted = set(buckets)
     known = tuple(dict.fromkeys(bucket for sizes in SIZE_SETS.values() for bucket in sizes if bucket in wanted))
     return (*known, *sorted(wanted.difference(known)))
+
+
+def set_around(sizes: Iterable[Size], step: int = 64) -> tuple[Size, ...]:
+    """Return the sizes that pictures of some sizes were meant to have: a named set that has them all, or themselves where they are
+    whole in steps, as no picture is by chance; else the eight.
+    """
+    wanted = in_order(sizes)
+    known = next((known for known in SIZE_SETS.values() if set(wanted) <= set(known)), None)
+    if known is None and all(side % step == 0 for size in wanted for side in size):
+        return wanted
+    return known or SIZE_SETS[DEFAULT_SIZES]
+
+
+def square_side(sizes: Iterable[Size], step: int) -> int:
+    """Return the side of the smallest square, in steps, that has no less area than each of some sizes: 1024 for the eight."""
+    least = math.isqrt(max(size.area for size in sizes) - 1) + 1
+    return -(-least // step) * step
 
 
 def _round_ratio(numerator: int, denominator: int) -> int:

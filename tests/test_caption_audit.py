@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -11,14 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datakit.audit import captions as auditing
 from datakit.audit.alike import Fingerprinted
-from datakit.audit.captions import AuditedBy, audit_captions
+from datakit.audit.captions import AuditedBy, audit_captions, plain
+from datakit.audit.numbers import Numbers
 from datakit.audit.phrases import Phrases
 from datakit.audit.teaching import Counted, Planned
+from datakit.audit.wording import estimate_tokens
 from datakit.caption.tokens import parse
-from datakit.caption.trigger import holds_phrase, near_misses, same_words, slips
+from datakit.caption.trigger import WORD, holds_phrase, near_misses, same_words, slips
 from datakit.dataset.manifest import Face, Record, to_line
 from datakit.geometry import Area, Box, Size
+from datakit.run.stage import Execution
 from tests.commands import said
 
 COLOURS = ["blue", "green", "white", "black", "yellow", "grey", "brown", "pink"]
@@ -243,9 +248,10 @@ def test_phrases_are_those_found_one_after_the_other_however_many_are_counted_at
         expected.update(found)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datakit.audit.phrases._AT_ONCE", at_once)
-        phrases = Phrases()
+        numbers = Numbers()
+        phrases = Phrases(numbers)
         for number, tokens in enumerate(lists):
-            phrases.add(tokens, None, triggered=bool(number % 2), source=str(number))
+            phrases.add(numbers.of(tokens), None, triggered=bool(number % 2), source=str(number))
         assert {each.text: each.captions for each in phrases.at_least(1)} == expected
 
 
@@ -254,13 +260,14 @@ def test_captions_that_share_nearly_all_words_are_found_and_others_are_not(lengt
     chance = random.Random(seed)
     words = [f"w{number}" for number in range(1000)]
     captions = [chance.sample(words, length) for _ in range(10)]
-    prints = Fingerprinted()
+    numbers = Numbers()
+    prints = Fingerprinted(numbers)
     for number, caption in enumerate(captions):
-        prints.add(f"{number}", " ".join(caption))
-    prints.add("again", " ".join(captions[3][::-1]))
-    prints.add("longer", " ".join([*captions[4], "another"]))
-    prints.add("longer too", " ".join([*captions[4], "other"]))
-    prints.add("", " ,. ")
+        prints.add(f"{number}", numbers.of(caption))
+    prints.add("again", numbers.of([" ".join(captions[3][::-1])]))
+    prints.add("longer", numbers.of([*captions[4], "another"]))
+    prints.add("longer too", numbers.of([*captions[4], "other"]))
+    prints.add("", numbers.of([" ,. "]))
     assert prints.alike() == [(("3", "again"), True), (("4", "longer", "longer too"), False)]
 
 
@@ -274,3 +281,66 @@ def test_words_that_only_look_like_a_contradiction_are_none(tmp_path):
     ]
     records = {0: two, 1: two, 2: two, 3: {"faces": (Face(SMALL, 0.9),)}}
     assert kinds(audit_captions(written(tmp_path / "d", captions, records), AuditedBy("x"))) == []
+
+
+@given(
+    st.lists(
+        st.text(st.sampled_from("aBé-'’_ .,1\x01\x1c(ſK") | st.characters(exclude_characters="\n", exclude_categories=["Cs"]))
+    )
+)
+def test_words_are_numbered_as_the_pattern_finds_them(tokens):
+    numbers = Numbers()
+    found = numbers.of(tokens)
+    words = {number: word for word, number in numbers.items()}
+    expected = [WORD.findall(token.lower()) for token in tokens]
+    ends = [place for place, number in enumerate(found) if number == 0]
+    starts = [0, *(end + 1 for end in ends)]
+    assert [[words[number] for number in found[start:end]] for start, end in zip(starts, ends, strict=False)] == (
+        expected or [[]]
+    )
+
+
+@given(st.text(st.sampled_from("aB1_-. \t\x1c\x0b,(") | st.characters(exclude_categories=["Cs"])))
+def test_an_estimate_counts_seven_letters_and_any_other_sign_as_one(text):
+    alone = re.findall(r"[A-Za-z]{1,7}|\d|[^\sA-Za-z\d]", text)
+    assert estimate_tokens(text) == len(alone) + 2
+
+
+def test_without_a_trigger_nothing_is_said_to_stand_with_it(tmp_path):
+    written(tmp_path / "d", [f"{thing}, night" for thing in THINGS[:10]])
+    code, output = said("captions audit d --top 1", tmp_path)
+    assert code == 0
+    assert "no trigger: nearly all captions begin otherwise (--trigger says one)\n" in output
+    assert "   100%        10                -          100%  night\n" in output
+    assert json.loads(said("captions audit d --json", tmp_path)[1])["words"][0]["without_trigger"] is None
+
+
+def test_a_file_of_one_tag_a_line_is_named(tmp_path):
+    captions = plain_captions(20)
+    captions[3] = "sksperson\nwet street\nsolo\nlong hair"
+    audit = audit_captions(written(tmp_path / "d", captions), AuditedBy("sksperson"))
+    assert [(remark.kind, remark.files) for remark in audit.remarks if remark.kind == "lines"] == [("lines", ("p003.jpg",))]
+
+
+def test_an_audit_in_parts_and_by_several_workers_finds_the_same(tmp_path, monkeypatch):
+    chance = random.Random(8)
+    captions = plain_captions(400)
+    captions[6] = captions[300]
+    captions[150] = captions[150].replace("sksperson", "sksperso")
+    captions[222] = captions[222].partition(", ")[2]
+    captions[330] = f"{captions[330]}, 1girl, a zyzzyva"
+    for number in (9, 10, 11):
+        captions[number] += ", left hand"
+    faces = (Face(LARGE, 0.9), Face(Area(0, 0, 200, 200), 0.95))
+    # Copies of a picture, mirrored now and then, of which no part holds one without the other.
+    records = {n: {"source": f"s{n // 3}.jpg", "copy": n % 3 + 1, "faces": faces} for n in range(400)}
+    for number in chance.sample(range(12, 400), 100):
+        records[number]["augmentation"] = {"flip": True}
+    records[10]["augmentation"] = {"flip": True}
+    folder = written(tmp_path / "d", captions, records)
+    whole = plain(audit_captions(folder, AuditedBy("sksperson")), 1000)
+    assert {each["kind"] for each in whole["findings"]} == {"contradiction", "same", "trigger-like", "trigger-missing"}
+    assert "zyzzyva" in whole["once"]
+    monkeypatch.setattr(auditing, "_AT_ONCE", 10)
+    for jobs in (0, 2):
+        assert plain(audit_captions(folder, AuditedBy("sksperson"), Execution(jobs=jobs)), 1000) == whole

@@ -81,7 +81,7 @@ def test_a_plan_can_be_edited_and_applied(datakit, pictures, tmp_path):
         (("src", "out", "--bucket", "1x1"), "datakit: bucket '1x1' is not one of the sizes of sdxl"),
         (("src", "out", "--upscale", "0.5"), "datakit: upscale 0.5 is no factor of at least 1"),
         (("src", "out", "--background", "blurple"), "datakit: background 'blurple' is no colour"),
-        (("src", "out", "--detector", "magic"), "'yunet', 'mediapipe', 'none'"),
+        (("src", "out", "--detector", "magic"), "'yunet', 'drawn', 'mediapipe', 'none'"),
         (("src",), "missing argument OUT"),
         (("src", "out", "--apply", "no.jsonl"), "datakit: no.jsonl cannot be read"),
     ],

@@ -109,7 +109,7 @@ def test_altered_weights_are_refused():
         models.load(models.Weights("gone.onnx", "", "", ""))
 
 
-@pytest.mark.parametrize("weights", [models.YUNET, models.BLAZE_FACE, models.NANODET])
+@pytest.mark.parametrize("weights", [models.YUNET, models.BLAZE_FACE, models.NANODET, models.ANIME_FACE])
 def test_weights_are_documented_where_they_lie(weights):
     from importlib.resources import files
 
@@ -138,3 +138,43 @@ def test_what_mediapipe_lacks_is_named(tmp_path, module, hint, monkeypatch):
 def test_only_the_chosen_detector_is_imported(pictures):
     code = f"import sys, datakit\ndatakit.plan_crop({str(pictures / 'fig.jpg')!r})\nprint('mediapipe' in sys.modules)\n"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def drawing(size=(480, 640)):
+    """Return a face as cartoons have them: flat areas, hard lines, large eyes."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", size[::-1], (150, 200, 240))
+    draw = ImageDraw.Draw(image)
+    draw.polygon([(120, 480), (240, 380), (400, 380), (520, 480)], (200, 60, 70), (20, 20, 20))
+    draw.ellipse((200, 80, 440, 400), (70, 40, 90), (20, 20, 20), 4)
+    draw.ellipse((230, 150, 410, 390), (255, 224, 200), (20, 20, 20), 3)
+    for x in (265, 335):
+        draw.ellipse((x, 235, x + 42, 300), (255, 255, 255), (20, 20, 20), 4)
+        draw.ellipse((x + 9, 243, x + 34, 296), (60, 90, 190), (20, 20, 20), 2)
+        draw.ellipse((x + 14, 248, x + 22, 258), (255, 255, 255))
+    draw.line((300, 345, 342, 345), (150, 60, 60), 3)
+    return np.asarray(image)
+
+
+def test_drawings_are_told_from_photographs(pictures):
+    from datakit.detect.drawn import _grey, is_drawing
+
+    assert is_drawing(_grey(drawing()))
+    stems = ("fig", "mountains", "coffee", "moose", "temple", "brushes")
+    assert not any(is_drawing(_grey(small(path))) for stem in stems for path in pictures.glob(f"{stem}.[jpw]*"))
+
+
+@pytest.mark.parametrize("stem", ["astronaut", "fig", "mountains", "coffee", "temple"])
+def test_a_photograph_is_seen_by_auto_as_by_yunet(pictures, stem):
+    preview_of = small(next(path for path in pictures.glob(f"{stem}.*") if path.suffix != ".txt"))
+    assert detect.face_detector("auto")(preview_of) == detect.face_detector("yunet")(preview_of)
+
+
+def test_what_the_object_map_comes_of_is_told_in_the_previews_pixels(pictures):
+    preview_of = small(pictures / "dogs.jpg")
+    saliency, things = detect.saliency_look("objects")(preview_of)
+    assert np.array_equal(saliency, detect.saliency_map("objects")(preview_of))
+    assert things
+    assert all(0 <= t.box.left < t.box.right <= preview_of.shape[1] and 0.2 <= t.score <= 1 for t in things)
+    assert [t.score for t in things] == sorted((t.score for t in things), reverse=True)

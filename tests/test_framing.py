@@ -13,7 +13,7 @@ from datakit.crop.framing import HEAD_DOWN, HEAD_SIDES, HEAD_UP, cut_warnings, f
 from datakit.dataset.manifest import Face
 from datakit.geometry import Area, Box, Size
 from datakit.report import Warned
-from datakit.sizes import choose_bucket, enlargement, largest_window
+from datakit.sizes import choose_bucket, largest_window
 from tests.conftest import BUCKETS
 
 sizes = st.builds(Size, st.integers(300, 6000), st.integers(300, 6000))
@@ -42,10 +42,10 @@ def scenes(draw):
     return size, draw(buckets), draw(st.one_of(st.just([]), faces_in(size))), draw(st.one_of(st.none(), maps()))
 
 
-@given(scenes(), st.sampled_from(["full", "portrait", "face"]), st.floats(1, 3))
-def test_the_box_is_inside_and_has_the_buckets_aspect(scene, framing, upscale):
+@given(scenes())
+def test_the_box_is_inside_and_has_the_buckets_aspect(scene):
     size, bucket, faces, saliency = scene
-    box = frame("a.jpg", size, bucket, faces, saliency, framing=framing, upscale=upscale).box
+    box = frame("a.jpg", size, bucket, faces, saliency).box
     assert box.inside(size)
     window = box.size
     assert min(abs(window.width - window.height * bucket.aspect), abs(window.height - window.width / bucket.aspect)) <= 1
@@ -64,14 +64,6 @@ def test_a_face_that_hardly_reaches_into_the_picture_spoils_nothing(visible):
 def test_full_framing_takes_the_largest_window(scene):
     size, bucket, faces, saliency = scene
     assert frame("a.jpg", size, bucket, faces, saliency).box.size == largest_window(size, bucket)
-
-
-@given(scenes(), st.sampled_from(["portrait", "face"]), st.floats(1, 3))
-def test_zooming_never_enlarges_beyond_the_limit_unless_the_picture_is_too_small(scene, framing, upscale):
-    size, bucket, faces, _ = scene
-    box = frame("a.jpg", size, bucket, faces, framing=framing, upscale=upscale).box
-    least = max(upscale, enlargement(largest_window(size, bucket), bucket))
-    assert enlargement(box.size, bucket) <= least * 1.002  # a window is rounded to whole pixels
 
 
 @given(st.data())
@@ -162,22 +154,6 @@ def test_faces_that_cannot_all_fit_are_reported_and_the_larger_is_kept():
     assert [face.kept for face in plan.faces] == [1.0, 0.0]
     assert plan.warnings == (Warned("face-cut", "a face does not fit: 0% of it is kept"),)
     assert plan.why == "keeps 1 of 2 faces whole"
-
-
-@pytest.mark.parametrize(("framing", "most"), [("portrait", 0.5), ("face", 0.15)])
-def test_zooming_framings_zoom_to_the_face_with_head_room(framing, most):
-    face = Face(Area(2800, 900, 3100, 1290), 0.95)
-    size = Size(6000, 4000)
-    plan = frame("a.jpg", size, Size(896, 1152), [face], framing=framing)
-    assert plan.area_kept < most
-    assert plan.faces[0].kept == 1
-    assert plan.box.top < 900 - 0.3 * 390
-    assert plan.scale <= 1
-
-
-def test_portrait_without_a_face_says_so():
-    plan = frame("a.jpg", Size(3000, 2000), Size(1024, 1024), framing="portrait")
-    assert [warning.kind for warning in plan.warnings] == ["face-missing"]
 
 
 @given(sizes)
@@ -413,44 +389,6 @@ def test_slack_is_how_far_the_largest_window_slides(size, bucket, pixels):
 
 
 FACE = (2800, 900, 3100, 1290)
-
-
-# The wanted region by hand: face widths to both sides, face heights above and below, cut to the picture.
-@pytest.mark.parametrize(
-    ("framing", "upscale", "size", "bucket", "faces", "box"),
-    [
-        # 2500-3400 x 588-2304: as high as the region, its middle 2950.
-        ("portrait", 1.0, (6000, 4000), (896, 1152), [FACE], (2282, 588, 3617, 2304)),
-        # As wide as the region; of 995 pixels beyond its height a third goes above.
-        ("portrait", 1.0, (6000, 4000), (1472, 704), [(1000, 900, 2000, 1000)], (0, 488, 3000, 1923)),
-        # 2665-3235 x 666-1465.5: the window stays at the size of the bucket, or of what upscale makes of it.
-        ("face", 1.0, (6000, 4000), (896, 1152), [FACE], (2502, 548, 3398, 1700)),
-        ("face", 1.25, (6000, 4000), (896, 1152), [FACE], (2592, 625, 3309, 1547)),
-        ("face", 3.0, (6000, 4000), (896, 1152), [FACE], (2639, 666, 3261, 1466)),
-        # Both faces, and the corners of the picture.
-        ("face", 3.0, (6000, 4000), (1024, 1024), [(100, 100, 300, 300), (500, 200, 700, 400)], (10, 0, 790, 780)),
-        ("face", 3.0, (6000, 4000), (1024, 1024), [(1000, 1000, 1200, 1200), (1100, 1700, 1300, 1900)], (595, 880, 1705, 1990)),
-        ("face", 1.0, (6000, 4000), (1024, 1024), [(0, 0, 300, 300)], (0, 0, 1024, 1024)),
-        ("face", 1.0, (6000, 4000), (1024, 1024), [(5700, 3700, 6000, 4000)], (4976, 2976, 6000, 4000)),
-    ],
-)
-def test_zooming_framings_take_the_region_around_the_faces(framing, upscale, size, bucket, faces, box):
-    faces = [Face(Area(*face), 0.9) for face in faces]
-    assert frame("a.jpg", Size(*size), Size(*bucket), faces, framing=framing, upscale=upscale).box == box
-
-
-# At an upscale of 1.15447 the window would be 777x998 or 998x777: as wide or as high as the largest, and a pixel less.
-@pytest.mark.parametrize(("size", "bucket"), [((2000, 999), (896, 1152)), ((999, 2000), (1152, 896)), ((900, 700), (1024, 1024))])
-@pytest.mark.parametrize("framing", ["portrait", "face"])
-def test_a_window_as_large_as_the_largest_on_one_side_is_no_zoom(size, bucket, framing):
-    face = Face(Area(400, 300, 460, 360), 0.9)
-    full, zoomed = (frame("a.jpg", Size(*size), Size(*bucket), [face], framing=f, upscale=1.15447) for f in ("full", framing))
-    assert zoomed.box == full.box
-
-
-def test_a_window_a_little_smaller_than_the_largest_is_a_zoom():
-    plan = frame("a.jpg", Size(2000, 999), Size(896, 1152), [Face(Area(400, 300, 460, 360), 0.9)], framing="face", upscale=1.156)
-    assert plan.box.size == Size(776, 997)
 
 
 def bright(column):

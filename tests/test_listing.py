@@ -72,7 +72,9 @@ def test_what_is_still_in_icloud_is_named(tmp_path):
     assert "not downloaded" in why
 
 
-@pytest.mark.parametrize("ending", ["-masklabel", "-condlabel", "_mask", "-mask", "-MaskLabel", "_depth", ".control"])
+@pytest.mark.parametrize(
+    "ending", ["-masklabel", "-condlabel", "_mask", "-mask", "-MaskLabel", "_depth", ".control", "_canny", "-mask-0", "_mask1"]
+)
 def test_a_companion_beside_its_picture_is_left_out_and_named(tmp_path, ending):
     lay(tmp_path / "src", "p1.jpg", "p1.txt", f"p1{ending}.png", "sub/p2.jpg", "sub/p2.txt", f"sub/p2{ending}.webp")
     assert ids(tmp_path / "src") == ["p1.jpg", "sub/p2.jpg"]
@@ -88,7 +90,7 @@ def test_what_is_called_like_a_companion_of_nothing_is_a_picture(tmp_path):
     assert ids(tmp_path) == [name for name in sorted(names) if name.endswith(".jpg")]
 
 
-@pytest.mark.parametrize("folder", ["mask", "masks", "control", "conditioning", "depth", "Masks"])
+@pytest.mark.parametrize("folder", ["masks", "control", "depth", "Masks", "train_masks", "conditioning_data"])
 @pytest.mark.parametrize("pictures", ["", "images/", "set/images/", "set/"])
 def test_folders_that_mirror_the_pictures_are_left_out(tmp_path, folder, pictures):
     above = "set/" if pictures.startswith("set/") else ""

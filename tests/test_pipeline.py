@@ -110,6 +110,14 @@ def test_what_options_name_is_read_or_written_too(folder):
     assert states(folder) == {"[crop]": "up to date", "[shuffle]": "up to date", "[backend]": "ran", "[config]": "ran"}
 
 
+def test_a_file_that_may_be_named_instead_of_a_set_is_read(folder):
+    (folder / "sizes.txt").write_text("640x960\n960x640\n")
+    write(folder, FILE.partition("[shuffle]")[0] + 'sizes = "sizes.txt"\n')
+    assert [states(folder), states(folder)] == [{"[crop]": "ran"}, {"[crop]": "up to date"}]
+    (folder / "sizes.txt").write_text("704x960\n960x704\n")
+    assert states(folder) == {"[crop]": "ran"}
+
+
 def test_a_dry_run_says_what_would_be_run_and_why_and_changes_nothing(folder):
     write(folder, FILE)
     before = untouched(folder)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 from datakit.audit.alike import Fingerprinted
@@ -13,13 +15,18 @@ from datakit.audit.contradictions import Contradictions
 from datakit.audit.teaching import FUSED, LIMITS, Counted, Planned, leading_phrase
 from datakit.audit.wording import estimate_tokens
 from datakit.caption.captions import read_caption
+from datakit.caption.lines import lines_are
 from datakit.caption.tokens import Splitting, parse
-from datakit.caption.trigger import holds_phrase, near_misses
-from datakit.dataset.manifest import Record, read_manifest
+from datakit.caption.trigger import near_misses
+from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.samples import caption_of
 from datakit.errors import CaptionError
 from datakit.report import counted as told
+from datakit.run.executors import Crash
+from datakit.run.stage import Execution
 
+# So many captions are looked at in one step; fewer than some steps take less time than it takes to start processes.
+_AT_ONCE, _FEW = 1000, 4
 CURES = "take the words out of the captions where they are not the point, or vary the pictures"
 
 
@@ -55,7 +62,7 @@ class Remark:
     Attributes
     ----------
     kind
-        ``fused``, ``trigger-missing``, ``trigger-like``, ``contradiction``, ``same`` or ``nearly-same``.
+        ``fused``, ``trigger-missing``, ``trigger-like``, ``lines``, ``contradiction``, ``same`` or ``nearly-same``.
     words
         What it is about.
     sentence, cure
@@ -94,7 +101,7 @@ class CaptionAudit:
     unread: list[tuple[str, str]] = field(default_factory=list)
 
 
-def audit_captions(dataset: Path, how: AuditedBy = AuditedBy()) -> CaptionAudit:
+def audit_captions(dataset: Path, how: AuditedBy = AuditedBy(), execution: Execution = Execution()) -> CaptionAudit:
     """Audit the captions of a dataset; memory grows with its words, not with its captions.
 
     Raises
@@ -106,40 +113,136 @@ def audit_captions(dataset: Path, how: AuditedBy = AuditedBy()) -> CaptionAudit:
     """
     check_written(dataset)
     trigger = how.trigger or _guess(dataset, how.splitting)
-    counted = Counted(trigger, how.measure, how.planned)
-    found = CaptionAudit(counted, trigger, guessed=bool(trigger and not how.trigger))
-    prints, contradictions = Fingerprinted(), Contradictions()
-    wrong: dict[tuple[str, str], list[str]] = {}
-    missing: list[str] = []
-    like: dict[str, list[str]] = {}
-    for record, lines in _read(dataset, found.unread):
+    looked = partial(_look, dataset, how, trigger)
+    seen = _Seen.of(how, trigger)
+    parts = _parts(dataset)
+    first = list(islice(parts, _FEW))
+    few = execution.jobs <= 1 or len(first) < _FEW
+    found = (replace(execution, executor="serial") if few else execution).run(looked, enumerate(chain(first, parts)))
+    waiting: dict[int, _Seen] = {}
+    merged = 0
+    for (number, part), result in execution.progress(found, _about_parts(dataset), "reading captions"):
+        # What raised or took too long is looked at here, where it may raise and take its time.
+        waiting[number] = looked((number, part)) if isinstance(result, Crash) else result
+        while merged in waiting:
+            seen.merge(waiting.pop(merged))
+            merged += 1
+    return _told(dataset, how, seen, guessed=bool(trigger and not how.trigger))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen in some of the captions.
+
+    Attributes
+    ----------
+    counted, prints
+        In how many captions each word stands, and which captions are alike.
+    wrong, like
+        The pictures of each contradiction, and of each word that is nearly the trigger.
+    missing, torn
+        Pictures whose captions lack the trigger, and whose caption file holds a tag a line.
+    unread
+        (caption, reason) of those that could not be read.
+    """
+
+    counted: Counted
+    prints: Fingerprinted
+    wrong: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    like: dict[str, list[str]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    torn: list[str] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, how: AuditedBy, trigger: str) -> _Seen:
+        counted = Counted(trigger, how.measure, how.planned)
+        return cls(counted, Fingerprinted(counted.numbers))
+
+    def merge(self, other: _Seen) -> None:
+        """Add what was seen in the captions of the pictures that follow."""
+        places = self.counted.numbers.place(other.counted.numbers)
+        self.counted.merge(other.counted, places)
+        self.prints.merge(other.prints, places)
+        for fault, files in other.wrong.items():
+            self.wrong.setdefault(fault, []).extend(files)
+        for word, files in other.like.items():
+            self.like.setdefault(word, []).extend(files)
+        self.missing += other.missing
+        self.torn += other.torn
+        self.unread += other.unread
+
+
+def _parts(dataset: Path) -> Iterator[list[Record]]:
+    """Yield the pictures with captions, some at a time; the copies of one stay together."""
+    part: list[Record] = []
+    for record in read_manifest(dataset):
+        if record.caption is None:
+            continue
+        if len(part) >= _AT_ONCE and record.source != part[-1].source:
+            yield part
+            part = []
+        part.append(record)
+    if part:
+        yield part
+
+
+def _about_parts(dataset: Path) -> int:
+    """Return how many parts there are at most."""
+    with (dataset / MANIFEST).open("rb") as lines:
+        return -(-sum(1 for _ in lines) // _AT_ONCE)
+
+
+def _look(dataset: Path, how: AuditedBy, trigger: str, item: tuple[int, list[Record]]) -> _Seen:
+    """Look at the captions of some pictures."""
+    seen, contradictions = _Seen.of(how, trigger), Contradictions()
+    counted = seen.counted
+    for record, lines in _read(dataset, item[1], seen.unread):
         first = record.copy in (None, 1)
+        words: list[int] = []
+        triggered = counted.triggered
         for line in lines:
-            counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
+            words += counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
+        if first and lines_are(lines) != "captions":
+            seen.torn.append(record.output)
         text = "\n".join(lines)
         for fault in contradictions.of(record, text):
-            wrong.setdefault(fault, []).append(record.output)
-        if trigger and not all(holds_phrase(line, trigger) for line in lines):
+            seen.wrong.setdefault(fault, []).append(record.output)
+        if trigger and counted.triggered - triggered < len(lines):
             near = near_misses(lines, trigger)
             for word in near:
-                like.setdefault(word, []).append(record.output)
+                seen.like.setdefault(word, []).append(record.output)
             if not near:
-                missing.append(record.output)
+                seen.missing.append(record.output)
         if first:
-            prints.add(record.output, text)
-    found.remarks += _fused(counted, how.meant)
-    found.remarks += _about_trigger(counted, trigger, missing, like)
+            seen.prints.add(record.output, words)
+    counted.phrases.settle()
+    seen.prints.settle()
+    return seen
+
+
+def _told(dataset: Path, how: AuditedBy, seen: _Seen, *, guessed: bool) -> CaptionAudit:
+    """Return what is to be said of what was seen."""
+    found = CaptionAudit(seen.counted, seen.counted.trigger, guessed=guessed, unread=seen.unread)
+    found.remarks += _fused(seen.counted, how.meant)
+    found.remarks += _about_trigger(seen.counted, found.trigger, seen.missing, seen.like)
+    if seen.torn:
+        sentence = (
+            f"{told(len(seen.torn), 'picture')} whose caption file holds one tag a line or wrapped lines: each is a caption"
+        )
+        cure = "datakit captions import SRC DATASET --join-lines makes one caption of them, in a dataset that crop wrote"
+        found.remarks.append(Remark("lines", "", sentence, cure, tuple(seen.torn)))
     found.remarks += [
         Remark("contradiction", words, f"{words!r}, but {known}", "mend the caption, or choose another window", tuple(files))
-        for (words, known), files in wrong.items()
+        for (words, known), files in seen.wrong.items()
     ]
-    found.remarks += _alike(dataset, prints)
+    found.remarks += _alike(dataset, seen.prints)
     return found
 
 
-def _read(dataset: Path, unread: list[tuple[str, str]]) -> Iterator[tuple[Record, tuple[str, ...]]]:
+def _read(dataset: Path, records: Iterable[Record], unread: list[tuple[str, str]]) -> Iterator[tuple[Record, tuple[str, ...]]]:
     """Yield the captions of each picture that has any."""
-    for record in read_manifest(dataset):
+    for record in records:
         if record.caption is None:
             continue
         try:
@@ -155,7 +258,7 @@ def _guess(dataset: Path, splitting: Splitting) -> str:
     """Return the token that nearly all captions begin with; it is likely to be the trigger."""
     firsts: Counter[str] = Counter()
     captions = 0
-    for number, (record, lines) in enumerate(_read(dataset, [])):
+    for number, (record, lines) in enumerate(_read(dataset, read_manifest(dataset), [])):
         if number >= 1000:
             break
         if record.copy in (None, 1):
@@ -229,7 +332,7 @@ def plain(audit: CaptionAudit, top: int) -> dict[str, object]:
                 "text": each.text,
                 "captions": each.count,
                 "share": round(each.share, 4),
-                "without_trigger": each.alone,
+                "without_trigger": each.alone if audit.trigger else None,
                 "seen": round(each.seen, 4),
             }
             for each in counted.commonest(top)

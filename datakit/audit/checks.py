@@ -26,7 +26,7 @@ Kind = Literal[
     "picture-missing", "picture-changed", "picture-unreadable", "picture-unknown", "size", "alpha", "orientation",
     "depth", "profile", "extension", "stem", "caption-missing", "caption-empty", "caption-dirty", "caption-edited",
     "caption-unreadable", "caption-unknown", "interrupted", "trainer-cache", "length", "trigger", "duplicate",
-    "near-duplicate", "blurred", "upscaled", "lines",
+    "near-duplicate", "blurred", "upscaled", "lines", "companion-missing", "companion-changed", "companion-size",
 ]  # fmt: skip
 _AGAIN = "run the stage that wrote the dataset again"
 # Stands in a remedy for the folder, as the user calls it.
@@ -107,7 +107,10 @@ def check_dataset(
     present = set(files)
     for record in concept.records:
         findings += _check_record(concept.folder, record, looks.get(record.output) if record.output in present else None)
-    return _in_order(findings + _unknown(files, concept.records, reader) + _names(concept.folder, files, reader))
+        findings += _check_companions(record, looks)
+    beside = {each.output for record in concept.records for each in record.companions}
+    own = [name for name in files if name not in beside]
+    return _in_order(findings + _unknown(files, concept.records, reader) + _names(concept.folder, own, reader))
 
 
 def check_folder(
@@ -182,6 +185,26 @@ def _check_record(folder: Path, record: Record, look: Look | None) -> list[Findi
         remedy = f"crop it again to one of {' '.join(map(str, sizes))}"
         findings.append(Finding("size", name, f"not one of the sizes of {record.sizes}", remedy, detail=str(look.size)))
     return findings + _check_caption(folder, name, record)
+
+
+def _check_companions(record: Record, looks: Mapping[str, Look]) -> list[Finding]:
+    """Compare the companions of a picture with what was written, and with its size."""
+    findings = []
+    for each in record.companions:
+        look = looks.get(each.output)
+        if look is None:
+            findings.append(Finding("companion-missing", each.output, "a companion in the manifest but gone", _AGAIN))
+            continue
+        findings += _pixels(each.output, look, "crop it again")
+        if look.error:
+            continue
+        if look.sha256 != each.sha256:
+            problem, remedy = "a companion that is not what datakit wrote (sha256 differs)", f"{_AGAIN} with --overwrite"
+            findings.append(Finding("companion-changed", each.output, problem, remedy))
+        if look.size != record.bucket:
+            problem = "a companion of another size than its picture"
+            findings.append(Finding("companion-size", each.output, problem, _AGAIN, f"{look.size}, not {record.bucket}"))
+    return findings
 
 
 def _pixels(name: str, look: Look, again: str) -> list[Finding]:
@@ -262,7 +285,7 @@ def caption_fault(data: bytes, name: str) -> Finding | None:
 
 def _unknown(files: Iterable[str], records: Iterable[Record], reader: Reader) -> list[Finding]:
     """Find what the trainer, or a person, would take for part of the dataset though the manifest does not know it."""
-    known = {name for record in records for name in (record.output, record.caption, caption_of(record.output))}
+    known = {name for record in records for name, _ in (*record.files, (caption_of(record.output), ""))}
     findings = []
     for name in files:
         if name in known:

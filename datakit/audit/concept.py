@@ -7,8 +7,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import is_inside, read_origin
@@ -63,16 +65,29 @@ class Concept:
         return {size: counted[size] for size in in_order(counted)}
 
     @property
+    def companions(self) -> tuple[str, ...]:
+        """What pictures of it are accompanied by, in order."""
+        return tuple(sorted({each.name for record in self.records for each in record.companions}))
+
+    @property
+    def unmoved(self) -> Concept | None:
+        """The same dataset as if no picture had taken another size to fill a batch; None where none has."""
+        if not any(record.moved_from for record in self.records):
+            return None
+        records = (msgspec.structs.replace(record, bucket=record.moved_from or record.bucket) for record in self.records)
+        return replace(self, records=tuple(records))
+
+    @property
     def shuffled(self) -> bool:
         """True where shuffle wrote the dataset: copies, or captions as lines of one file."""
         return self.stage == "shuffle" or any(record.copy is not None for record in self.records)
 
     @property
     def originals(self) -> tuple[Record, ...]:
-        """One record for each source: copies after the first are left out."""
+        """One record for each crop of a source: copies after the first are left out."""
         first: dict[str, Record] = {}
         for record in self.records:
-            first.setdefault(record.source, record)
+            first.setdefault(record.target, record)
         return tuple(first.values())
 
 
@@ -170,8 +185,16 @@ def check_apart(concepts: Sequence[Concept], cache_root: Path) -> None:
 
 
 def content_hash(records: Iterable[Record]) -> str:
-    """Return eight hexadecimal digits that change with any picture, caption or file name of a dataset."""
-    return digest((record.output, record.output_sha256, record.caption_sha256 or "") for record in records)
+    """Return eight hexadecimal digits that change with any picture, caption, companion or file name of a dataset."""
+    return digest(
+        (
+            record.output,
+            record.output_sha256,
+            record.caption_sha256 or "",
+            *(f"{each.name} {each.sha256}" for each in record.companions),
+        )
+        for record in records
+    )
 
 
 def captions_hash(concepts: Iterable[Concept]) -> str:

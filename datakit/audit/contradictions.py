@@ -37,8 +37,7 @@ class Contradictions:
     def of(self, record: Record, text: str) -> list[tuple[str, str]]:
         """Return (word of the caption, what is known of the picture)."""
         found = [*self._faces(record, text)]
-        landscape = _LANDSCAPE.search(text)
-        if landscape and record.bucket.height > _TALL * record.bucket.width:
+        if record.bucket.height > _TALL * record.bucket.width and _LANDSCAPE.search(text):
             found.append(("landscape", f"the picture is {record.bucket}, taller than wide"))
         sides = self._mirrored(record, text)
         return [*found, *([sides] if sides else [])]
@@ -46,22 +45,23 @@ class Contradictions:
     def _faces(self, record: Record, text: str) -> list[tuple[str, str]]:
         found = []
         sure = [face for face in record.faces if face.score >= _SURE and face.kept > 0]
-        one = _ONE.search(text)
-        if one and len(sure) > 1 and not _MORE.search(text):
+        one = _ONE.search(text) if len(sure) > 1 else None
+        if one and not _MORE.search(text):
             found.append((one[0], f"{len(sure)} faces were found"))
         if sure and record.box:
             share = max(face.box.width * face.box.height for face in sure) / record.box.size.area
-            near, far = _NEAR.search(text), _FAR.search(text)
+            near = _NEAR.search(text) if share < _SMALL_FACE or share > _LARGE_FACE else None
             if near and share < _SMALL_FACE:
                 found.append((near[0], f"the largest face takes {share:.1%} of the picture"))
-            if far and not near and share > _LARGE_FACE:
+            far = _FAR.search(text) if share > _LARGE_FACE and not near else None
+            if far:
                 found.append((far[0], f"the largest face takes {share:.0%} of the picture"))
         return found
 
     def _mirrored(self, record: Record, text: str) -> tuple[str, str] | None:
         """Compare the sides that a mirrored copy speaks of with those of a copy that is not."""
-        sides = sorted(side.lower() for side in _SIDE.findall(text))
-        if not sides or record.copy is None:
+        sides = sorted(side.lower() for side in _SIDE.findall(text)) if record.copy is not None else []
+        if not sides:
             return None
         if "flip" not in (record.augmentation or {}):
             self._sides = {record.source: sides}

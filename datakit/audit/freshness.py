@@ -69,13 +69,13 @@ def _is_gone(path: Path) -> bool:
 def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
     records = list(records)
     decisions, report, origin = with_deleted(read_decisions(dataset), records), last_report(dataset), read_origin(dataset)
-    source, made = Path(origin.source) if origin else None, {record.source: record for record in records}
+    source, made = Path(origin.source) if origin else None, {record.target: record for record in records}
     problems = {problem.source: problem.reason for problem in (*report.refused, *report.failed)} if report else {}
     considered = report.considered if report else {}
     pending = sorted(
         name
         for name, each in decisions.items()
-        if is_pending(each, made.get(name), source, problems.get(name), considered.get(name))
+        if is_pending(each, made.get(name), source, problems.get(each.source), considered.get(name))
     )
     if not pending:
         return []
@@ -84,8 +84,9 @@ def _undecided(dataset: Path, records: Iterable[Record]) -> list[str]:
 
 
 def _changed(source: Path, now: Record, made: Record) -> bool:
-    """Tell whether a picture of the source dataset, or its caption, is another than the one that was copied."""
+    """Tell whether a picture of the source dataset, its caption or a companion is another than the one that was copied."""
     caption = None
     with suppress(OSError):
         caption = hashlib.sha256((source / now.caption).read_bytes()).hexdigest() if now.caption else None
-    return (now.output_sha256, caption) != (made.source_sha256, made.source_caption_sha256)
+    beside = {each.name: each.sha256 for each in now.companions} != {each.name: each.source_sha256 for each in made.companions}
+    return beside or (now.output_sha256, caption) != (made.source_sha256, made.source_caption_sha256)

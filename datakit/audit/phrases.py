@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from datakit.caption.trigger import WORD
+from datakit.audit.numbers import Numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A word, or the end of a token.
-_END = "\n"
-_PIECE = re.compile(rf"{WORD.pattern}|\n")
-# Words that say nothing by themselves; no phrase begins or ends with one.
-_STOP = re.findall(
-    r"\w+",
-    "a an the and or of in on at to for from by with without as is are was were be been has have had it its this that these those "
-    "there here he she they them his her their who which while into onto over under up down out off near behind front back left "
-    "right side s t",
-)
 # A phrase has three words at most; tokens of up to six are counted as they are.
 _PHRASE, _TOKEN = 3, 6
 # So many words are looked at in one step, which takes some ten megabytes.
@@ -41,13 +30,6 @@ class Tally(NamedTuple):
     captions: int
     alone: int
     seen: float
-
-
-class _Numbers(dict[str, int]):
-    """Numbers words as they come."""
-
-    def __missing__(self, word: str) -> int:
-        return self.setdefault(word, len(self))
 
 
 class _Counted(NamedTuple):
@@ -71,14 +53,15 @@ class Phrases:
 
     Parameters
     ----------
+    numbers
+        The numbers of their words.
     planned
         Whether tokens are read by CLIP whole or not at all, as a shuffle that is still to come has it.
     """
 
-    def __init__(self, *, planned: bool = False) -> None:
+    def __init__(self, numbers: Numbers, *, planned: bool = False) -> None:
         self._planned = planned
-        # 0 ends a token; the words that say nothing follow.
-        self._known = _Numbers({word: number for number, word in enumerate([_END, *_STOP])})
+        self._known = numbers
         self._words = np.zeros((0, 3))
         self._in_pictures = np.zeros(0, np.int64)
         self._phrases = _Counted(np.zeros(0, np.uint64), np.zeros((0, _TOKEN), np.uint32), np.zeros((0, 3)))
@@ -86,19 +69,21 @@ class Phrases:
         self._begin()
 
     def _begin(self) -> None:
-        self._stream, self._read = array("I"), array("f")
+        self._stream: list[int] = []
+        # Of captions that CLIP does not read whole, where in the stream they begin, and how much it reads of each word.
+        self._read: list[tuple[int, list[float]]] = []
         self._lengths, self._pictures = array("q"), array("q")
         self._triggered = bytearray()
 
-    def add(self, tokens: Sequence[str], read: Sequence[float] | None, *, triggered: bool, source: str | None) -> None:
+    def add(self, numbers: list[int], read: Sequence[float] | None, *, triggered: bool, source: str | None) -> None:
         """Take one caption.
 
         Parameters
         ----------
-        tokens
-            Its tokens, none of which holds a line feed.
+        numbers
+            Those of its words, with a 0 behind each token.
         read
-            The share of each that CLIP reads or, planned, with which probability it reads it; None where it reads all.
+            The share of each token that CLIP reads or, planned, with which probability it reads it; None where it reads all.
         triggered
             Whether it holds the trigger.
         source
@@ -107,28 +92,36 @@ class Phrases:
         if source is None or source != self._source:
             self._picture += 1
             if len(self._stream) > _AT_ONCE:
-                self._count()
+                self.settle()
         self._source = source or ""
-        known = self._known
-        numbers = [known[piece] for piece in _PIECE.findall(_END.join(tokens).lower())]
-        numbers.append(0)
-        self._stream.extend(numbers)
+        begins = len(self._stream)
+        self._stream += numbers
         self._lengths.append(len(numbers))
         self._pictures.append(self._picture if source is not None else 0)
         self._triggered.append(triggered)
         if read is None:
-            self._read.extend([1.0] * len(numbers))
             return
-        start = 0
+        shares: list[float] = []
         for share in read:
-            length = numbers.index(0, start) - start
+            length = numbers.index(0, len(shares)) - len(shares)
             whole = 0 if self._planned else int(length * share)
-            self._read.extend([1.0] * whole + [share if self._planned else 0.0] * (length + 1 - whole))
-            start += length + 1
+            shares += [1.0] * whole + [share if self._planned else 0.0] * (length + 1 - whole)
+        self._read.append((begins, shares))
+
+    def merge(self, other: Phrases, places: NDArray[np.uint32]) -> None:
+        """Add what was counted of other pictures, whose numbers are these here (see `Numbers.place`)."""
+        self.settle()
+        other.settle()
+        self._grow()
+        known = places[: len(other._words)]
+        self._words[known] += other._words
+        self._in_pictures[known] += other._in_pictures
+        rows = places[other._phrases.rows]
+        self._phrases = _kept(_merged(self._phrases, _Counted(_keys(rows), rows, other._phrases.sums)))
 
     def at_least(self, least: float) -> Iterator[Tally]:
         """Yield the words and phrases of so many captions, in no order."""
-        self._count()
+        self.settle()
         words = list(self._known)
         for number in np.flatnonzero(self._words[:, 0] >= least).tolist():
             yield _tally(words[number], self._words[number].tolist())
@@ -138,7 +131,7 @@ class Phrases:
 
     def once(self) -> list[str]:
         """Return the words that stand in the captions of one picture only."""
-        self._count()
+        self.settle()
         words = list(self._known)
         return [words[number] for number in np.flatnonzero(self._in_pictures == 1).tolist()]
 
@@ -146,20 +139,27 @@ class Phrases:
         """How many phrases are kept in memory."""
         return len(self._phrases.keys)
 
-    def _count(self) -> None:
-        """Count the captions taken since the last time."""
-        stream = np.frombuffer(self._stream, np.uint32)
-        if not len(stream):
-            return
-        captions = _Captions(
-            of=np.repeat(np.arange(len(self._lengths)), np.frombuffer(self._lengths, np.int64)),
-            read=np.frombuffer(self._read, np.float32),
-            triggered=np.frombuffer(self._triggered, np.bool_),
-        )
+    def _grow(self) -> None:
+        """Make room for the words that are new."""
         missing = len(self._known) - len(self._words)
         self._words = np.vstack([self._words, np.zeros((missing, 3))])
         self._in_pictures = np.concatenate([self._in_pictures, np.zeros(missing, np.int64)])
-        words = np.flatnonzero(stream > len(_STOP))
+
+    def settle(self) -> None:
+        """Count the captions taken since the last time."""
+        if not self._stream:
+            return
+        stream = np.array(self._stream, np.uint32)
+        read = np.ones(len(stream), np.float32)
+        for start, shares in self._read:
+            read[start : start + len(shares)] = shares
+        captions = _Captions(
+            of=np.repeat(np.arange(len(self._lengths)), np.frombuffer(self._lengths, np.int64)),
+            read=read,
+            triggered=np.frombuffer(self._triggered, np.bool_),
+        )
+        self._grow()
+        words = np.flatnonzero(stream > Numbers.nothing_said)
         found, _, sums = _counted(stream[words].astype(np.uint64), words, captions)
         self._words[found.astype(np.int64)] += sums
         pictures = np.frombuffer(self._pictures, np.int64)[captions.of[words]]
@@ -178,7 +178,7 @@ class Phrases:
 
 def _phrases_in(stream: NDArray[np.uint32]) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
     """Return the key of each phrase in a stream of words, where it begins, and how many words it has."""
-    says = stream > len(_STOP)
+    says = stream > Numbers.nothing_said
     begins_token = np.concatenate([[True], stream[:-1] == 0])
     keys, places, lengths = [], [], []
     key = stream.astype(np.uint64)
@@ -200,6 +200,14 @@ def _phrases_in(stream: NDArray[np.uint32]) -> tuple[NDArray[np.uint64], NDArray
     if not keys:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
     return np.concatenate(keys), np.concatenate(places), np.concatenate(lengths)
+
+
+def _keys(rows: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Return the key of each row of words, as `_phrases_in` makes it."""
+    keys = rows[:, 0].astype(np.uint64)
+    for word in range(1, _TOKEN):
+        keys = np.where(rows[:, word] > 0, keys * _SPREAD + rows[:, word], keys)
+    return keys
 
 
 def _counted(

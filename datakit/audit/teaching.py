@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from datakit.audit.numbers import Numbers
 from datakit.audit.phrases import Phrases
 from datakit.audit.wording import estimate_tokens
 from datakit.caption.tokens import Token, Tokens
 from datakit.caption.trigger import WORD, holds_phrase
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # What stands in so many captions is one thing with the trigger for the trainer: no prompt takes it away again.
 FUSED = 0.85
@@ -66,11 +72,14 @@ class Counted:
         Counts the tokenizer tokens of a text, both marks included; see `datakit.audit.wording`.
     planned
         None to take the captions in their own order.
+    numbers
+        The numbers of their words.
     """
 
     trigger: str = ""
     measure: Callable[[str], int] = estimate_tokens
     planned: Planned | None = None
+    numbers: Numbers = field(default_factory=Numbers)
     captions: int = 0
     triggered: int = 0
     styles: Counter[str] = field(default_factory=Counter)
@@ -78,10 +87,10 @@ class Counted:
     phrases: Phrases = field(init=False)
 
     def __post_init__(self) -> None:
-        self.phrases = Phrases(planned=self.planned is not None)
+        self.phrases = Phrases(self.numbers, planned=self.planned is not None)
 
-    def add(self, text: str, tokens: Tokens, source: str | None) -> None:
-        """Count one caption of a picture; ``source`` is None where it is a further copy."""
+    def add(self, text: str, tokens: Tokens, source: str | None) -> list[int]:
+        """Count one caption of a picture; ``source`` is None where it is a further copy. Return the numbers of its words."""
         self.captions += 1
         self.styles[tokens.style] += 1
         triggered = not self.trigger or holds_phrase(text, self.trigger)
@@ -90,7 +99,17 @@ class Counted:
         self.lengths[length] += 1
         whole = tokens.whole
         read = self._read(whole) if length > SEEN_BY_CLIP or (self.planned and self.planned.drop) else None
-        self.phrases.add([token.text for token in whole if not token.fixed], read, triggered=triggered, source=source)
+        numbers = self.numbers.of([token.text for token in whole if not token.fixed])
+        self.phrases.add(numbers, read, triggered=triggered, source=source)
+        return numbers
+
+    def merge(self, other: Counted, places: NDArray[np.uint32]) -> None:
+        """Add what was counted of other pictures, whose numbers are these here (see `Numbers.place`)."""
+        self.captions += other.captions
+        self.triggered += other.triggered
+        self.styles += other.styles
+        self.lengths += other.lengths
+        self.phrases.merge(other.phrases, places)
 
     def taught(self, least: float = 0.0) -> list[Taught]:
         """Return the words and phrases that stand in a share of the captions, the commonest first, of those the longest."""
@@ -132,13 +151,15 @@ class Counted:
 
     def _read(self, whole: Sequence[Token]) -> list[float]:
         """Return which share of each token CLIP reads or, where a shuffle is planned, with which probability all of it."""
-        sizes = [max(1, self.measure(f"{token.text}{token.after.rstrip()}") - _MARKS) for token in whole]
         if self.planned is None:
             shares, at = [], 0
-            for size in sizes:
-                shares.append(min(1.0, max(0.0, (SEEN_BY_CLIP - at) / size)))
+            for token in whole:
+                size = self._size(token) if at < SEEN_BY_CLIP else 1
+                if not token.fixed:
+                    shares.append(min(1.0, max(0.0, (SEEN_BY_CLIP - at) / size)))
                 at += size
-            return [share for share, token in zip(shares, whole, strict=True) if not token.fixed]
+            return shares
+        sizes = [self._size(token) for token in whole]
         keep, stays = self.planned.keep, 1 - self.planned.drop
         room = SEEN_BY_CLIP - sum(sizes[:keep])
         moving = sum(sizes[keep:])
@@ -151,6 +172,9 @@ class Counted:
             for size in sizes[keep:]
         ]
         return [share for share, token in zip([1.0] * min(keep, len(sizes)) + chances, whole, strict=True) if not token.fixed]
+
+    def _size(self, token: Token) -> int:
+        return max(1, self.measure(f"{token.text}{token.after.rstrip()}") - _MARKS)
 
 
 def leading_phrase(firsts: Counter[str], captions: int) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from datakit.audit.checks import DATASET, Finding
 from datakit.audit.concept import Concept
@@ -17,6 +20,9 @@ from datakit.libraries import to_install_extra
 _MARKS = 2
 # A word of CLIP's vocabulary of common English words is one token; longer ones fall into pieces of about seven letters.
 _ESTIMATED = re.compile(r"[A-Za-z]{1,7}|\d|[^\sA-Za-z\d]")
+_LETTERS = string.ascii_letters.encode()
+_BLANK = bytes(sign for sign in range(128) if chr(sign).isspace())
+_LETTERS_ALONE = bytes(sign if sign in _LETTERS else 32 for sign in range(256))
 
 
 def estimate_tokens(text: str) -> int:
@@ -25,7 +31,11 @@ def estimate_tokens(text: str) -> int:
     Words of up to seven letters count one, longer ones one for each further seven, every digit, sign and
     character of another script one. A rule of thumb for English: count exactly with `tokenizer_counter`.
     """
-    return _MARKS + len(_ESTIMATED.findall(text))
+    if not text.isascii():
+        return _MARKS + len(_ESTIMATED.findall(text))
+    signs = text.encode()
+    words = signs.translate(_LETTERS_ALONE).split()
+    return _MARKS + len(signs.translate(None, _LETTERS + _BLANK)) + sum([(length + 6) // 7 for length in map(len, words)])
 
 
 def tokenizer_counter(file: Path) -> Callable[[str], int]:
@@ -44,7 +54,11 @@ def tokenizer_counter(file: Path) -> Callable[[str], int]:
         tokenizer = library.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
         raise UsageError(f"{file} is no tokenizer.json: {error}") from None
-    return lambda text: len(tokenizer.encode(text).ids)
+    return partial(_count, tokenizer)
+
+
+def _count(tokenizer: Any, text: str) -> int:
+    return len(tokenizer.encode(text).ids)
 
 
 def check_wording(

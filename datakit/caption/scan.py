@@ -21,7 +21,10 @@ _PAIRS = {
 _CLOSING = frozenset(sign for signs in _PAIRS.values() for sign in signs)
 _UNITS = r"(?:mm|cm|m|km|ml|cl|l|g|kg|s|h|x|px|mp|inch|zoll|%|°|€|\$|£)"
 # Where anything of the next pattern can begin: most letters need no closer look.
-_PLACES = re.compile(rf"[\\>:;=()\[\]{{}}<（）【】「」『』《》〈〉“”„«»‘’\"'.!?…؟۔।{WIDE_STOPS}{COMMAS}]|(?<![\w.,])\d")
+_PLACES = re.compile(
+    rf"[\\>:;=()\[\]{{}}<（）【】「」『』《》〈〉“”„«»‘’\".!?…؟۔।{WIDE_STOPS}{COMMAS}]|(?<!\w)'|'(?!\w)|(?<![\w.,])\d"
+)
+_ARE_COMMAS = frozenset(COMMAS)
 _SCAN = re.compile(
     rf"""
     (?<=[:;=])\\. | \\[^()\[\]{{}}]                           # escaped: nothing begins or ends at it
@@ -32,7 +35,6 @@ _SCAN = re.compile(
     | (?<![\w.,])(?:\d{{1,3}}(?:\.\d{{3}})+|\d+),\d{{1,2}}(?=\ ?{_UNITS}(?!\w))  # 3,5 mm and 1.000,50 €
     | (?P<sign>\\[()\[\]{{}}] | [()\[\]{{}}（）【】「」『』《》〈〉“”„«»‘"]
         | (?<![\w'])'(?=[^\W\d_]) | (?<=[\w.!?])'(?!\w) | ’(?!\w))
-    | (?P<comma>[{COMMAS}])
     | (?P<stop>(?<=[^\W_]|[)\]\}}"'”’»%°*])[.!?…؟۔।]+(?=[\s{COMMAS}]|$)
         | (?<=[^\s{COMMAS}{WIDE_STOPS}.!?…])[؟۔।]+(?=[\s{COMMAS}]|$) | [{WIDE_STOPS}]+)
     """,
@@ -67,13 +69,19 @@ def scan(caption: str) -> tuple[list[Mark], list[Span]]:
     waiting: Counter[str] = Counter()
     seen = 0
     for place in _PLACES.finditer(caption):
-        match = _SCAN.match(caption, place.start()) if place.start() >= seen else None
+        at = place.start()
+        if at < seen:
+            continue
+        if place[0] in _ARE_COMMAS:  # most places are: nothing else begins with one
+            marks.append(Mark(at, at + 1, is_stop=False))
+            continue
+        match = _SCAN.match(caption, at)
         if match is None:
             continue
         seen = match.end()
         kind, sign = match.lastgroup, match[0]
-        if kind in {"comma", "stop"}:
-            marks.append(Mark(match.start(), match.end(), kind == "stop"))
+        if kind == "stop":
+            marks.append(Mark(at, seen, is_stop=True))
         elif kind == "sign":
             opener = next((each for each in _PAIRS if sign in _PAIRS[each] and waiting[each]), None) if sign in _CLOSING else None
             if opener is not None and not (sign in "'’" and open_[-1][0] != opener):
@@ -81,9 +89,9 @@ def scan(caption: str) -> tuple[list[Mark], list[Span]]:
                 start = _close(open_, waiting, opener)
                 while spans and spans[-1].start > start:
                     spans.pop()
-                spans.append(Span(start, match.end()))
-            elif sign in _PAIRS and _opens(caption, match.start(), sign):
-                open_.append((sign, match.start()))
+                spans.append(Span(start, seen))
+            elif sign in _PAIRS and _opens(caption, at, sign):
+                open_.append((sign, at))
                 waiting[sign] += 1
     return _outside(marks, spans), spans
 
@@ -111,6 +119,8 @@ def _close(open_: list[tuple[str, int]], waiting: Counter[str], opener: str) -> 
 
 def _outside(marks: list[Mark], spans: list[Span]) -> list[Mark]:
     """Leave out the marks inside of spans."""
+    if not spans:
+        return marks
     found, at = [], 0
     for mark in marks:
         while at < len(spans) and spans[at].end <= mark.start:

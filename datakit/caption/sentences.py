@@ -50,10 +50,13 @@ _JOINS = _ARTICLES | _set(
 )
 # With a capital behind a comma these begin a sentence: tags are in front of it.
 _BEGINS = re.compile(r",\s*(?:A|An|The|This|These|There|She|He|It|They|In|On|At|Her|His)\s")
+# In front of a comma these end a name: "tenshi no 3p!, night".
+_NAMED = re.compile(rf"[!?]+[{COMMAS}]")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-# Tags in front of a sentence are of no more words; a trigger may be one word with a capital.
-_TAG_WORDS, _TRIGGER = 6, re.compile(r"[^\W_][\w-]*")
+# Tags in front of a sentence are of no more words, and behind another no more with an article ("the moon (tarot)"); a trigger may be one word with a capital.
+_TAG_WORDS, _TRIGGER = 9, re.compile(r"[^\W_][\w-]*")
 # In words a piece between commas, or signs of a script without blanks: tags are shorter.
+_WORDS_A_NAME = 3
 _WORDS_A_PIECE, _SIGNS_A_PIECE = 5, 8
 
 
@@ -133,7 +136,9 @@ def _ends(caption: str, marks: list[Mark], spans: list[Span]) -> list[Mark]:
     ends = [
         mark
         for mark in marks
-        if mark.is_stop and not (caption[mark.start : mark.end] == "." and abbreviates(caption, mark.start))
+        if mark.is_stop
+        and not (caption[mark.start : mark.end] == "." and abbreviates(caption, mark.start))
+        and not _NAMED.match(caption, mark.start)
     ]
     ends += [
         Mark(span.end, span.end, is_stop=False)
@@ -149,7 +154,9 @@ def _judged(caption: str, found: list[Segment], commas: list[int], *, ended: boo
     read = [_reads(caption[segment.lead : segment.end], _commas_in(commas, segment)) for segment in found]
     if found and not ended:
         # What no full stop ends is a list of tags, unless it goes on from sentences as one of them.
-        read[-1] = read[-1] if len(found) > 1 and (read[-1] == 2 or not _commas_in(commas, found[-1])) else 0
+        listed = caption[found[-1].start :].lstrip()[:1] in tuple(COMMAS)
+        goes_on = len(found) > 1 and not listed and (read[-1] == 2 or not _commas_in(commas, found[-1]))
+        read[-1] = read[-1] if goes_on else 0
     spelt = [caption[segment.start : segment.end].lstrip(f" \t{COMMAS}")[:1] for segment in found]
     plain = len(found) > 1 and not commas and all(first.isupper() for first in spelt)
     if 2 not in read and sum(level > 0 for level in read) < 2 and not plain:
@@ -172,7 +179,7 @@ def _lead(caption: str, segment: Segment, commas: list[int]) -> int:
             comma == segment.end
             or len(words) > _TAG_WORDS
             or not _SAYS.isdisjoint(words)
-            or words[:1] in (["a"], ["an"], ["the"])
+            or (words[:1] in (["a"], ["an"], ["the"]) and (start == segment.start or len(words) > _WORDS_A_NAME))
         ):
             return segment.start
         start = comma + 1
@@ -186,7 +193,11 @@ def _merged(caption: str, found: list[Segment], read: list[int]) -> list[Segment
     for segment, level in zip(found, read, strict=True):
         words = caption[segment.start : segment.end].lstrip()
         begins = not words[:1].islower()
-        if kept and not (levels[-1] and (begins or levels[-1] == 2)) and not (level == 2 and begins):
+        if kept and levels[-1] == 0 and level == 2 and segment.lead > segment.start:
+            # The stop belongs to a tag in front of the sentence: "cardfight!! vanguard, A woman stands in a park."
+            kept[-1] = kept[-1]._replace(end=segment.end, stop=segment.stop, lead=segment.lead)
+            levels[-1] = level
+        elif kept and not (levels[-1] and (begins or levels[-1] == 2)) and not (level == 2 and begins):
             kept[-1] = kept[-1]._replace(end=segment.end, stop=segment.stop, lead=kept[-1].start)
             levels[-1] = min(levels[-1], level)
         else:

@@ -196,7 +196,8 @@ def _region(text: str, splitting: Splitting) -> Tokens:
             cuts.append(_separating(text, segment.stop))
         elif segment.end < len(text):
             cuts.append(Mark(segment.end, segment.end, is_stop=True))
-    cuts += [mark for mark in marks if mark.is_stop and text[mark.start : mark.end].strip(WIDE_STOPS) == "" and not sentences]
+    if not sentences:
+        cuts += [mark for mark in marks if mark.is_stop and text[mark.start : mark.end].strip(WIDE_STOPS) == ""]
     last = _last_stop(text, marks, said=bool(sentences))
     return _cut(text, sorted({*cuts, *((last,) if last else ())}), None, sentences)
 
@@ -219,32 +220,37 @@ def _last_stop(text: str, marks: Sequence[Mark], *, said: bool) -> Mark | None:
 
 def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[tuple[int, int]] = ()) -> Tokens:
     """Cut a text at marks; what stands between two tokens is kept with the first of them."""
-    tokens: list[Token] = []
+    words: list[str] = []
     begins: list[int] = []
+    gaps: list[str] = []
     between, start = "", 0
     for mark in (*cuts, Mark(len(text), len(text), is_stop=False)):
-        words = text[start : mark.start]
-        if words.strip():
-            _settle(tokens, between, glue)
-            tokens.append(Token(words.strip()))
-            begins.append(start + len(words) - len(words.lstrip()))
+        piece = text[start : mark.start]
+        spelt = piece.strip()
+        if spelt:
+            words.append(spelt)
+            begins.append(start + piece.index(spelt))
+            gaps.append(between)
             between = ""
         else:
-            between += words
+            between += piece
         between += text[mark.start : mark.end]
         start = mark.end
         if text[start : start + 1].isspace():
             between += text[start]
             start += 1
-    if not tokens and between.strip():
-        return Tokens((), (Token(_tidy(between).strip()),))  # a caption of nothing but separators
-    said = [_lies_in(at, sentences) for at in begins]
-    end = between.strip() if tokens else ""
-    if tokens and not tokens[-1].fixed:
-        doubled = end == "." and closes(tokens[-1].text)  # as in: a sign that says "STOP.".
-        tokens[-1] = tokens[-1]._replace(after=". " if doubled else _missing(tokens, said[-1], glue))
+    if not words:
+        # a caption of nothing but separators
+        return Tokens((), (Token(_tidy(between).strip()),) if between.strip() else ())
+    said = [_lies_in(at, sentences) for at in begins] if sentences else [False]
+    end = between.strip()
+    after = [_behind(gap, glue) for gap in gaps[1:]]
+    doubled = end == "." and closes(words[-1])  # as in: a sign that says "STOP.".
+    after.append(". " if doubled else _missing(words[-1], after, said[-1], glue))
+    # What stands in front of all has its own place.
+    front = (Token(_tidy(gaps[0]), "", fixed=True),) if gaps[0].strip() else ()
     style: Style = "tags" if not any(said) else "sentences" if all(said) else "both"
-    return Tokens((), tuple(tokens), (), end, style)
+    return Tokens((), (*front, *map(Token, words, after)), (), end, style)
 
 
 def _lies_in(at: int, sentences: Sequence[tuple[int, int]]) -> bool:
@@ -253,28 +259,23 @@ def _lies_in(at: int, sentences: Sequence[tuple[int, int]]) -> bool:
     return place > 0 and at < sentences[place - 1][1]
 
 
-def _settle(tokens: list[Token], between: str, glue: str | None) -> None:
-    """Give what stands between two tokens to the first; in front of all it has its own place."""
-    if not tokens:
-        if between.strip():
-            tokens.append(Token(_tidy(between), "", fixed=True))
-        return
-    if glue is not None:
-        # Doubled separators of the user's own are kept as they are, but for blanks.
-        times = max(1, between.count(glue.strip())) if glue.strip() else 1
-        tokens[-1] = tokens[-1]._replace(after=glue if times == 1 else f"{glue.strip() * times} ")
-    else:
-        tokens[-1] = tokens[-1]._replace(after=_tidy(between) or " ")
+def _behind(between: str, glue: str | None) -> str:
+    """Return what stands behind a token, wherever it moves, of what stands between it and the next."""
+    if glue is None:
+        return between if between == ", " else _tidy(between) or " "
+    # Doubled separators of the user's own are kept as they are, but for blanks.
+    times = max(1, between.count(glue.strip())) if glue.strip() else 1
+    return glue if times == 1 else f"{glue.strip() * times} "
 
 
-def _missing(tokens: Sequence[Token], said: bool, glue: str | None) -> str:
+def _missing(words: str, after: Sequence[str], said: bool, glue: str | None) -> str:
     """Return what is to stand behind the last token where another follows it."""
     if glue is not None:
         return glue
     if said:
-        ends = next((token.after for token in reversed(tokens[:-1]) if closes(token.after.strip())), ". ")
-        return " " if closes(tokens[-1].text) else ends
-    return next((token.after for token in reversed(tokens[:-1]) if token.after[:1] in tuple(COMMAS)), ", ")
+        ends = next((signs for signs in reversed(after) if closes(signs.strip())), ". ")
+        return " " if closes(words) else ends
+    return next((signs for signs in reversed(after) if signs[:1] in tuple(COMMAS)), ", ")
 
 
 def _tidy(between: str) -> str:

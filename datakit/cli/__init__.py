@@ -17,7 +17,7 @@ from datakit.libraries import named
 INTERRUPTED = "datakit: interrupted; what is finished is kept, the same command goes on from there"
 # Where each command lives and what the overview says of it; a command's module is imported when it is called.
 _COMMANDS = {
-    "crop": ("datakit.cli.crop:crop", "Crop a folder of pictures to exactly one of eight sizes each."),
+    "crop": ("datakit.cli.crop:crop", "Crop a folder of pictures to exactly one of a few sizes each."),
     "shuffle": ("datakit.cli.shuffle:shuffle", "Write copies with shuffled captions, linked or augmented."),
     "captions": ("datakit.cli.captions:captions", "Write captions out, take them back, see what they will teach."),
     "review": ("datakit.cli.review:review", "Look at a dataset in the browser, and mend what is wrong."),

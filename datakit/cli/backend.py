@@ -116,6 +116,14 @@ def backend_options(command: Command) -> Command:
         help="Set a key of SimpleTuner's image entry, in every one; values are JSON, text as it is; repeatable.",
     )
     @click.option(
+        "--companion",
+        "companions",
+        multiple=True,
+        metavar="NAME",
+        help="What to give the trainer of the masks and control pictures that crop wrote, such as mask; none for none of them. "
+        "[default: all that it takes]",
+    )
+    @click.option(
         "--batch-size",
         type=click.IntRange(1, 10_000),
         metavar="B",
@@ -133,12 +141,15 @@ def backend_options(command: Command) -> Command:
         at: tuple[str, ...],
         endpoint: str | None,
         settings: tuple[str, ...],
+        companions: tuple[str, ...],
         batch_size: int | None,
         **options: Any,
     ) -> Any:
         from datakit.trainers.protocol import BackendOptions
 
-        asked = BackendOptions(trainer, family, names, repeats, settings, caption_shuffle, keep, batch_size, at, endpoint)
+        asked = BackendOptions(
+            trainer, family, names, repeats, settings, caption_shuffle, keep, batch_size, at, endpoint, companions
+        )
         return command(options=asked, **options)
 
     return wrapped
@@ -226,7 +237,8 @@ def backend(
     A trainer that keeps its caches beside the pictures, or reads one caption a picture, is given a view: a folder of
     hard links below --cache-root. The dataset itself stays as it is, and what the trainer writes lies in the view.
 
-    Copies that shuffle wrote are files of their own and are not repeated. A picture with N captions is seen N times.
+    Copies that shuffle wrote are files of their own and are not repeated. A picture with N captions is seen N times. Masks and
+    control pictures that crop --companions wrote are named by the trainer's own keys, in views of their own.
 
     Caches and views of these datasets as they were or were called before are named with their size, and deleted with
     --prune. Those of other datasets, and whatever has no name as datakit gives it, stay.
@@ -246,7 +258,7 @@ def backend(
     from datakit.trainers import trainer
     from datakit.trainers.backend import emit_backend, find_leftovers
     from datakit.trainers.leftovers import delete
-    from datakit.trainers.view import make_view
+    from datakit.trainers.making import make_view
 
     output = output or trainer(options.trainer).file_name
     folders = _folders(datasets)
@@ -269,7 +281,8 @@ def backend(
     else:
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
         remember_stage("backend", folders, datasets=list(map(str, folders)), output=output)
-    _say_deleted(delete(caches))  # no sooner: the file of before may name them
+    current = {view.folder for view in emission.views}
+    _say_deleted(delete(each for each in caches if each.path not in current))  # no sooner: the file of before may name them
     if as_json and output != "-":
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
         written = {"written": output, "entries": summary, "findings": [], "changed": []}
@@ -305,7 +318,7 @@ def check(
     a dataset and between those named, blurred and enlarged pictures, captions that the text encoders cut
     (estimated without --tokenizer), a missing trigger word.
     Training: micro-batches and optimizer steps of one epoch, padded samples, how many of several captions it shows,
-    buckets too small for a batch and the cheapest ways out. Exit 0 where there is nothing to report, else 1.
+    buckets too small for a batch and the cheapest ways out, and what crop --fill-batches would gain. Exit 0 where there is nothing to report, else 1.
 
     \b
     datakit check out/ --batch-size 6 --trigger ohwx
@@ -323,7 +336,9 @@ def check(
     findings, small = audit.findings, len(audit.too_small)
     if as_json:
         plain_findings = [plain(*pair) for pair in findings]
-        print_json({"findings": plain_findings, "training": audit.training.to_json(), "ways_out": audit.ways_out})
+        print_json(
+            {"findings": plain_findings, "training": audit.training.to_json(), "ways_out": audit.ways_out, "advice": audit.advice}
+        )
     else:
         print_findings(findings, verbose)
         print_epoch(audit, trainer(options.trainer).too_small)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datakit.cli.sections import SHOW, SectionedGroup, section
+from datakit.cli.sections import RUN, SHOW, SectionedGroup, section
 from datakit.cli.shared import json_option, overwrite_option, print_json, write_files
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ def import_(
 )
 @section(SHOW)
 @click.option("--top", type=click.IntRange(min=0), default=30, show_default=True, metavar="N", help="Words and phrases to list.")
+@section(RUN)
+@click.option("-j", "--jobs", type=click.IntRange(min=1), show_default="one a core", help="Worker processes.")
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="List every file and every word.")
 def audit(
@@ -160,6 +162,7 @@ def audit(
     style: str,
     tokenizer: Path | None,
     top: int,
+    jobs: int | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -177,7 +180,8 @@ def audit(
     from datakit.audit.teaching import Planned
     from datakit.audit.wording import estimate_tokens, tokenizer_counter
     from datakit.caption.tokens import Splitting
-    from datakit.cli.shared import chosen
+    from datakit.cli.shared import chosen, cores, progress_bar
+    from datakit.run.stage import Execution
 
     planned = None if keep is None and not drop_tokens else Planned(keep or 0, drop_tokens)
     how = AuditedBy(
@@ -188,7 +192,7 @@ def audit(
         measure=tokenizer_counter(tokenizer) if tokenizer else estimate_tokens,
     )
     (folder,) = chosen([dataset] if dataset else [])
-    found = audit_captions(folder, how)
+    found = audit_captions(folder, how, Execution(jobs=jobs or cores(), progress=progress_bar))
     if as_json:
         print_json({"dataset": str(folder), **plain(found, top)})
     else:
@@ -205,11 +209,14 @@ def _table(folder: Path, found: CaptionAudit, top: int, verbose: bool, about: st
     if found.trigger:
         guessed = ", which nearly all captions begin with (--trigger says another)" if found.guessed else ""
         click.echo(f"trigger {found.trigger!r}: in {counted.triggered} captions{guessed}")
+    elif counted.captions:
+        click.echo("no trigger: nearly all captions begin otherwise (--trigger says one)")
     listed = counted.commonest(top)
     if listed:
         click.echo("  share  captions  without trigger  read by CLIP  words")
     for each in listed:
-        click.echo(f"  {each.share:5.0%}  {each.count:8}  {each.alone:15}  {each.seen:12.0%}  {each.text}")
+        alone = str(each.alone) if found.trigger else "-"
+        click.echo(f"  {each.share:5.0%}  {each.count:8}  {alone:>15}  {each.seen:12.0%}  {each.text}")
     cut = ", ".join(f"{counted.longer_than(limit)} for {name} ({limit})" for name, limit in LIMITS.items())
     longest = max(counted.lengths, default=0)
     click.echo(f"longest caption: {about}{longest} tokenizer tokens; too long: {cut}")

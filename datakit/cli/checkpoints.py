@@ -130,9 +130,7 @@ def _span(values: Sequence[float]) -> str:
 @click.option("--copy", is_flag=True, help="Copies instead of links.")
 @click.option("--as-is", is_flag=True, help="Link files unchanged, whatever ComfyUI would make of them.")
 @section(CHOOSE)
-@click.option(
-    "--alpha", type=click.FloatRange(min=0, min_open=True), metavar="X", help="Of layers without one, where a file does not tell."
-)
+@click.option("--alpha", type=float, metavar="X", help="Of layers without one, where a file does not tell.")
 @section(RUN)
 @click.option("--prune", is_flag=True, help="Delete links of this command's own whose checkpoint is gone.")
 @section(SHOW)

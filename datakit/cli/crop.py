@@ -11,9 +11,10 @@ from datakit.cli.pipeline import remember_stage
 from datakit.cli.printing import print_report
 from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedCommand, section
 from datakit.cli.shared import execution_options
+from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
-from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, size_set
+from datakit.sizes import DEFAULT_SIZES, SIZE_SETS, in_order, parse_bucket, parse_sizes, size_set
 
 if TYPE_CHECKING:
     from datakit.dataset.manifest import CropPlan
@@ -25,13 +26,20 @@ if TYPE_CHECKING:
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--sizes",
-    type=click.Choice(list(SIZE_SETS)),
+    metavar="NAME|FILE",
     default=DEFAULT_SIZES,
     show_default=True,
-    help=f"Set of sizes to choose from; {DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
+    help=f"Set of sizes to choose from: {', '.join(SIZE_SETS)}, or a text file with one size a line, such as 640x960. "
+    f"{DEFAULT_SIZES} has {' '.join(map(str, size_set()))}.",
 )
 @click.option("--bucket", "buckets", multiple=True, metavar="WxH", help="Use only this size of the set; repeat for several.")
-@click.option("--detector", type=click.Choice(list(DETECTORS)), default="yunet", show_default=True, help="What finds faces.")
+@click.option(
+    "--detector",
+    type=click.Choice(list(DETECTORS)),
+    default="auto",
+    show_default=True,
+    help="What finds faces; auto asks yunet and, where that finds none in a drawing, drawn.",
+)
 @click.option(
     "--saliency",
     type=click.Choice(list(SALIENCY)),
@@ -44,7 +52,19 @@ if TYPE_CHECKING:
     type=click.Choice(["full", "portrait", "face"]),
     default="full",
     show_default=True,
-    help="The largest window, or one zoomed to head and shoulders, or to the face.",
+    help="The largest window, or one zoomed to head and shoulders, or to the face, upright or square.",
+)
+@click.option(
+    "--crops",
+    metavar="CROPS",
+    help="Make several crops of each picture, a_full, a_portrait and so on, where they show clearly less: full with portrait,face "
+    "(where there is a face) and main,detail (where there is none).",
+)
+@click.option(
+    "--crop-captions",
+    type=click.Choice(["keep", "distance", "trim"]),
+    help="What closer crops do to their captions: distance adds close-up, portrait and so on and takes out what contradicts "
+    "that, trim also takes out tokens of what may not be seen.  [default: distance with --crops, else keep]",
 )
 @click.option(
     "--upscale",
@@ -76,7 +96,45 @@ if TYPE_CHECKING:
     help="Whether a picture without a caption is refused.",
 )
 @click.option(
+    "--companion",
+    "companion",
+    multiple=True,
+    metavar="NAME=PATTERN",
+    help="Crop what goes with each picture as the picture itself, such as mask={stem}-masklabel.png or control=control/{stem}.*; "
+    "repeat for several. What has mask in its NAME stays grey.",
+)
+@click.option(
+    "--companions",
+    type=click.Choice(["auto", "required"]),
+    help="Take along the masks and control pictures that trainers' layouts tell, such as a-masklabel.png or masks/; required also "
+    "refuses a picture without one. [default: only those of --companion]",
+)
+@click.option("--keep-alpha", is_flag=True, help="Write the transparency of a picture as its mask too, unless it has one.")
+@click.option(
     "--max-pixels", type=click.IntRange(min=1), default=DEFAULT_MAX_PIXELS, show_default=True, help="Refuse larger pictures."
+)
+@click.option(
+    "--fill-batches",
+    type=click.IntRange(2, LARGEST_BATCH),
+    metavar="B",
+    help="Have pictures that lose next to nothing take a neighbour size, so that no size has fewer than B pictures and the fewest "
+    "fill no batch of B.",
+)
+@click.option(
+    "--fill-area",
+    type=click.FloatRange(0, 1),
+    default=USUAL_LOSS,
+    show_default=True,
+    metavar="SHARE",
+    help="Of its area that a picture may lose for that.",
+)
+@click.option(
+    "--fill-subject",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    metavar="SHARE",
+    help="Of what stands out in it that a picture may lose for that; of a face never any.",
 )
 @section(SHOW)
 @click.option(
@@ -110,12 +168,20 @@ def crop(
     detector: str,
     saliency: str,
     framing: str,
+    crops: str | None,
+    crop_captions: str | None,
     upscale: float,
     file_format: str,
     quality: int,
     background: str,
     captions: str,
+    companion: tuple[str, ...],
+    companions: str | None,
+    keep_alpha: bool,
     max_pixels: int,
+    fill_batches: int | None,
+    fill_area: float,
+    fill_subject: float,
     plan_file: Path | None,
     dry_run: bool,
     apply_file: Path | None,
@@ -123,7 +189,7 @@ def crop(
     verbose: bool,
     execution: Execution,
 ) -> None:
-    """Crop every picture in SRC to exactly one of eight sizes and write a dataset to OUT.
+    """Crop every picture in SRC to exactly one of a few sizes and write a dataset to OUT.
 
     Faces first, then what stands out, decide where the window lies; it is the largest that fits, and nothing
     is stretched or, unless --upscale allows it, enlarged. Written pictures are upright, sRGB, 8-bit, without
@@ -135,6 +201,9 @@ def crop(
     \b
     datakit crop photos/ out/
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
+    datakit crop photos/ out/ --companion 'mask={stem}-masklabel.png' --companions required
+    datakit crop photos/ out/ --fill-batches 4
+    datakit crop photos/ out/ --crops full,portrait,face,main,detail
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
     """
@@ -142,21 +211,34 @@ def crop(
     from datakit.crop.options import CropOptions
     from datakit.dataset.remembered import remember
 
+    sizes = _named(sizes)
     options = CropOptions(
         sizes=sizes,
         buckets=in_order(parse_bucket(bucket, sizes) for bucket in buckets) or None,
         detector=detector,
         saliency=saliency,
         framing=framing,  # type: ignore[arg-type]  # click has checked it
+        crops=tuple(crop.strip() for crop in crops.split(",")) if crops else (),  # type: ignore[misc]  # the options check it
+        crop_captions=crop_captions,  # type: ignore[arg-type]
         upscale=upscale,
         format=file_format,  # type: ignore[arg-type]
         quality=quality,
         background=background,
         captions=captions,  # type: ignore[arg-type]
+        companion=companion,
+        companions=companions,  # type: ignore[arg-type]
+        keep_alpha=keep_alpha,
         max_pixels=max_pixels,
+        fill_batches=fill_batches,
+        fill_area=fill_area,
+        fill_subject=fill_subject,
     )
-    if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full"):
-        raise click.UsageError("--apply takes sizes and windows from the plan: leave out --sizes, --bucket and --framing")
+    if apply_file and fill_batches:
+        raise click.UsageError("--apply takes sizes from the plan: give --fill-batches to the run that makes the plan")
+    if apply_file and (buckets or sizes != DEFAULT_SIZES or framing != "full" or crops):
+        raise click.UsageError(
+            "--apply takes sizes and windows from the plan: leave out --sizes, --bucket, --framing and --crops"
+        )
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")
@@ -174,6 +256,21 @@ def crop(
             remember_stage("crop", [output], source=source, output=str(output))
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
+
+
+def _named(sizes: str) -> str:
+    """Return the name of a set of sizes that is named, written out or in a file."""
+    from datakit.errors import UsageError
+
+    path = Path(sizes)
+    if sizes in SIZE_SETS or not path.is_file():
+        return parse_sizes(sizes)
+    try:
+        return parse_sizes(path.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--sizes {path} cannot be read as text: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"--sizes {path}: {error}") from None
 
 
 def _write_plan(plans: list[CropPlan], path: Path | None, source: Path, overwrite: bool) -> None:

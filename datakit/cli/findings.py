@@ -129,6 +129,8 @@ def print_epoch(audit: Audit, too_small: str) -> None:
         click.echo(f"too small for one optimizer step; {too_small}. Ways out:")
         for way in audit.ways_out:
             click.echo(f"  {way}")
+    for sentence in audit.advice:
+        click.echo(sentence)
 
 
 def _left_out(load: BucketLoad) -> str:

@@ -136,7 +136,7 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
             writes += texts
         elif isinstance(parameter, click.Argument):
             reads += texts
-        elif isinstance(parameter.type, click.Path):
+        elif isinstance(parameter.type, click.Path) or "FILE" in (parameter.metavar or ""):
             reads += texts or ([parameter.default] if isinstance(parameter.default, str) else [])
     if "-" in writes:
         raise UsageError(f"{where} would write to stdout: name a file")

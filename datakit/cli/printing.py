@@ -52,6 +52,27 @@ def _counts(say: Say, report: Report) -> None:
         say(f"  {bucket!s:>9}  {count:>6}  {'#' * max(1, round(40 * count / max(report.buckets.values())))}")
     for name, value in report.table.items():
         say(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
+    for line in _crops(report):
+        say(f"  {_line(line)}")
+
+
+def _crops(report: Report) -> list[str]:
+    """Return a line for each of several crops: how many there are, and how many pictures have none, by why."""
+    from datakit.dataset.targets import CROPS
+    from datakit.report import ABSENCES, few
+
+    lines = []
+    asked = {*report.crops, *(crop for _, crop, _ in report.left_out)}
+    for crop in (crop for crop in CROPS if crop in asked):
+        said = [f"{report.crops[crop]}"]
+        for kind, words in ABSENCES.items():
+            without = [(source, why.upscale_needed) for source, name, why in report.left_out if (name, why.kind) == (crop, kind)]
+            if without:
+                factor = max((needed or 0 for _, needed in without), default=0)
+                cure = f": {few([source for source, _ in without])}; --upscale {factor:g} would frame all" if factor else ""
+                said.append(f"{len(without)} pictures {words}{cure}" if len(without) > 1 else f"1 picture {words}{cure}")
+        lines.append(f"crop {crop}: {', '.join(said)}")
+    return lines
 
 
 def _left_out(say: Say, report: Report, verbose: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from datakit.trainers import DEFAULT
 if TYPE_CHECKING:
     from datakit.audit.concept import Concept
     from datakit.trainers.protocol import Trainer
-    from datakit.trainers.training import Batching, BucketLoad, Training
+    from datakit.trainers.training import Batching, BucketLoad, Epoch, Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,10 @@ def training_options(command: Command) -> Command:
             epochs = 10.0
         # What is only counted has no buckets, so the trainer's own count of the whole cannot be told.
         training = plan_training(known + plain, batching, epochs, steps, Epoch() if plain else epoch)
+        unmoved = [concept.unmoved for concept in concepts]
+        if any(unmoved) and not plain:
+            as_before = [other or concept for other, concept in zip(unmoved, concepts, strict=True)]
+            training = replace(training, before=target.steps(as_before, batching))
         planned = Planned(target, folders, batching, training)
         command(planned=planned, **options)
         if too_few := _too_few(planned, epoch.loads):
@@ -150,8 +154,28 @@ def print_training(training: Training, title: str) -> None:
     click.echo(
         f"optimizer steps an epoch: {planned} planned, {real} real; {training.max_train_steps} steps go {training.real_epochs:.4g} times through every bucket"
     )
+    if training.before:
+        _print_before(training, training.before)
     for note in training.notes:
         click.echo(note)
+
+
+def _print_before(training: Training, before: Epoch) -> None:
+    """Print the same epoch as it would be if no picture had taken another size to fill a batch."""
+    from datakit.trainers.training import Epoch
+
+    then, now = ({(load.concept, load.bucket): load.pictures for load in loads} for loads in (before.loads, training.loads))
+    moved = [
+        f"{concept} {bucket} {then.get((concept, bucket), 0)} -> {now.get((concept, bucket), 0)}"
+        for concept, bucket in dict.fromkeys((*then, *now))
+        if then.get((concept, bucket)) != now.get((concept, bucket))
+    ]
+    click.echo(f"pictures before batches were filled -> now: {', '.join(moved)}")
+    said = {"too_small": "buckets too small", "padded": "padded", "dropped": "left out", "never": "never trained"}
+    waste = Epoch(training.loads).waste
+    changed = [f"{said[name]} {number} -> {waste[name]}" for name, number in before.waste.items() if number or waste[name]]
+    changed.append(f"optimizer steps {before.real_steps} -> {training.real_steps_per_epoch}")
+    click.echo(f"in an epoch: {', '.join(changed)}")
 
 
 def _read(folders: Sequence[Path], repeats: Sequence[int], target: Trainer, family: str) -> list[Concept]:

@@ -353,6 +353,10 @@ def _text(roles: Roles, places: Sequence[Place]) -> str:
     return str(roles.graph[places[0].node].inputs[places[0].input]) if places else ""
 
 
+def _no_number(text: str) -> Any:
+    raise ValueError(text)  # NaN and Infinity are no JSON, and no value of a node
+
+
 def _settings(roles: Roles, texts: Sequence[str]) -> dict[Place, Any]:
     """Read ``NODE.INPUT=VALUE``; a node that the picture does not need is refused, for it would change nothing."""
     import json
@@ -373,7 +377,7 @@ def _settings(roles: Roles, texts: Sequence[str]) -> dict[Place, Any]:
                 f"--set {text!r}: {called(graph, name)} has no input {key!r}; it has {', '.join(graph[name].inputs)}"
             )
         try:
-            found[Place(name, key)] = json.loads(value)
+            found[Place(name, key)] = json.loads(value, parse_constant=_no_number)
         except ValueError:
             found[Place(name, key)] = value
     return found

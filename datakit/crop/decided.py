@@ -6,19 +6,19 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from functools import partial
 
 import msgspec
 
 from datakit.caption.captions import read_caption
 from datakit.crop.options import CropOptions
 from datakit.crop.request import Given
-from datakit.dataset.decisions import Decision, clean_caption
+from datakit.dataset.decisions import Decision, clean_caption, undecided
 from datakit.dataset.layout import DECISIONS
 from datakit.dataset.manifest import CropPlan, Record
 from datakit.dataset.samples import caption_of
 from datakit.dataset.source import Source, read_caption_of
 from datakit.dataset.store import Store
+from datakit.dataset.targets import source_of
 from datakit.errors import CaptionError, SampleError
 from datakit.report import PASSING, Problem, Report, Warned, counted, few
 from datakit.run.task import Made, Task, not_written, write_temporary
@@ -35,7 +35,7 @@ class Decided:
     source
         What it is made from.
     decisions
-        By source.
+        By target.
     options
         Of the run.
     agreed
@@ -65,7 +65,7 @@ class Decided:
         self._asked: set[str] = set()
         self._kept: list[str] = []
         self._changed: list[str] = []
-        self.rejected = {source for source, decision in decisions.items() if decision.rejected}
+        self.rejected = {target for target, decision in decisions.items() if decision.rejected}
 
     def follow(self, tasks: Iterable[Task], report: Report) -> list[Task]:
         """Return the tasks as people want them, those for rejected pictures left out."""
@@ -73,17 +73,20 @@ class Decided:
         records = self._records(tasks)
         followed: list[Task] = []
         for task in tasks:
-            decision, record = self._decisions.get(task.source), records.get(task.source)
+            if task.source in self.rejected:
+                self.considered[task.source] = self._decisions[task.source].state
+                continue
+            decision, record = self._decisions.get(task.target), records.get(task.target)
             if decision is None or decision.empty:
                 followed.append(task)
                 continue
-            self.considered[task.source] = decision.state
+            self.considered[decision.target] = decision.state
             if decision.rejected:
                 continue
             if record and record.source_sha256 != self._source.content_id(task.source, self._store.fingerprints):
-                self._changed.append(task.source)
+                self._changed.append(task.target)
             if decision.asks:
-                self._asked.add(task.source)
+                self._asked.add(task.target)
             followed.append(self._given(task, decision, record, report))
         return followed
 
@@ -93,9 +96,9 @@ class Decided:
         for problem in report.failed:
             if problem.kind in PASSING:
                 self.considered.pop(problem.source, None)
-        asked = set() if report.withheld else self._asked - problems
-        report.rejected = sorted(self.rejected & present)
-        gone = sorted(source for source, decision in self._decisions.items() if source not in present and not decision.empty)
+        asked = set() if report.withheld else {target for target in self._asked if source_of(target) not in problems}
+        report.rejected = sorted(target for target in self.rejected if source_of(target) in present)
+        gone = sorted(target for target, one in self._decisions.items() if one.source not in present and not one.empty)
         if asked:
             report.notes.append(f"{counted(len(asked), 'picture')} as decided in {DECISIONS}")
         if self._kept:
@@ -112,16 +115,16 @@ class Decided:
         found: dict[str, Record] = {}
         missing: set[str] = set()
         for task in tasks:
-            if task.source in self._decisions and task.source not in self.rejected:
+            if task.target in self._decisions and task.target not in self.rejected:
                 record = self._store.record(task.output)
-                if record is not None and record.source == task.source:
-                    found[task.source] = record
+                if record is not None and record.target == task.target:
+                    found[task.target] = record
                 else:
-                    missing.add(task.source)
+                    missing.add(task.target)
         for output in self._store.outputs() if missing else ():
             record = self._store.record(output)
-            if record is not None and record.source in missing:
-                found.setdefault(record.source, record)
+            if record is not None and record.target in missing:
+                found.setdefault(record.target, record)
         return found
 
     def _given(self, task: Task, decision: Decision, record: Record | None, report: Report) -> Task:
@@ -137,13 +140,14 @@ class Decided:
         if decision.box is not None and decision.bucket is not None:
             plan = CropPlan(
                 source=task.source,
+                crop=task.crop,
                 box=decision.box,
                 bucket=decision.bucket,
                 sizes=decision.sizes or DEFAULT_SIZES,
                 source_size=decision.source_size,
             )
             if planned.plan and (planned.plan.box, planned.plan.bucket) != (decision.box, decision.bucket):
-                self._kept.append(task.source)
+                self._kept.append(task.target)
                 given = replace(given, where=DECISIONS)
             given = replace(given, plan=plan)
             key = self._options.window_key(decision.box, decision.bucket)
@@ -167,7 +171,7 @@ class Decided:
             report.notes.append(
                 f"{task.source}: the caption stays as it is, other than decided: {record.caption} was edited after that"
             )
-            self._asked.discard(task.source)
+            self._asked.discard(task.target)
             wanted = replace(wanted, caption_decided=record.caption_decided)
         return wanted
 
@@ -181,12 +185,12 @@ class Decided:
     def stands(self, task: Task, record: Record) -> bool:
         """Tell whether a picture that was made with the same key would be made again, and by the same decision."""
         given: Given = task.detail
-        allowed = self._options.allowing(given.upscale).allow(record, given.plan)
+        allowed = given.narrow(self._options).allow(record, given.plan)
         return allowed and record.window_decided == given.window_decided
 
     def withdrew(self, record: Record) -> bool:
         """Tell whether a decision that a picture was made by was taken back."""
-        decision = self._decisions.get(record.source, Decision(source=record.source))
+        decision = self._decisions.get(record.target, undecided(record.target))
         window = record.window_decided is not None and decision.window_key is None
         return window or (record.caption_decided is not None and decision.caption_key is None)
 
@@ -214,9 +218,10 @@ class Decided:
             edited = msgspec.structs.replace(record, caption_edited=True, caption_decided=None)
             sha256 = self._store.fingerprints.sha256(self._store.folder / record.caption)
             return Made(edited, self._text(record), picture, replaces=sha256)
-        caption = given.words(task.sample, read_caption_of(task.sample, self._source), self._options, self._agreed())
+        words = given.words(task.sample, read_caption_of(task.sample, self._source), self._options, self._agreed())
+        caption = given.fitted(words, record, self._options)
         name, content = caption_of(task.output), caption.text.encode()
-        self._store.check_free((None, name), record, partial(self._source.content_id, task.source, self._store.fingerprints))
+        self._store.check_free((None, name), record, lambda _: self._source.content_id(task.source, self._store.fingerprints))
         sha256 = hashlib.sha256(content).hexdigest()
         mended = msgspec.structs.replace(
             record,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
+from datakit.crop.companions import find_companions
 from datakit.crop.decided import Decided
 from datakit.crop.options import CropOptions, allowance, marked, planned_by
 from datakit.crop.request import CAPTION_EMPTY, CAPTION_MISSING, Given
@@ -16,21 +18,22 @@ from datakit.dataset.decisions import Decision, add_windows, read_decisions, wit
 from datakit.dataset.manifest import MANIFEST, CropPlan, read_plan
 from datakit.dataset.origin import Origin, refuse_other_origin
 from datakit.dataset.remembered import remember_report
-from datakit.dataset.samples import Found, Sample, output_stems, repeats_told, shared_captions, shared_stems
+from datakit.dataset.samples import Found, Sample, crop_stems, output_stems, repeats_told, shared_captions, shared_stems
 from datakit.dataset.source import Source, open_source, read_picture_of
 from datakit.dataset.store import Store
+from datakit.dataset.targets import CROPS, Crop, source_of, target_of
 from datakit.detect import check_available
 from datakit.errors import PlanError, SampleError
 from datakit.libraries import check_opencv
 from datakit.picture.formats import kept
 from datakit.report import Problem, Report, counted, few
-from datakit.run.stage import Execution, Maker, Stage, run_stage
+from datakit.run.stage import Execution, JointMaker, Maker, Stage, run_stage
 from datakit.run.task import Task, as_problem
 from datakit.sizes import needed_upscale
 
 
 def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOptions()) -> CropPlan:
-    """Decide how one picture is cropped, without writing anything.
+    """Decide how one picture is cropped, without writing anything; of several crops the ``full`` one.
 
     Raises
     ------
@@ -39,11 +42,11 @@ def plan_crop(picture: str | os.PathLike[str], options: CropOptions = CropOption
     TooSmallError
         No allowed size can be filled within ``options.upscale``.
     """
-    from datakit.crop.picture import plan_picture
+    from datakit.crop.picture import plan_crops
     from datakit.picture.images import open_picture
 
     path = Path(picture)
-    return plan_picture(open_picture(path, options.max_pixels), path.name, options)[0]
+    return plan_crops(open_picture(path, options.max_pixels), path.name, options)[0].plans["full"]
 
 
 def crop_folder(
@@ -79,23 +82,45 @@ def crop_folder(
     PlanError
         A line of the plan, of the decisions or of the dataset's manifest cannot be used.
     """
+    report, counted_on = _crop_folder(source, output, options, plan, execution)
+    if report.withheld or not counted_on.intersection(problem.source for problem in (*report.failed, *report.refused)):
+        return report
+    # A picture that did not come out fills no batch: now that it is known, the others are dealt out without it.
+    again, _ = _crop_folder(source, output, options, plan, replace(execution, overwrite=False, strict=False))
+    again.skipped = min(report.skipped, again.skipped)
+    again.done = sum(again.buckets.values()) - again.skipped
+    again.notes = list(dict.fromkeys((*report.notes, *again.notes)))
+    return again
+
+
+def _crop_folder(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    options: CropOptions,
+    plan: str | os.PathLike[str] | None,
+    execution: Execution,
+) -> tuple[Report, set[str]]:
+    """Crop every picture of a source once, as `crop_folder` does; return the report, and the pictures counted on to fill batches."""
     opened, target = open_source(source), Path(output)
     opened.refuse_output(target)
     found = opened.find()
     if not execution.overwrite:
         refuse_other_origin(target, "crop", opened)
     report = Report("crop", opened.address, str(target))
+    found, lacking = find_companions(found, options, report)
     stems = output_stems(found.samples)
     _say_found(found, stems, report)
     known = read_decisions(target)
     planned = _Planned({}, []) if plan is None else _read_plans(Path(plan), found, opened, options, known, report)
     tasks = [
-        _task(sample, stems[sample.id], options, planned.given.get(sample.id, Given()))
-        for sample in found.samples
-        if plan is None or sample.id in planned.given
+        _task(sample, stem, options, given, crop)
+        for sample, crop, stem in _named(found.samples, stems, _crops(options, planned))
+        if sample.id not in lacking
+        and (given := planned.given.get(target_of(sample.id, crop), Given() if plan is None else None))
     ]
+    several = any(task.crop for task in tasks)
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
-        windows = {window.source: with_window(known.get(window.source), window) for window in planned.windows}
+        windows = {window.target: with_window(known.get(window.target), window) for window in planned.windows}
         decisions = known | windows
         # Every caption is read for it, so only where one is to be read anyway.
         agreed = cache(partial(agreed_encoding, found.samples, opened))
@@ -103,7 +128,16 @@ def crop_folder(
         stage = Stage(
             origin=Origin("crop", opened.identity, options.background),
             source=opened,
-            maker=partial(_maker, opened, options, str(store.temporary), agreed, deciding=plan is None or bool(planned.windows)),
+            maker=partial(
+                _maker,
+                opened,
+                options,
+                str(store.temporary),
+                agreed,
+                deciding=plan is None or bool(planned.windows),
+                together=several,
+            ),
+            together=several,
             make_light=decided.mend_caption,
             present={sample.id for sample in found.samples},
             unseen=[path for path, _ in found.refused],
@@ -113,13 +147,18 @@ def crop_folder(
             to_mend=decided.to_mend,
             begin=partial(add_windows, target, planned.windows, known),
         )
-        run_stage(stage, store, decided.follow(tasks, report), execution, report)
+        followed, counted_on = decided.follow(tasks, report), set[str]()
+        if options.fill_batches is not None:
+            from datakit.crop.filling import fill_tasks
+
+            followed, counted_on = fill_tasks(followed, store, opened, options, execution, agreed=agreed, report=report)
+        run_stage(stage, store, followed, execution, report)
         decided.say(stage.present, report)
         report.notes += _without_captions(report, len(found.samples))
         if not report.withheld:
             ran = {"options": asdict(options), "considered": decided.considered, "planned": plan is not None}
             remember_report(target, report, ran)
-    return report
+    return report, counted_on
 
 
 def plan_folder(
@@ -136,21 +175,53 @@ def plan_folder(
     check_available(options.detector, options.saliency)
     report = Report("crop", opened.address, "")
     report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
+    found, lacking = find_companions(found, options, report)
+    samples = [sample for sample in found.samples if sample.id not in lacking]
     agreed = agreed_encoding(found.samples, opened)
-    results = execution.run(partial(plan_crop_of, source=opened, options=options, agreed=agreed), found.samples)
+    results = execution.run(partial(plan_crop_of, source=opened, options=options, agreed=agreed), samples)
     plans = []
-    for sample, result in execution.progress(results, len(found.samples), "planning"):
-        if isinstance(result, CropPlan):
-            plans.append(marked(result, options))
-            report.done += 1
-            report.buckets[result.bucket] += 1
-            report.warnings += [(sample.id, warning) for warning in result.warnings]
-            if result.faces and result.faces[0].kept < 1:
-                report.faces_cut.append((sample.id, result.faces[0].kept))
+    for sample, result in execution.progress(results, len(samples), "planning"):
+        if isinstance(result, tuple):
+            plans += [marked(plan, options) for plan in result]
+            for plan in result:
+                _count_plan(plan, report)
         else:
             report.add(as_problem(sample.id, result))
+    plans.sort(key=lambda each: (each.source, CROPS.index(each.crop or "full")))
+    if options.fill_batches is not None:
+        from datakit.crop.filling import fill_plans
+
+        plans = fill_plans(plans, found.samples, opened, options, execution, report)
+        report.buckets = Counter(each.bucket for each in plans)
+        report.warnings = [(each.target, warning) for each in plans for warning in each.warnings]
     report.sort()
-    return sorted(plans, key=lambda each: each.source), report
+    return plans, report
+
+
+def _count_plan(plan: CropPlan, report: Report) -> None:
+    report.done += 1
+    report.buckets[plan.bucket] += 1
+    report.warnings += [(plan.target, warning) for warning in plan.warnings]
+    if plan.crop:
+        report.crops[plan.crop] += 1
+    if plan.faces and plan.faces[0].kept < 1:
+        report.faces_cut.append((plan.target, plan.faces[0].kept))
+
+
+def _crops(options: CropOptions, planned: _Planned) -> tuple[Crop | None, ...]:
+    """Return the crops that a run makes of a picture, in their order: those of the options, or those that a plan speaks of."""
+    wanted: set[Crop | None] = {given.plan.crop for given in planned.given.values() if given.plan} or set(options.crops) or {None}
+    return tuple(crop for crop in (None, *CROPS) if crop in wanted)
+
+
+def _named(
+    samples: Sequence[Sample], stems: Mapping[str, str], crops: Sequence[Crop | None]
+) -> Iterator[tuple[Sample, Crop | None, str]]:
+    """Yield each sample with each of its crops and what that is called, those of one sample in a row."""
+    starts = crop_stems(stems, [crop for crop in crops if crop]) if any(crops) else {}
+    for sample in samples:
+        for crop in crops:
+            yield sample, crop, f"{starts[sample.id]}{crop}" if crop else stems[sample.id]
 
 
 def _say_found(found: Found, stems: Mapping[str, str], report: Report) -> None:
@@ -181,17 +252,21 @@ def _say_found(found: Found, stems: Mapping[str, str], report: Report) -> None:
         report.notes.append(f"left alone, as no pictures that can be read: {few(named)}")
 
 
-def _maker(source: Source, options: CropOptions, temporary: str, agreed: Callable[[], str | None], *, deciding: bool) -> Maker:
+def _maker(
+    source: Source, options: CropOptions, temporary: str, agreed: Callable[[], str | None], *, deciding: bool, together: bool
+) -> Maker | JointMaker:
     """Return what crops one sample; all that it needs is loaded here, so that a run with nothing to do is fast."""
-    from datakit.crop.worker import make_crop
+    from datakit.crop.worker import make_crop, make_crops
 
     check_opencv()  # writes every PNG
     if deciding:
         check_available(options.detector, options.saliency)
+    if together:
+        return partial(make_crops, source=source, options=options, temporary=temporary, agreed=agreed())
     return partial(make_crop, source=source, options=options, temporary=temporary, agreed=agreed())
 
 
-def _task(sample: Sample, stem: str, options: CropOptions, given: Given) -> Task:
+def _task(sample: Sample, stem: str, options: CropOptions, given: Given, crop: Crop | None) -> Task:
     written = options.format if options.format != "keep" else kept(os.path.splitext(sample.id)[1])
     return Task(
         sample,
@@ -199,6 +274,7 @@ def _task(sample: Sample, stem: str, options: CropOptions, given: Given) -> Task
         caption_output=f"{stem}.txt" if sample.caption_id else None,
         key=options.key(planned_by(given.plan) if given.plan else None),
         detail=given,
+        crop=crop,
     )
 
 
@@ -208,7 +284,7 @@ def _without_captions(report: Report, samples: int) -> list[str]:
     if 2 * len(sources) <= samples:
         return []
     return [
-        f"{len(sources)} of {counted(samples, 'picture')} have no caption: shuffle and backend want one for each, as a .txt of its name"
+        f"{len(sources)} of {counted(samples, 'picture')} {'has' if len(sources) == 1 else 'have'} no caption: shuffle and backend want one for each, as a .txt of its name"
     ]
 
 
@@ -229,23 +305,23 @@ def _read_plans(
     given: dict[str, Given] = {}
     windows: list[Decision] = []
     for number, plan in read_plan(path):
-        if plan.source in numbers:
-            raise PlanError(f"{path}, line {number}: {plan.source} was planned in line {numbers[plan.source]} already")
-        numbers[plan.source] = number
+        if plan.target in numbers:
+            raise PlanError(f"{path}, line {number}: {plan.target} was planned in line {numbers[plan.target]} already")
+        numbers[plan.target] = number
         if plan.source not in samples:
             report.refused.append(Problem(plan.source, f"plan line {number}: no such picture in {report.source}", "listing"))
             continue
         where = f"plan line {number}"
         try:
             if planned_by(plan) is None:
-                decided = known.get(plan.source)
+                decided = known.get(plan.target)
                 allowing = options.allowing(decided.upscale if decided else None)
                 windows.append(_drawn(plan, where, samples[plan.source], source, allowing))
         except SampleError as error:
             report.add(Problem.of(plan.source, error))
             continue
-        given[plan.source] = Given(where, plan, allowance(plan))
-    left_out = len(samples.keys() - numbers.keys())
+        given[plan.target] = Given(where, plan, allowance(plan))
+    left_out = len(samples.keys() - {source_of(target) for target in numbers})
     if left_out:
         report.notes.append(f"{counted(left_out, 'picture')} not in the plan: left alone")
     return _Planned(given, windows)
@@ -267,6 +343,7 @@ def _drawn(plan: CropPlan, where: str, sample: Sample, source: Source, options: 
     check_window(size, where, plan, upscale)
     return Decision(
         source=plan.source,
+        crop=None if plan.crop == "full" else plan.crop,
         box=plan.box,
         bucket=plan.bucket,
         sizes=plan.sizes,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datakit.dataset.manifest import Anchor, CropPlan, Face, Framing
+from datakit.dataset.manifest import Anchor, CropPlan, Face
 from datakit.geometry import Area, Box, Size, share_inside
 from datakit.report import Warned
 from datakit.sizes import enlargement, largest_window, rounded_scale
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from datakit.detect.things import Thing
 
     Floats = NDArray[np.float64]
 
@@ -39,8 +41,11 @@ FACE_WEIGHT, OFFSET_WEIGHT, PLATEAU = 10.0, 0.05, 0.01
 _ROUNDING = 1e-9
 # Shares of a face's term: covered with its head, covered, and wholly inside.
 COVER_HEAD, COVER_FACE, WHOLE_FACE = 0.35, 0.35, 0.3
-# What the zooming framings want around the faces, in face widths and heights: sides, up, down.
-ZOOM: dict[Framing, tuple[float, float, float]] = {"portrait": (1.0, 0.8, 2.6), "face": (0.45, 0.6, 0.45)}
+# One object that is whole is worth this much of the map's mass, the largest and surest one most; by how much of its side
+# a box may be wrong. Largest subject cut in 26 instead of 29 % of annotated pictures, square, and 45 instead of 48, opposite.
+WHOLE_THING, THING_SCORE, THING_EDGE = 0.2, 0.3, 0.02
+# Below this an object that no person is at the place of speaks against a face; held apart from what the user is told.
+DISPUTED_SCORE = 0.8
 
 
 def significant(faces: Sequence[Face], size: Size) -> tuple[Face, ...]:
@@ -53,17 +58,26 @@ def significant(faces: Sequence[Face], size: Size) -> tuple[Face, ...]:
     return tuple(sorted(kept, key=lambda face: (-face.box.width * face.box.height, face.box)))
 
 
+def believed(faces: Sequence[Face], things: Sequence[Thing]) -> bool:
+    """Tell whether faces are taken for such: where none is sure, an object that is no person speaks against them."""
+    if not faces or max(face.score for face in faces) >= DISPUTED_SCORE:
+        return True
+    sure = [thing for thing in things if thing.score >= THING_SCORE]
+    people = [thing.box for thing in sure if thing.is_person]
+    return not any(not (thing.is_person or thing.is_furniture) for thing in sure) or any(
+        _holds_middle(box, face.box) for box in people for face in faces
+    )
+
+
 def frame(
     source: str,
     size: Size,
     bucket: Size,
     faces: Sequence[Face] = (),
     saliency: NDArray[np.float32] | None = None,
-    *,
-    framing: Framing = "full",
-    upscale: float = 1.0,
+    things: Sequence[Thing] = (),
 ) -> CropPlan:
-    """Decide how one picture is cropped.
+    """Decide where the largest window of a picture lies.
 
     Parameters
     ----------
@@ -77,26 +91,19 @@ def frame(
         As detected, in pixels of the upright picture.
     saliency
         A non-negative map over the whole picture, any shape (rows, columns); None for none.
-    framing
-        ``full`` takes the largest window; ``portrait`` and ``face`` zoom to the faces.
-    upscale
-        The zooming framings stay at windows that need no more enlargement than this.
+    things
+        Objects as detected, in pixels of the upright picture.
     """
     subjects = significant(faces, size)
-    mass = _mass(size, subjects, saliency)
-    window = largest_window(size, bucket)
-    warnings: list[Warned] = []
-    zoomed = None
-    if framing != "full":
-        if subjects:
-            zoomed = _zoomed(size, bucket, subjects, ZOOM[framing], upscale)
-        else:
-            warnings.append(Warned("face-missing", f"no face found for {framing} framing: the largest window was used"))
-    box = zoomed or _slid(size, window, subjects, mass)
+    doubted = () if believed(subjects, things) else subjects
+    if doubted:
+        subjects = ()
+    mass = mass_of(size, subjects, saliency)
+    box = _slid(size, largest_window(size, bucket), subjects, things, mass)
     kept = kept_faces(subjects, box)
-    warnings += cut_warnings(kept)
-    warnings += doubt_warnings(kept, box, size)
     anchor, why = _reason(size, box, kept, saliency is not None)
+    if doubted and anchor == "saliency":
+        why += f"; what looked like a face (score {doubted[0].score:.2f}) is none, as an object is seen and no person"
     return CropPlan(
         source=source,
         box=box,
@@ -108,7 +115,7 @@ def frame(
         saliency_kept=None if saliency is None else round(_mass_inside(mass, size, box), 4),
         area_kept=round(box.size.area / size.area, 4),
         scale=rounded_scale(enlargement(box.size, bucket)),
-        warnings=tuple(warnings),
+        warnings=(*cut_warnings(kept), *doubt_warnings(kept, box, size)),
     )
 
 
@@ -150,7 +157,7 @@ def _reason(size: Size, box: Box, faces: tuple[Face, ...], mapped: bool) -> tupl
     return "center", f"nothing to follow: the middle of the {free} pixels that the window can move"
 
 
-def _mass(size: Size, faces: tuple[Face, ...], saliency: NDArray[np.float32] | None) -> Floats:
+def mass_of(size: Size, faces: tuple[Face, ...], saliency: NDArray[np.float32] | None) -> Floats:
     """Return the map whose sum inside the window counts, rows by columns, of sum 1 plus the bodies' weight."""
     rows, columns = (64, 64) if saliency is None else saliency.shape
     base = np.ones((rows, columns)) if saliency is None else np.asarray(saliency, np.float64)
@@ -186,27 +193,37 @@ def _mass_inside(mass: Floats, size: Size, box: Box) -> float:
     return float(rows @ mass @ columns / mass.sum())
 
 
-def _slid(size: Size, window: Size, faces: tuple[Face, ...], mass: Floats) -> Box:
+def _slid(size: Size, window: Size, faces: tuple[Face, ...], things: Sequence[Thing], mass: Floats) -> Box:
     """Slide the largest window along its free axis to where it keeps most."""
+    whole = [(thing.box, _worth(thing)) for thing in things if thing.score >= THING_SCORE and not thing.is_furniture]
     if window.width < size.width:
         offset = _best_offset(
-            size.width,
-            window.width,
+            (size.width, window.width),
             mass.sum(axis=0),
             [(_head(face).left, face.box.left, face.box.right, _head(face).right) for face in faces],
             faces,
+            [(box.left, box.right, worth) for box, worth in whole],
         )
         return Box(offset, 0, offset + window.width, window.height)
     if window.height < size.height:
         offset = _best_offset(
-            size.height,
-            window.height,
+            (size.height, window.height),
             mass.sum(axis=1),
             [(_head(face).top, face.box.top, face.box.bottom, _head(face).bottom) for face in faces],
             faces,
+            [(box.top, box.bottom, worth) for box, worth in whole],
         )
         return Box(0, offset, window.width, offset + window.height)
     return Box(0, 0, *size)
+
+
+def _worth(thing: Thing) -> float:
+    return math.sqrt(thing.box.width * thing.box.height) * thing.score
+
+
+def _holds_middle(box: Area, of: Area) -> bool:
+    x, y = (of.left + of.right) / 2, (of.top + of.bottom) / 2
+    return box.left <= x <= box.right and box.top <= y <= box.bottom
 
 
 def _head(face: Face) -> Area:
@@ -214,9 +231,17 @@ def _head(face: Face) -> Area:
 
 
 def _best_offset(
-    extent: int, length: int, profile: Floats, spans: list[tuple[float, float, float, float]], faces: tuple[Face, ...]
+    along: tuple[int, int],
+    profile: Floats,
+    spans: list[tuple[float, float, float, float]],
+    faces: tuple[Face, ...],
+    whole: list[tuple[float, float, float]],
 ) -> int:
-    """Return the offset along one axis; a span is (head start, face start, face end, head end) on that axis."""
+    """Return the offset along one axis, given the extents of picture and window along it.
+
+    A span is (head start, face start, face end, head end) on that axis; ``whole`` holds (start, end, worth) of objects.
+    """
+    extent, length = along
     free = extent - length
     spans = [tuple(min(max(edge, 0.0), float(extent)) for edge in span) for span in spans]  # type: ignore[misc]
     offsets = _allowed(free, length, spans)
@@ -232,6 +257,7 @@ def _best_offset(
             + WHOLE_FACE * ((offsets <= start) & (offsets + length >= end))
         )
         score = score + FACE_WEIGHT * weight / weights.sum() * term
+    score = score + WHOLE_THING * _best_whole(offsets, length, whole)
     score = score - OFFSET_WEIGHT * np.abs(offsets - free / 2) / (free / 2)
     best = int(np.argmax(score))
     near = score >= score[best] - PLATEAU - _ROUNDING  # offsets as far from the centre on either side are as good
@@ -241,6 +267,16 @@ def _best_offset(
     while last < len(near) - 1 and near[last + 1]:
         last += 1
     return int(offsets[first] + offsets[last]) // 2
+
+
+def _best_whole(offsets: NDArray[np.int64], length: int, whole: list[tuple[float, float, float]]) -> Floats:
+    """Return at each offset the worth of the best object that is wholly inside, as a share of that of the best of all."""
+    most = max((worth for *_, worth in whole), default=0.0)
+    best = np.zeros(len(offsets))
+    for start, end, worth in whole if most > 0 else ():
+        edge = THING_EDGE * (end - start)
+        best = np.maximum(best, worth / most * ((offsets <= start + edge) & (offsets + length >= end - edge)))
+    return best
 
 
 def _allowed(free: int, length: int, spans: list[tuple[float, float, float, float]]) -> NDArray[np.int64]:
@@ -258,23 +294,3 @@ def _allowed(free: int, length: int, spans: list[tuple[float, float, float, floa
 
 def _covered(offsets: NDArray[np.int64], length: int, start: float, end: float) -> Floats:
     return np.clip(np.minimum(offsets + length, end) - np.maximum(offsets, start), 0, None) / (end - start)
-
-
-def _zoomed(size: Size, bucket: Size, faces: tuple[Face, ...], margins: tuple[float, float, float], upscale: float) -> Box | None:
-    """Return the smallest window of the bucket's aspect around the faces with room; None if it is not smaller."""
-    wanted = [face.box.grown(*margins).clipped(size) for face in faces]
-    region = Area(
-        min(a.left for a in wanted), min(a.top for a in wanted), max(a.right for a in wanted), max(a.bottom for a in wanted)
-    )
-    zoom = max(region.width / bucket.width, region.height / bucket.height, 1 / upscale)
-    # Rounded up: a pixel less would need a little more enlargement than is allowed.
-    window = Size(math.ceil(bucket.width * zoom - 1e-6), math.ceil(bucket.height * zoom - 1e-6))
-    whole = largest_window(size, bucket)
-    if window.width >= whole.width or window.height >= whole.height:
-        return None
-    # What the window has beyond the region goes to both sides, and below rather than above the head.
-    left = (region.left + region.right - window.width) / 2
-    top = region.top - (window.height - region.height) / 3
-    x = round(min(max(left, 0), size.width - window.width))
-    y = round(min(max(top, 0), size.height - window.height))
-    return Box(x, y, x + window.width, y + window.height)

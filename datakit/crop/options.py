@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from datakit.dataset.accompany import parse_companion
+from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
+from datakit.dataset.targets import CROPS, Crop
 from datakit.detect import DETECTORS, SALIENCY
 from datakit.errors import UsageError
 from datakit.geometry import Box, Size
@@ -18,7 +21,7 @@ from datakit.picture.formats import DEFAULT_MAX_PIXELS, FORMATS
 from datakit.sizes import DEFAULT_SIZES, SCALE_ROUNDING, choose_bucket, enlargement, in_order, largest_window, size_set
 
 # Part of every options key: raise it when the same options give other bytes than before.
-_RULES = 3
+_RULES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,12 @@ class CropOptions:
     detector, saliency
         Names from `datakit.detect.DETECTORS` and `SALIENCY`.
     framing
-        ``full``, ``portrait`` or ``face``; see `datakit.crop.framing.frame`.
+        ``full``, ``portrait`` or ``face``; see `datakit.crop.zoom`.
+    crops
+        Several crops of each picture, ``full`` and others of `datakit.dataset.targets.CROPS`; none for one of the framing.
+    crop_captions
+        What a closer crop does to its caption: ``keep``, ``distance`` or ``trim``; see `datakit.caption.distance.fit`. None is
+        ``distance`` for several crops and ``keep`` for one.
     upscale
         Largest enlargement allowed; 1 allows none.
     format
@@ -47,19 +55,37 @@ class CropOptions:
         Whether a picture without a caption is refused (``required``) or used (``optional``).
     max_pixels
         Pictures with more pixels are refused.
+    companion
+        ``NAME=PATTERN`` for each kind of picture that goes with others; see `datakit.dataset.accompany.parse_companion`.
+    companions
+        ``auto`` takes along what trainers' known layouts tell too, ``required`` also refuses a picture without one; None neither.
+    keep_alpha
+        Whether the transparency of a picture without a mask becomes its mask.
+    fill_batches
+        Have pictures take a neighbour size so that no size is short of a batch of so many; see `datakit.crop.filling`. None for no.
+    fill_area, fill_subject
+        The shares (0 to 1) of the picture's area, and of what stands out in it, that such a picture may lose by that.
     """
 
     sizes: str = DEFAULT_SIZES
     buckets: tuple[Size, ...] | None = None
-    detector: str = "yunet"
+    detector: str = "auto"
     saliency: str = "objects"
     framing: Framing = "full"
+    crops: tuple[Crop, ...] = ()
+    crop_captions: Literal["keep", "distance", "trim"] | None = None
     upscale: float = 1.0
     format: Literal["keep", "jpg", "png", "webp"] = "keep"
     quality: int = 95
     background: str = "white"
     captions: Literal["required", "optional"] = "optional"
     max_pixels: int = DEFAULT_MAX_PIXELS
+    companion: tuple[str, ...] = ()
+    companions: Literal["auto", "required"] | None = None
+    keep_alpha: bool = False
+    fill_batches: int | None = None
+    fill_area: float = USUAL_LOSS
+    fill_subject: float = 0.05
 
     def __post_init__(self) -> None:
         known = size_set(self.sizes)
@@ -78,12 +104,53 @@ class CropOptions:
             ("saliency", self.saliency, tuple(SALIENCY)),
             ("format", self.format, ("keep", *FORMATS)),
             ("captions", self.captions, ("required", "optional")),
+            ("companions", self.companions, (None, "auto", "required")),
+            ("crop-captions", self.crop_captions, ("keep", "distance", "trim", None)),
         ):
             if value not in allowed:
-                raise UsageError(f"{name} {value!r} is unknown: choose from {', '.join(allowed)}")
+                raise UsageError(f"{name} {value!r} is unknown: choose from {', '.join(filter(None, allowed))}")
+        self._check_crops()
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality} is not between 1 and 100")
         parse_colour(self.background)
+        for text in self.companion:
+            parse_companion(text)
+        self._check_filling()
+
+    def _check_filling(self) -> None:
+        for name, share in (("fill_area", self.fill_area), ("fill_subject", self.fill_subject)):
+            if not 0 <= share <= 1:
+                raise UsageError(f"{name} {share} is no share from 0 to 1, such as 0.1")
+        if self.fill_batches is None:
+            return
+        if not 2 <= self.fill_batches <= LARGEST_BATCH:
+            raise UsageError(f"fill_batches {self.fill_batches}: use 2 to {LARGEST_BATCH} pictures")
+        if self.crops:
+            raise UsageError("fill_batches deals out one crop of each picture, and crops makes several: use one of them")
+        if self.framing != "full":
+            raise UsageError(f"fill_batches moves the largest windows, and framing {self.framing} has others: use one of them")
+
+    def _check_crops(self) -> None:
+        unknown = [crop for crop in self.crops if crop not in CROPS]
+        if unknown or len(set(self.crops)) != len(self.crops):
+            raise UsageError(f"crops {','.join(self.crops)!r}: name each once, of {', '.join(CROPS)}")
+        if self.crops and "full" not in self.crops:
+            raise UsageError(
+                "crops are made beside the whole scene: name full, or use --framing for one closer crop of each picture"
+            )
+        if self.crops and self.framing != "full":
+            raise UsageError(f"framing {self.framing!r} makes one crop of each picture, crops makes several: use one of them")
+
+    @property
+    def zooms(self) -> bool:
+        """Whether windows closer than the largest are made."""
+        return self.framing != "full" or len(self.crops) > 1
+
+    def fits_caption(self, crop: Crop | None) -> str:
+        """Return what is done to the caption of a crop; see ``crop_captions``."""
+        if crop == "full" or (crop is None and self.framing == "full"):
+            return "keep"
+        return self.crop_captions or ("distance" if crop else "keep")
 
     @property
     def allowed_buckets(self) -> tuple[Size, ...]:
@@ -104,34 +171,40 @@ class CropOptions:
             return False
         if plan is not None:
             return enlargement(plan.box.size, plan.bucket) <= self.upscale
+        if self.framing != "full" or record.crop not in (None, "full"):
+            return True  # the limit is part of the key of windows that zoom as far as it allows
         if size is None:
             return True
         chosen = choose_bucket(size, self.allowed_buckets, self.upscale)
         return chosen == record.bucket and enlargement(largest_window(size, chosen), chosen) <= self.upscale
 
-    def planning_key(self) -> str:
-        """Return a short hash of everything that decides where a window lies."""
+    def planning_key(self, moved: str = "") -> str:
+        """Return a short hash of everything that decides where a window lies; ``moved`` says why it took another size."""
         # Options that say the same have one key, however they were written. Limits (captions, max_pixels, upscale) decide
         # whether a picture is used, not what is made of it, but for a zooming window, which they keep from going too far.
-        zoom = {"upscale": float(self.upscale)} if self.framing != "full" else {}
+        zoom: dict[str, Any] = {"upscale": float(self.upscale)} if self.zooms else {}
+        if self.crops:
+            zoom["crops"] = [crop for crop in CROPS if crop in self.crops]
         decisive = {"buckets": in_order(self.allowed_buckets), "detector": self.detector, "saliency": self.saliency}
-        return _short({**decisive, "framing": self.framing, **zoom})
+        return _short({**decisive, "framing": self.framing, **zoom, **({"moved": moved} if moved else {})})
 
     def key(self, planning_key: str | None = None) -> str:
         """Return a short hash of everything that decides the bytes of a picture; a plan brings its own planning key."""
-        return _short({"planning": planning_key or self.planning_key(), "format": self.format, **self._rendering()})
+        fitting = {"caption": self.crop_captions} if self.crop_captions and self.zooms else {}
+        return _short({"planning": planning_key or self.planning_key(), "format": self.format, **fitting, **self._rendering()})
 
     def window_key(self, box: Box, bucket: Size) -> str:
         """Return a short hash of everything that decides the bytes of a picture whose window a person decided."""
         return _short({"window": [box, bucket], **self._rendering()})
 
     def _rendering(self) -> dict[str, Any]:
-        return {"rules": _RULES, "quality": self.quality, "background": parse_colour(self.background)}
+        kept = {"keep_alpha": True} if self.keep_alpha else {}
+        return {"rules": _RULES, "quality": self.quality, "background": parse_colour(self.background), **kept}
 
 
-def marked(plan: CropPlan, options: CropOptions) -> CropPlan:
+def marked(plan: CropPlan, options: CropOptions, moved: str = "") -> CropPlan:
     """Return a plan that says which options made it, and which window they gave."""
-    return msgspec.structs.replace(plan, planned=_mark(options.planning_key(), plan))
+    return msgspec.structs.replace(plan, planned=_mark(options.planning_key(moved), plan))
 
 
 def planned_by(plan: CropPlan) -> str | None:
@@ -147,7 +220,7 @@ def allowance(plan: CropPlan) -> float:
 
 
 def _mark(planning_key: str, plan: CropPlan) -> str:
-    return f"{planning_key}-{_short([plan.box, plan.bucket, plan.anchor])}"
+    return f"{planning_key}-{_short([plan.box, plan.bucket, plan.anchor, *([plan.crop] if plan.crop else [])])}"
 
 
 def _short(decisive: Any) -> str:

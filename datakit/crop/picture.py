@@ -8,30 +8,36 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from datakit import __version__
 from datakit.caption.captions import Caption
+from datakit.crop.companions import crop_companions
+from datakit.crop.crops import Crops, Seen, crops_of, zoom_in
 from datakit.crop.framing import cut_warnings, doubt_warnings, frame, kept_faces, significant, slack
 from datakit.crop.options import CropOptions
 from datakit.crop.request import Given, Request
 from datakit.dataset.manifest import CropPlan, Face, Record
 from datakit.dataset.samples import Sample, caption_of
-from datakit.detect import face_detector, saliency_map
+from datakit.detect import face_detector, saliency_look
 from datakit.errors import SampleError, TooSmallError, WindowError
 from datakit.geometry import Box, Size
 from datakit.picture.encoding import encode
 from datakit.picture.formats import Format
 from datakit.picture.images import Picture, Pixels, dct_scale, decode, read_picture
 from datakit.picture.resampling import preview, render
-from datakit.report import Problem, Warned
+from datakit.report import LeftOut, Problem, Warned
 from datakit.sizes import choose_bucket, enlargement, largest_window, rounded_scale
 
 if TYPE_CHECKING:
-    from datakit.detect import Preview, Saliency
+    from collections.abc import Sequence
+
+    from datakit.detect import Look, Preview
 
 # Faces are found best when the picture is shrunk or enlarged to this long side (recall .94 against .86 at full size).
 PREVIEW_SIDE = 640
@@ -47,44 +53,114 @@ _FORMAT_NAMES: dict[str, Format] = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 
 @dataclass(frozen=True, slots=True)
 class Cropped:
-    """One picture made: its file's bytes, its caption's text (None where it has none), and the record of both."""
+    """One picture made: its file's bytes, its caption's text (None where it has none), the record, and its companions' bytes."""
 
     data: bytes
     caption: str | None
     record: Record
+    companions: tuple[bytes, ...] = ()
 
 
-def crop_picture(request: Request, data: bytes, caption: bytes | None, options: CropOptions) -> Cropped | Problem:
-    """Crop one picture, given as the bytes of its file and of its caption file (None where there is none)."""
-    given = request.given
-    allowing = options.allowing(given.upscale)
-    source = request.sample.id
+def crop_picture(
+    request: Request,
+    data: bytes,
+    caption: bytes | None,
+    options: CropOptions,
+    companions: Mapping[str, bytes] = MappingProxyType({}),
+) -> Cropped | Problem:
+    """Crop one picture, given as the bytes of its file, of its caption file (None where there is none), and of its companions."""
+    (cropped,) = crop_together([request], data, caption, options, companions)
+    return cropped if isinstance(cropped, Cropped | Problem) else Problem(request.sample.id, f"no such crop ({cropped.kind})")
+
+
+def crop_together(
+    requests: Sequence[Request],
+    data: bytes,
+    caption: bytes | None,
+    options: CropOptions,
+    companions: Mapping[str, bytes] = MappingProxyType({}),
+) -> list[Cropped | Problem | LeftOut]:
+    """Make several crops of one picture, which is looked at once; see `crop_picture`. What is not to be made is left out."""
+    source = requests[0].sample.id
+    texts = [_words(request, caption, options) for request in requests]
+    if all(isinstance(text, Problem) for text in texts):
+        return [text for text in texts if isinstance(text, Problem)]
+    decided: Crops | Problem = Crops()
+    pixels: Pixels | None = None
     try:
-        text = given.words(request.sample, caption, options, request.agreed)
         picture = read_picture(data, source, options.max_pixels)
-        plan, pixels = (
-            plan_picture(picture, source, allowing) if given.plan is None else _follow(picture, given.plan, given.where, allowing)
-        )
+    except SampleError as error:
+        return [Problem.of(source, error)] * len(requests)
+    undecided = [request.given for request in requests if request.given.plan is None]
+    if undecided:
+        widest = max(undecided, key=lambda given: given.upscale or 0)
+        try:
+            decided, pixels = plan_crops(picture, source, widest.narrow(options))
+        except SampleError as error:
+            decided = Problem.of(source, error)
+    return [
+        text if isinstance(text, Problem) else _cropped(request, (picture, pixels), decided, text, options, companions)
+        for request, text in zip(requests, texts, strict=True)
+    ]
+
+
+def _words(request: Request, caption: bytes | None, options: CropOptions) -> Caption | Problem:
+    try:
+        return request.given.words(request.sample, caption, options, request.agreed)
+    except SampleError as error:
+        return Problem.of(request.sample.id, error)
+
+
+def _cropped(
+    request: Request,
+    read: tuple[Picture, Pixels | None],
+    decided: Crops | Problem,
+    text: Caption,
+    options: CropOptions,
+    companions: Mapping[str, bytes],
+) -> Cropped | Problem | LeftOut:
+    """Make one crop as it is given, or as it was decided on."""
+    (picture, pixels), given, crop = read, request.given, request.crop or "full"
+    if given.plan is None and isinstance(decided, Problem):
+        return decided
+    crops = Crops() if isinstance(decided, Problem) else decided
+    try:
+        if given.plan is not None:
+            plan, pixels = _follow(picture, given.plan, given.where, options.allowing(given.upscale))
+        elif crop in crops.left_out:
+            return crops.left_out[crop]
+        else:
+            plan = crops.plans[crop]
+        plan = given.move.noted(plan) if given.move else plan
         pixels = _decoded(picture, pixels, plan, options)
         content = _written(picture, pixels, plan, options, request.output)
+        beside = crop_companions(request, picture, plan, companions, options)
     except SampleError as error:
-        return Problem.of(source, error)
-    return Cropped(content, text.text if text.lines else None, _record(request, (picture, pixels), plan, content, text))
+        return Problem.of(request.sample.id, error)
+    text = given.fitted(text, plan, options)
+    record = _record(request, (picture, pixels), plan, content, text)
+    if request.crop == "full":
+        record = msgspec.structs.replace(record, left_out=crops.left_out)
+    if beside.companions or beside.warnings:
+        warnings = (*record.warnings, *beside.warnings)
+        record = msgspec.structs.replace(record, companions=beside.companions, warnings=warnings)
+    return Cropped(content, text.text if text.lines else None, record, beside.data)
 
 
 def plan_sample(
     sample: Sample, data: bytes, caption: bytes | None, options: CropOptions, agreed: str | None = None
-) -> CropPlan | Problem:
-    """Decide on the window of one picture, given as the bytes of its file and of its caption file."""
+) -> tuple[CropPlan, ...] | Problem:
+    """Decide on the windows of one picture, given as the bytes of its file and of its caption file."""
     try:
         Given().words(sample, caption, options, agreed)
-        return plan_picture(read_picture(data, sample.id, options.max_pixels), sample.id, options)[0]
+        crops, _ = plan_crops(read_picture(data, sample.id, options.max_pixels), sample.id, options)
+        return tuple(crops.plans.values())
     except SampleError as error:
         return Problem.of(sample.id, error)
 
 
-def plan_picture(picture: Picture, source: str, options: CropOptions) -> tuple[CropPlan, Pixels]:
-    """Decide on the window of one picture; return the decoded pixels too, since rendering can go on from them.
+def plan_crops(picture: Picture, source: str, options: CropOptions) -> tuple[Crops, Pixels]:
+    """Decide on the windows of one picture; return the decoded pixels too, since rendering can go on from them.
 
     Raises
     ------
@@ -97,20 +173,35 @@ def plan_picture(picture: Picture, source: str, options: CropOptions) -> tuple[C
     window = largest_window(picture.size, bucket)
     _check_enlargement(picture.size, window, bucket, options.upscale)
     pixels = decode(picture, window, bucket, options.background)
-    faces: list[Face] = []
-    saliency = None
-    # How far the window can move, as a share of the long side.
-    room = slack(picture.size, bucket) / max(picture.size)
-    detect, salient = face_detector(options.detector), _salient(room, options.saliency)
-    if detect or salient:
-        decided = options.framing == "full" and room < DECIDED_BELOW
-        small = preview(picture, pixels, DECIDED_SIDE if decided else PREVIEW_SIDE)
-        faces = _faces(picture, small, options.detector)
-        if salient:
-            saliency = salient(small)
-    plan = frame(source, picture.size, bucket, faces, saliency, framing=options.framing, upscale=options.upscale)
-    warnings = (*plan.warnings, *_enlarged(plan.scale or 1))
-    return msgspec.structs.replace(plan, sizes=options.sizes, warnings=warnings), pixels
+    seen = _look(picture, pixels, slack(picture.size, bucket) / max(picture.size), options)
+    plan = frame(source, picture.size, bucket, seen.faces, seen.saliency, seen.things)
+    if options.framing != "full":
+        plan = zoom_in(plan, options.allowed_buckets, seen, options.framing, options.upscale)
+    plan = _told(plan, options)
+    if not options.crops:
+        return Crops({"full": plan}), pixels
+    if not seen.faces and seen.saliency is None:
+        seen = _look(picture, pixels, 1.0, options)
+    crops = crops_of(plan, options.crops, options.allowed_buckets, seen, options.upscale)
+    return Crops({crop: _told(each, options) for crop, each in crops.plans.items()}, crops.left_out), pixels
+
+
+def _told(plan: CropPlan, options: CropOptions) -> CropPlan:
+    """Return a plan that says which set its size is of, and how far it is enlarged."""
+    others = tuple(warning for warning in plan.warnings if warning.kind != "enlarged")
+    return msgspec.structs.replace(plan, sizes=options.sizes, warnings=(*others, *_enlarged(plan.scale or 1)))
+
+
+def _look(picture: Picture, pixels: Pixels, room: float, options: CropOptions) -> Seen:
+    """Look for faces, and for what stands out where the window can move by ``room`` (a share of the long side) or more."""
+    detect, look = face_detector(options.detector), _salient(room, options.saliency)
+    if not detect and not look:
+        return Seen()
+    small = preview(picture, pixels, DECIDED_SIDE if room < DECIDED_BELOW and not options.zooms else PREVIEW_SIDE)
+    faces = _faces(picture, small, options.detector)
+    saliency, things = look(small) if look else (None, [])
+    factor = max(picture.size) / max(small.shape[:2])
+    return Seen(faces, saliency, [thing._replace(box=thing.box.scaled(factor)) for thing in things])
 
 
 def _faces(picture: Picture, small: Preview, detector: str) -> list[Face]:
@@ -134,11 +225,11 @@ def _enlarged(scale: float) -> tuple[Warned, ...]:
     return (Warned("enlarged", f"enlarged {rounded_scale(scale)} times"),) if scale > 1 else ()
 
 
-def _salient(room: float, name: str) -> Saliency | None:
+def _salient(room: float, name: str) -> Look | None:
     """Return the map worth its time: none where the window cannot move, a cheap one where it hardly can."""
     if room < DECIDED_BELOW:
         return None
-    return saliency_map("bms" if name == "objects" and room < OBJECTS_FROM else name)
+    return saliency_look("bms" if name == "objects" and room < OBJECTS_FROM else name)
 
 
 def _check_enlargement(size: Size, window: Size, bucket: Size, upscale: float) -> None:
@@ -186,7 +277,9 @@ def check_window(size: Size, where: str, plan: CropPlan, upscale: float) -> Crop
             *cut_warnings(faces),
             *(() if by_hand else doubt_warnings(faces, plan.box, size)),
             *_enlarged(enlargement(window, plan.bucket)),
+            *(warning for warning in plan.warnings if warning.kind == "moved" and not by_hand),
         ),
+        moved_from=msgspec.UNSET if by_hand else plan.moved_from,
         source_size=size,
         area_kept=round(window.area / size.area, 4),
         scale=rounded_scale(enlargement(window, plan.bucket)),
@@ -229,6 +322,7 @@ def _record(request: Request, read: tuple[Picture, Pixels], plan: CropPlan, cont
         box=plan.box,
         anchor=plan.anchor,
         why=plan.why,
+        crop=request.crop,
         faces=plan.faces,
         saliency_kept=plan.saliency_kept,
         area_kept=plan.area_kept,
@@ -237,4 +331,5 @@ def _record(request: Request, read: tuple[Picture, Pixels], plan: CropPlan, cont
         window_decided=given.window_decided,
         caption_decided=given.caption_decided,
         warnings=(*picture.warnings, *pixels.warnings, *plan.warnings, *caption.warnings),
+        moved_from=None if plan.moved_from is msgspec.UNSET else plan.moved_from,
     )

@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from datakit.caption.captions import Caption, decode_caption
+from datakit.caption.distance import fit
+from datakit.crop.distance import distance_of
 from datakit.crop.options import CropOptions
-from datakit.dataset.manifest import CropPlan
+from datakit.dataset.manifest import CropPlan, Record
 from datakit.dataset.samples import Sample, caption_name
+from datakit.dataset.targets import Crop
 from datakit.errors import CaptionMissingError
+from datakit.geometry import Size
 from datakit.report import Warned
 
 CAPTION_EMPTY = Warned("caption-empty", "the caption is empty")
 CAPTION_MISSING = Warned("caption-missing", "no caption beside it, in a table or in the picture")
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A picture that takes a neighbour size, to fill a batch.
+
+    Attributes
+    ----------
+    home, to
+        The size that keeps most of it, and the one it takes.
+    batch
+        Pictures in a batch.
+    lost
+        The share (0 to 1) of its area that this loses.
+    """
+
+    home: Size
+    to: Size
+    batch: int
+    lost: float
+
+    @property
+    def warning(self) -> Warned:
+        """What the user should know of it."""
+        return Warned("moved", f"{self.to} instead of {self.home}, to fill batches of {self.batch}: {self.lost:.1%} of it lost")
+
+    def among(self, options: CropOptions) -> CropOptions:
+        """Return options that allow only the size it takes."""
+        return replace(options, buckets=(self.to,))
+
+    def reason(self, options: CropOptions) -> str:
+        """Return why it may be, for a planning key: what is said of it, and the limit that it was held to."""
+        return f"{self.warning.sentence}; of the subject {options.fill_subject:g} at most"
+
+    def noted(self, plan: CropPlan) -> CropPlan:
+        """Return a plan of the picture that says so."""
+        return msgspec.structs.replace(plan, moved_from=self.home, warnings=(*plan.warnings, self.warning))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +75,8 @@ class Given:
         The caption, where it is given, and the sha256 of the caption edited by hand that it may replace in the dataset.
     window_decided, caption_decided
         Which decisions of a person these are, as in `datakit.dataset.manifest.Record`.
+    move
+        The neighbour size that it takes, where it fills a batch.
     """
 
     where: str = ""
@@ -41,6 +86,12 @@ class Given:
     replaces: str | None = None
     window_decided: str | None = None
     caption_decided: str | None = None
+    move: Move | None = None
+
+    def narrow(self, options: CropOptions) -> CropOptions:
+        """Return the options of a run as they hold for this picture."""
+        allowing = options.allowing(self.upscale)
+        return self.move.among(allowing) if self.move else allowing
 
     def words(self, sample: Sample, data: bytes | None, options: CropOptions, agreed: str | None = None) -> Caption:
         """Return the caption that is given, or that of the source's file (None where there is none). Raises as `caption_in_source`."""
@@ -48,6 +99,15 @@ class Given:
             return caption_in_source(sample, data, options, agreed)
         sha256 = None if data is None else hashlib.sha256(data).hexdigest()
         return Caption(decode_caption(self.caption.encode(), sample.id).lines, sha256)
+
+    def fitted(self, caption: Caption, crop: CropPlan | Record, options: CropOptions) -> Caption:
+        """Return a caption of the source as it fits a crop; one that a person decided is theirs."""
+        how = options.fits_caption(crop.crop)
+        heights = distance_of(crop.faces, crop.box) if crop.box and how != "keep" and self.caption is None else None
+        if heights is None or not caption.lines:
+            return caption
+        fitting = fit(caption.lines, heights, trim=how == "trim")
+        return Caption(fitting.lines, caption.sha256, (*caption.warnings, *fitting.warnings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +122,8 @@ class Request:
         What is followed instead of being decided.
     agreed
         The encoding that the captions of its source agreed on, where they are not UTF-8.
+    crop
+        Which of several crops it is; None where one is made.
     """
 
     sample: Sample
@@ -69,6 +131,7 @@ class Request:
     key: str
     given: Given = Given()
     agreed: str | None = None
+    crop: Crop | None = None
 
 
 def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions, agreed: str | None = None) -> Caption:

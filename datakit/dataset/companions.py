@@ -8,14 +8,55 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from datakit.dataset.samples import Sample, fold
 
-# Endings by which OneTrainer (-masklabel, -condlabel) and mask editors name them beside the picture.
-_ENDING = re.compile(r"^(.+?)[-_.](?:masklabel|condlabel|mask|conditioning|control|depth)$", re.IGNORECASE)
+# What a companion may be called, and the folder of a dataset in which those of each name have a folder of their own.
+COMPANION_NAME = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
+COMPANIONS = "companions"
+# Endings by which OneTrainer (-masklabel, -condlabel), mask editors and preprocessors of ControlNet name them beside the picture.
+_ENDING = re.compile(
+    r"^(.+?)([-_.](?:masklabel|condlabel|mask|conditioning|control|depth|canny|openpose|lineart|scribble|softedge)(?:[-_]?\d+)?)$",
+    re.IGNORECASE,
+)
 # Folders in which trainers of masks and of ControlNet keep them under the picture's name.
 _FOLDER = re.compile(
-    r"(?:masks?|controls?|control_images|conditionings?|conditioning_images|conditions?|depths?|depth_maps?|canny|(?:open)?poses?"
+    r"(?:(?:.*[-_ ])?(?:masks?|controls?|conditionings?)(?:[-_ ](?:images?|data|maps?))?(?:[-_ ]?\d+)?"
+    r"|condition_images|conditions?|depths?|depth_?maps?|canny|(?:open)?poses?"
     r"|normals?|normal_maps?|segmentations?|segs?|lineart|scribbles?|softedge|hed|mlsd)",
     re.IGNORECASE,
 )
+# The folders of a dataset that datakit wrote.
+_OURS = re.compile(r"((?:.+?/)?)(companions/([a-z0-9_-]+))/(.+)", re.DOTALL)
+# What these words stand for, where it is not the word itself without its plural.
+_MEANS = {
+    **dict.fromkeys(("masklabel", "masks"), "mask"),
+    **dict.fromkeys(
+        (
+            "condlabel",
+            "conditioning",
+            "conditionings",
+            "conditioning_images",
+            "condition",
+            "conditions",
+            "controls",
+            "control_images",
+        ),
+        "control",
+    ),
+    **dict.fromkeys(("depths", "depth_map", "depth_maps"), "depth"),
+    **dict.fromkeys(("poses", "openpose", "openposes"), "pose"),
+    **dict.fromkeys(("normals", "normal_map", "normal_maps"), "normal"),
+    **dict.fromkeys(("segmentations", "seg", "segs"), "segmentation"),
+    "scribbles": "scribble",
+}
+
+
+def is_mask(name: str) -> bool:
+    """Tell whether what is called so is a mask: grey, and no colour but a share of what counts. All others are pictures."""
+    return "mask" in re.split("[_-]", name)
+
+
+def companion_of(output: str, name: str) -> str:
+    """Return where the companion of this name lies that goes with an output: without loss, whatever the picture's format."""
+    return f"{COMPANIONS}/{name}/{_stem(output)}.png"
 
 
 def companions_of(samples: Sequence[Sample]) -> set[str]:
@@ -27,11 +68,13 @@ def companions_of(samples: Sequence[Sample]) -> set[str]:
     silent = [sample.id for sample in samples if sample.caption_id is None]
     named = [(name, match[1]) for name in silent if (match := _ENDING.match(_stem(name)))]
     foldered = [name for name in silent if any(map(_FOLDER.fullmatch, name.split("/")[:-1]))]
-    if not named and not foldered:
+    ours = [name for name in silent if _OURS.fullmatch(_stem(name))]
+    if not named and not foldered and not ours:
         return set()
-    suspects = {name for name, _ in named} | set(foldered)
+    suspects = {name for name, _ in named} | set(foldered) | set(ours)
     stems = {fold(_stem(sample.id)) for sample in samples if sample.id not in suspects}
     found = {name for name, stem in named if fold(stem) in stems}
+    found |= {name for name in ours if (match := _OURS.fullmatch(_stem(name))) and fold(match[1] + match[4]) in stems}
     if foldered:
         mirrored = set(_without_a_folder(stems))
         for name in foldered:
@@ -40,6 +83,18 @@ def companions_of(samples: Sequence[Sample]) -> set[str]:
             if any(_mirrors(fold(stem), stems, mirrored) for stem in wanted):
                 found.add(name)
     return found
+
+
+def layout_of(companion: str) -> tuple[str, str, str]:
+    """Return what a companion of a known layout is called, the folder of such companions, and what follows the picture's stem."""
+    ours = _OURS.fullmatch(_stem(companion))
+    if ours:
+        return ours[3], ours[2], ""
+    match = _ENDING.match(_stem(companion))
+    folders = [part for part in companion.split("/")[:-1] if _FOLDER.fullmatch(part)]
+    ending = match[2] if match else ""
+    word = (folders[-1] if folders else ending[1:]).lower()
+    return _MEANS.get(word, word), folders[-1] if folders else "", ending
 
 
 def _stem(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a person decided about pictures of a dataset: ``decisions.jsonl``, one line a source, which every crop follows.
+"""What a person decided about pictures of a dataset: ``decisions.jsonl``, one line a crop, which every crop follows.
 
 A line outlives what it says: taken back, it stays as a bare revision, so that two people who change the same picture
 never take an old state for the current one. Which decision a picture was made by stands in its record, so that what
@@ -20,6 +20,7 @@ from datakit.caption.captions import decode_caption
 from datakit.dataset.folder import holds
 from datakit.dataset.layout import DECISIONS, DECISIONS_LOCK, STATE_FOLDER
 from datakit.dataset.manifest import NOT_JSON, Record, check_decided, lines_of, to_line, write_atomically
+from datakit.dataset.targets import Crop, crop_in, source_of, target_of
 from datakit.errors import CaptionError, PlanError
 from datakit.geometry import Box, Size
 from datakit.sizes import DEFAULT_SIZES
@@ -35,6 +36,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     ----------
     source
         The picture, relative to the source folder.
+    crop
+        Which of several crops of the picture is meant; None for the picture, where one is made, or its ``full`` one.
     box, bucket, sizes
         The window in pixels of the upright source, the size it is resized to, and the set of that (None: the default one); box
         and bucket, or neither.
@@ -43,7 +46,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     upscale
         The enlargement that is allowed for this picture, whatever the run allows.
     rejected
-        The picture is taken out of the dataset.
+        The crop is taken out of the dataset; where no crop is named, all crops of the picture.
     accepted
         Somebody looked and found it good; crop does nothing with it.
     caption
@@ -55,6 +58,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     """
 
     source: str
+    crop: Crop | None = None
     box: Box | None = None
     bucket: Size | None = None
     sizes: str | None = None
@@ -65,6 +69,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     caption: str | None = None
     caption_before: str | None = None
     revision: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    @property
+    def target(self) -> str:
+        """The picture and which crop of it."""
+        return target_of(self.source, self.crop)
 
     @property
     def window_key(self) -> str | None:
@@ -90,7 +99,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     @property
     def empty(self) -> bool:
         """True where everything was taken back."""
-        return self == Decision(source=self.source, revision=self.revision)
+        return self == Decision(source=self.source, crop=self.crop, revision=self.revision)
 
 
 _DECODER = msgspec.json.Decoder(Decision)
@@ -100,12 +109,17 @@ class ChangedMeanwhileError(Exception):
     """Somebody else changed the decision first; it holds the current one."""
 
     def __init__(self, current: Decision) -> None:
-        super().__init__(f"{current.source} is at revision {current.revision}")
+        super().__init__(f"{current.target} is at revision {current.revision}")
         self.current = current
 
 
+def undecided(target: str) -> Decision:
+    """Return the decision about a crop of a picture about which nothing was decided."""
+    return Decision(source=source_of(target), crop=crop_in(target))
+
+
 def read_decisions(dataset: Path) -> dict[str, Decision]:
-    """Return the decisions about a dataset by source; none where there is no file.
+    """Return the decisions about a dataset by target; none where there is no file.
 
     Raises
     ------
@@ -117,19 +131,19 @@ def read_decisions(dataset: Path) -> dict[str, Decision]:
     for _, where, line in lines_of(path) if path.exists() else ():
         if line.strip():
             decision = _parsed(line, where)
-            if decision.source in decisions:
-                raise PlanError(f"{where}: {decision.source} has a line already: leave one of the two")
-            decisions[decision.source] = decision
+            if decision.target in decisions:
+                raise PlanError(f"{where}: {decision.target} has a line already: leave one of the two")
+            decisions[decision.target] = decision
     return decisions
 
 
-def change_decision(dataset: Path, source: str, revision: int, change: Callable[[Decision], Decision]) -> Decision:
+def change_decision(dataset: Path, target: str, revision: int, change: Callable[[Decision], Decision]) -> Decision:
     """Change what was decided about one picture, at once, and return it with its new revision.
 
     Parameters
     ----------
-    dataset, source
-        The dataset and the picture, relative to the source folder.
+    dataset, target
+        The dataset, and the picture, relative to the source folder, with which crop of it.
     revision
         The revision that the change was made from; 0 where there was none.
     change
@@ -145,11 +159,12 @@ def change_decision(dataset: Path, source: str, revision: int, change: Callable[
         The file cannot be read, or a line is no decision.
     """
     with _changing(dataset) as decisions:
-        current = decisions.get(source, Decision(source=source))
+        current = decisions.get(target, undecided(target))
         if current.revision != revision:
             raise ChangedMeanwhileError(current)
-        decisions[source] = msgspec.structs.replace(change(current), source=source, revision=revision + 1)
-        return decisions[source]
+        changed = change(current)
+        decisions[target] = msgspec.structs.replace(changed, source=current.source, crop=current.crop, revision=revision + 1)
+        return decisions[target]
 
 
 def add_windows(dataset: Path, windows: Sequence[Decision], known: Mapping[str, Decision]) -> None:
@@ -158,8 +173,8 @@ def add_windows(dataset: Path, windows: Sequence[Decision], known: Mapping[str, 
         return
     with _changing(dataset) as decisions:
         for window in windows:
-            if decisions.get(window.source) == known.get(window.source):
-                decisions[window.source] = with_window(decisions.get(window.source), window)
+            if decisions.get(window.target) == known.get(window.target):
+                decisions[window.target] = with_window(decisions.get(window.target), window)
 
 
 def add_captions(dataset: Path, captions: Mapping[str, tuple[str, str | None]]) -> list[str]:
@@ -170,7 +185,7 @@ def add_captions(dataset: Path, captions: Mapping[str, tuple[str, str | None]]) 
     dataset
         The dataset.
     captions
-        By source: the new caption, and the one in the dataset that it replaces.
+        By target: the new caption, and the one in the dataset that it replaces.
 
     Raises
     ------
@@ -181,13 +196,13 @@ def add_captions(dataset: Path, captions: Mapping[str, tuple[str, str | None]]) 
     """
     changed = []
     with _changing(dataset) as decisions:
-        for source, (text, before) in captions.items():
-            current = decisions.get(source, Decision(source=source))
+        for target, (text, before) in captions.items():
+            current = decisions.get(target, undecided(target))
             caption = clean_caption(text)
             if caption != current.caption:
                 revision = current.revision + 1
-                decisions[source] = msgspec.structs.replace(current, caption=caption, caption_before=before, revision=revision)
-                changed.append(source)
+                decisions[target] = msgspec.structs.replace(current, caption=caption, caption_before=before, revision=revision)
+                changed.append(target)
     return changed
 
 
@@ -234,8 +249,8 @@ def is_pending(
 
 def with_deleted(decisions: Mapping[str, Decision], records: Iterable[Record]) -> dict[str, Decision]:
     """Return decisions together with an empty one for each picture that was made by a decision whose line is gone."""
-    made = (record.source for record in records if record.window_decided or record.caption_decided)
-    return {source: Decision(source=source) for source in made} | dict(decisions)
+    made = (record.target for record in records if record.window_decided or record.caption_decided)
+    return {target: undecided(target) for target in made} | dict(decisions)
 
 
 @contextmanager
@@ -248,7 +263,7 @@ def _changing(dataset: Path) -> Iterator[dict[str, Decision]]:
         before = dict(decisions)
         yield decisions
         if decisions != before:
-            lines = map(to_line, sorted(decisions.values(), key=lambda decision: decision.source))
+            lines = map(to_line, sorted(decisions.values(), key=lambda decision: decision.target))
             write_atomically(dataset / DECISIONS, lines)
 
 
@@ -261,7 +276,7 @@ def _parsed(line: bytes, where: str) -> Decision:
     if (decision.box is None) != (decision.bucket is None):
         raise PlanError(f"{where}: box and bucket belong together: give both, or neither")
     if decision.accepted and decision.rejected:
-        raise PlanError(f"{where}: {decision.source} is both accepted and rejected: leave one of the two")
+        raise PlanError(f"{where}: {decision.target} is both accepted and rejected: leave one of the two")
     if decision.caption is not None:
         try:
             clean_caption(decision.caption)

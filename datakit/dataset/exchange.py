@@ -105,13 +105,13 @@ def import_captions(
         exchanged, samples = _read(open_source(origin), encoding, joined=joined)
         refused = {sample.id for sample in samples if encoding} - {record.source for record in records}
         texts = exchanged.captions
-        wanted = {record.source: texts.get(record.source) or texts.get(record.output) for record in records}
+        wanted = {record.target: texts.get(record.source) or texts.get(record.output) for record in records}
         wanted |= {source: texts[source] for source in refused & texts.keys()}
     else:
         exchanged = Exchanged()
         table = _table(origin)
         wanted = _of_table(table, records, exchanged, joined=joined)
-    before = {record.source: _now(dataset, record) for record in records}
+    before = {record.target: _now(dataset, record) for record in records}
     decided = {source: decision.caption for source, decision in read_decisions(dataset).items() if decision.caption is not None}
     now = before | decided
     new = {source: (text, before.get(source)) for source, text in wanted.items() if text and text != now.get(source)}
@@ -173,7 +173,7 @@ def _of_table(table: Table, records: Iterable[Record], exchanged: Exchanged, *, 
         except (CaptionError, UnicodeEncodeError) as error:
             exchanged.problems.append((entry, str(error)))
             continue
-        wanted[record.source] = "\n".join(join_lines(lines) if joined else lines)
+        wanted[record.target] = "\n".join(join_lines(lines) if joined else lines)
     exchanged.unknown = sorted(table.captions.keys() - used)
     emptied = Table(dict.fromkeys(table.empty, ""))
     kept = [one.source for one in records if one.captions and (emptied.entry_of(one.output) or emptied.entry_of(one.source))]

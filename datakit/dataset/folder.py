@@ -209,14 +209,16 @@ class _Walk:
         if self._by_case:
             number = counted(len(self._by_case), "caption")
             notes.append(f"{number} paired with a picture whose name differs in letter case: {few(sorted(self._by_case))}")
-        if accompany:
-            number = counted(len(accompany), "mask or other companion", "masks or other companions")
-            notes.append(
-                f"{number} of pictures left out: {few(sorted(accompany))}; what has a caption of its own, or another name, is a picture"
-            )
         if self._systems:
             notes.append(f"left out, as the system's own: {len(self._systems)} ({few(sorted(self._systems))})")
-        return Found(tuple(samples), tuple(refused), tuple(sorted(self._strays)), self._others, tuple(notes))
+        return Found(
+            tuple(samples),
+            tuple(refused),
+            tuple(sorted(self._strays)),
+            self._others,
+            tuple(notes),
+            companions=tuple(sorted(accompany)),
+        )
 
 
 def holds(folder: Path | None, name: str) -> bool:

@@ -15,10 +15,12 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from datakit.dataset.companions import COMPANION_NAME, companion_of
+from datakit.dataset.targets import Crop, target_of
 from datakit.errors import PlanError, UsageError
 from datakit.geometry import Area, Box, Size
 from datakit.picture.formats import PICTURE_SUFFIXES
-from datakit.report import Warned
+from datakit.report import LeftOut, Warned
 from datakit.sizes import DEFAULT_SIZES, check_size, size_set
 
 MANIFEST = "manifest.jsonl"
@@ -72,11 +74,16 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
         What the user should know.
     planned
         Short hashes of the options that decided and of what they gave; they no longer fit where somebody edited that.
+    moved_from
+        The size that keeps most of the picture, where it took another to fill a batch.
+    crop
+        Which of several crops of the picture it is; None where one is made.
     """
 
     source: str
     box: Box
     bucket: Size
+    crop: Crop | None = None
     sizes: str = DEFAULT_SIZES
     anchor: Anchor = "manual"
     why: str = ""
@@ -87,6 +94,32 @@ class CropPlan(msgspec.Struct, frozen=True, kw_only=True):
     scale: float | None = None
     warnings: tuple[Warned, ...] = ()
     planned: str = ""
+    moved_from: Size | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def target(self) -> str:
+        """The picture and which crop of it."""
+        return target_of(self.source, self.crop)
+
+
+class Companion(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture that goes with one of a dataset and has its size: a mask, or what it is conditioned on.
+
+    Attributes
+    ----------
+    name
+        What it is called, such as ``mask``; see `datakit.dataset.accompany.is_mask`.
+    output, sha256
+        Its file, relative to the dataset, and that as it was written.
+    source, source_sha256
+        What it was made from, relative to the source folder; the picture's own source where it is the transparency of that.
+    """
+
+    name: str
+    output: str
+    sha256: str
+    source: str
+    source_sha256: str
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -119,8 +152,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         `datakit.dataset.decisions.Decision`, None where datakit decided.
     augmentation
         Pixel changes by name with their drawn parameters.
+    companions
+        What goes with the picture, in the order of their names.
+    crop
+        Which of several crops of its source this is; None where one is made.
+    left_out
+        Of a ``full`` crop: which others are not made of the picture, and why.
     warnings
         What the user should know.
+    moved_from
+        As in `CropPlan`; None where it did not move.
     """
 
     output: str
@@ -149,7 +190,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     window_decided: str | None = None
     caption_decided: str | None = None
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
+    companions: tuple[Companion, ...] = ()
+    crop: Crop | None = None
+    left_out: dict[Crop, LeftOut] = {}
     warnings: tuple[Warned, ...] = ()
+    moved_from: Size | None = None
+
+    @property
+    def files(self) -> tuple[tuple[str, str | None], ...]:
+        """Every file of it and its sha256 as it was written: the picture, its caption where it has one, its companions."""
+        caption = ((self.caption, self.caption_sha256),) if self.caption else ()
+        return ((self.output, self.output_sha256), *caption, *((each.output, each.sha256) for each in self.companions))
+
+    @property
+    def target(self) -> str:
+        """The picture and which crop of it."""
+        return target_of(self.source, self.crop)
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -174,23 +230,38 @@ def parse_record(line: bytes, where: str) -> Record:
         record = _decoded(_RECORDS, line)
     except NOT_JSON as error:
         raise PlanError(f"{where}: no record: {error}") from None
-    for name in (record.output, record.caption, record.source):
-        if name is not None and not is_relative(name):
-            raise PlanError(f"{where}: {name!r} is not a path inside the folder")
-    stem, suffix = os.path.splitext(record.output)
-    if suffix not in PICTURE_SUFFIXES or "/." in f"/{stem}":
-        raise PlanError(f"{where}: output {record.output!r} is no picture that datakit writes ({' '.join(PICTURE_SUFFIXES)})")
-    if record.caption not in (None, f"{stem}.txt"):
-        raise PlanError(f"{where}: caption {record.caption!r} does not go with {record.output!r}: only {stem + '.txt'!r} does")
-    if not (min(record.bucket) >= 1 and max(record.bucket) < _LONGEST):
-        raise PlanError(
-            f"{where}: bucket {Size(*record.bucket)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels"
-        )
+    _check_names(record, where)
+    for size in filter(None, (record.bucket, record.moved_from)):
+        if not (min(size) >= 1 and max(size) < _LONGEST):
+            raise PlanError(f"{where}: bucket {Size(*size)} is no size of a picture: its sides are 1 to {_LONGEST - 1} pixels")
     try:
         size_set(record.sizes)
     except UsageError as error:
         raise PlanError(f"{where}: {error}") from None
     return record
+
+
+def _check_names(record: Record, where: str) -> None:
+    """Make sure that a record names files inside its folders, as datakit calls them."""
+    accompanying = [name for each in record.companions for name in (each.output, each.source)]
+    for name in (record.output, record.caption, record.source, *accompanying):
+        if name is not None and not is_relative(name):
+            raise PlanError(f"{where}: {name!r} is not a path inside the folder")
+    stem, suffix = os.path.splitext(record.output)
+    for each in record.companions:
+        if not _goes_with(each, stem):
+            raise PlanError(f"{where}: companion {each.output!r} does not go with {record.output!r}")
+    if suffix not in PICTURE_SUFFIXES or "/." in f"/{stem}":
+        raise PlanError(f"{where}: output {record.output!r} is no picture that datakit writes ({' '.join(PICTURE_SUFFIXES)})")
+    if record.caption not in (None, f"{stem}.txt"):
+        raise PlanError(f"{where}: caption {record.caption!r} does not go with {record.output!r}: only {stem + '.txt'!r} does")
+
+
+def _goes_with(companion: Companion, stem: str) -> bool:
+    """Tell whether a companion is called after its picture, in a folder of its own or, in a view, beside it."""
+    if companion.output == companion_of(f"{stem}.", companion.name):
+        return COMPANION_NAME.fullmatch(companion.name) is not None
+    return re.fullmatch(re.escape(stem) + r"-[a-z]+\.png", companion.output) is not None
 
 
 def _decoded(decoder: msgspec.json.Decoder[Entry], line: bytes) -> Entry:

@@ -32,10 +32,13 @@ class Sample:
         The picture's name in its source, with forward slashes.
     caption_id
         The caption's, likewise; None where it has none.
+    companions
+        (what it is called, its name in the source) of each picture that goes with it; see `datakit.dataset.companions`.
     """
 
     id: str
     caption_id: str | None
+    companions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Found:
         What else the user should know, as sentences.
     captions
         Which captions were read from elsewhere than text files, and from where; what there is that could not be read.
+    companions
+        Ids of masks and other companions of pictures, which are no samples themselves.
     """
 
     samples: tuple[Sample, ...]
@@ -64,6 +69,7 @@ class Found:
     others: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
 
 
 def may_be_picture(name: str) -> bool:
@@ -110,9 +116,17 @@ def copy_stems(stems: Mapping[str, str], copies: int) -> dict[str, str]:
     Copies of ``a`` are called ``a_1``, ``a_2`` and so on. Where a picture already has one of these names, all
     copies of ``a`` are called ``a_copy_1`` and so on, with one more ``_copy`` as long as those are taken.
     """
+    return _starts(stems, [str(number) for number in range(1, copies + 1)], "copy")
 
+
+def crop_stems(stems: Mapping[str, str], crops: Sequence[str]) -> dict[str, str]:
+    """Map each sample id to what its crops are called before their own names, ``a_`` or ``a_crop_``, as `copy_stems` does."""
+    return _starts(stems, crops, "crop")
+
+
+def _starts(stems: Mapping[str, str], endings: Sequence[str], word: str) -> dict[str, str]:
     def names(start: str) -> set[str]:
-        return {fold(f"{start}{number}") for number in range(1, copies + 1)}
+        return {fold(f"{start}{ending}") for ending in endings}
 
     pictures = {fold(stem) for stem in stems.values()}
     starts = {sample: f"{stem}_" for sample, stem in stems.items()}
@@ -121,9 +135,9 @@ def copy_stems(stems: Mapping[str, str], copies: int) -> dict[str, str]:
         kept = starts.keys() - set(clashing)
         taken = pictures.union(*(names(starts[sample]) for sample in kept))
         for sample in clashing:
-            start = f"{stems[sample]}_copy_"
+            start = f"{stems[sample]}_{word}_"
             while names(start) & taken:
-                start = f"{start.removesuffix('_')}_copy_"
+                start = f"{start.removesuffix('_')}_{word}_"
             starts[sample] = start
             taken |= names(start)
     return starts

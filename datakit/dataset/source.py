@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from datakit.dataset.samples import caption_name
-from datakit.errors import CaptionError, PictureError
+from datakit.errors import CaptionError, CompanionError, PictureError
 from datakit.libraries import imported
 
 if TYPE_CHECKING:
@@ -78,6 +78,17 @@ def read_caption_of(sample: Sample, source: Source) -> bytes | None:
         return source.read(sample.caption_id).data
     except OSError as error:
         raise CaptionError(f"caption {caption_name(sample.caption_id)} cannot be read: {error.strerror or error}") from error
+
+
+def read_companions_of(sample: Sample, source: Source) -> dict[str, bytes]:
+    """Return a sample's companions by name as they lie in their source. Raises CompanionError."""
+    found = {}
+    for name, identity in sample.companions:
+        try:
+            found[name] = source.read(identity).data
+        except OSError as error:
+            raise CompanionError(f"{name} {identity} cannot be read: {error.strerror or error}") from error
+    return found
 
 
 def open_source(address: str | os.PathLike[str]) -> Source:

@@ -21,6 +21,7 @@ from typing import NamedTuple, Self
 import msgspec
 from filelock import FileLock, Timeout
 
+from datakit.dataset.companions import COMPANIONS
 from datakit.dataset.fingerprints import Fingerprints, hash_file
 from datakit.dataset.layout import FINGERPRINTS, JOURNAL, LEFT, LOCK, STATE_FOLDER, TEMPORARY
 from datakit.dataset.links import place
@@ -177,12 +178,11 @@ class Store:
 
     def missing(self, record: Record) -> bool:
         """Tell whether a file of a record is gone."""
-        return any(not (self.folder / name).exists() for name in (record.output, record.caption) if name)
+        return any(not (self.folder / name).exists() for name, _ in record.files)
 
     def edited(self, record: Record) -> list[str]:
         """Return the files of a record that somebody changed since they were written."""
-        written = ((record.output, record.output_sha256), (record.caption, record.caption_sha256))
-        found = [(name, digest, self.fingerprints.sha256(self.folder / name)) for name, digest in written if name]
+        found = [(name, digest, self.fingerprints.sha256(self.folder / name)) for name, digest in record.files]
         ours = self._unfinished.get(record.output, frozenset())
         return [name for name, digest, now in found if now not in (digest, None) and now not in ours]
 
@@ -201,10 +201,10 @@ class Store:
         """Tell whether somebody edited the caption of a record, in this run's time or before."""
         return record.caption_edited or record.caption in self.edited(record)
 
-    def check_free(self, names: Sequence[str | None], record: Record | None, held: Callable[[], str | None]) -> None:
-        """Make sure that writing these files loses nothing of the user's.
+    def check_free(self, names: Sequence[str | None], record: Record | None, held: Callable[[str], str | None]) -> None:
+        """Make sure that writing these files, the picture, its caption and then its companions, loses nothing of the user's.
 
-        ``held`` returns the sha256 of the picture that the output is made from.
+        ``held`` returns the sha256 of what a file is made from.
 
         Raises
         ------
@@ -220,16 +220,16 @@ class Store:
                 )
         if self._overwrite or not any(os.path.lexists(f"{self._root}/{name}") for name in names if name):
             return
-        owners = [owner for owner in (record, *(self._caption_owner(name) for name in names if name)) if owner]
+        owners = [owner for owner in (record, *(self._owner(name) for name in names if name)) if owner]
         edited = {name for owner in owners for name in self.edited(owner)}
-        known = {name for owner in owners for name in (owner.output, owner.caption)}
+        known = {name for owner in owners for name, _ in owner.files}
         # A link to its source changes when the source is edited: what the source still holds is not lost.
-        edited -= {name for name in edited if self.fingerprints.sha256(self.folder / name) == held()}
+        edited -= {name for name in edited if self.fingerprints.sha256(self.folder / name) == held(name)}
         left = {name for name in names if name in self._left and self._left[name] == self.fingerprints.sha256(self.folder / name)}
         edited, known = edited | left, known | left
         for name in names:
             # An edited caption stays (see `edited_caption`), so only a picture is in the way.
-            if name in edited and name == names[0]:
+            if name in edited and name != names[1]:
                 raise OccupiedError(f"{name} was edited since datakit wrote it: move it away, or use --overwrite to replace it")
             if name is not None and name not in known and os.path.lexists(self.folder / name):
                 raise OccupiedError(
@@ -245,11 +245,11 @@ class Store:
         link: str | None = None,
         replaces: str | None = None,
     ) -> None:
-        """Journal a record, then move its finished files (path, sha256) into place: the picture, and the caption if it changes.
+        """Journal a record, then move its finished files (path, sha256) into place: the first of its files, as far as they change.
 
         A file whose path is None stays as it is.
         ``replaces`` is the sha256 of a caption edited by hand that the new one replaces.
-        With ``link``, a name for `datakit.dataset.links.place`, the picture is linked and stays where it is.
+        With ``link``, a name for `datakit.dataset.links.place`, the picture and its companions are linked and stay where they are.
 
         Raises
         ------
@@ -259,17 +259,16 @@ class Store:
             The disk is full, or a folder cannot be written to.
         """
         before = self._records.add(record, text, replaces)
-        names = (record.output, record.caption)
         try:
-            for name, (path, sha256) in zip((name for name in names if name), files, strict=False):
+            for (name, _), (path, sha256) in zip(record.files, files, strict=False):
                 if path is None:
                     continue
-                final = f"{self._root}/{name}"
+                final, linked = f"{self._root}/{name}", None if name == record.caption else link
                 try:
-                    self._put(path, final, link if name == record.output else None)
+                    self._put(path, final, linked)
                 except FileNotFoundError:
                     os.makedirs(os.path.dirname(final), exist_ok=True)
-                    self._put(path, final, link if name == record.output else None)
+                    self._put(path, final, linked)
                 self.fingerprints.remember(final, sha256)
         except (OSError, SampleError):
             self._records.restore(record.output, before)
@@ -287,15 +286,22 @@ class Store:
         if record.caption_edited and record.caption and record.caption not in edited:
             edited.append(record.caption)
         self._records.drop(record.output)
-        edited = [name for name in edited if name == record.output or self._caption_owner(name) is None]
+        edited = [name for name in edited if name == record.output or self._owner(name) is None]
         self._left |= {name: self.fingerprints.sha256(self.folder / name) or "" for name in edited}
         if self.leads_out(record.output):
             return edited
         twins = self._stems[fold(os.path.splitext(record.output)[0])] - {record.output}
-        for name in (record.output, record.caption):
-            if name and name not in edited and self._caption_owner(name) is None and not (twins and self._is_alias(name)):
+        for name, _ in record.files:
+            if name not in edited and self._owner(name) is None and not (twins and self._is_alias(name)):
                 (self.folder / name).unlink(missing_ok=True)
         return edited
+
+    def drop_companions(self, before: Record, now: Record) -> None:
+        """Delete the companions that an output had before and has no longer, but for those that somebody edited."""
+        kept = {each.output for each in now.companions}
+        gone = {each.output for each in before.companions} - kept
+        for name in gone.difference(self.edited(before) if gone else ()):
+            (self.folder / name).unlink(missing_ok=True)
 
     @cached_property
     def _stems(self) -> dict[str, set[str]]:
@@ -353,11 +359,18 @@ class Store:
             return (self.folder / record.caption).read_text("utf-8", "replace")
         return None
 
+    def _owner(self, name: str) -> Record | None:
+        """Return the record that a caption file or a companion belongs to."""
+        stem = os.path.splitext(name)[0]
+        if name.startswith(f"{COMPANIONS}/") and name.endswith(".png"):
+            stem = stem.split("/", 2)[-1]
+        records = (self.record(f"{stem}{suffix}") for suffix in PICTURE_SUFFIXES)
+        return next((each for each in records if each is not None and name in dict(each.files[1:])), None)
+
     def _caption_owner(self, name: str) -> Record | None:
         """Return the record whose caption file this is: a picture of the same stem, in any format written."""
-        stem = os.path.splitext(name)[0]
-        records = (self.record(f"{stem}{suffix}") for suffix in PICTURE_SUFFIXES)
-        return next((record for record in records if record is not None and record.caption == name), None)
+        owner = self._owner(name)
+        return owner if owner is not None and owner.caption == name else None
 
     def _find_unfinished(self) -> None:
         """Note outputs that were journalled but whose files were not all moved into place: they are made again.
@@ -365,10 +378,9 @@ class Store:
         What lies there is then as the record before says, which is no edit of the user's.
         """
         for record, before, replaces in self._records.interrupted():
-            then = {before.output_sha256, before.caption_sha256, replaces} if before else {replaces}
-            written = ((record.output, record.output_sha256), (record.caption, record.caption_sha256))
-            for name, digest in written:
-                now = self.fingerprints.sha256(self.folder / name) if name else digest
+            then = {replaces, *(sha256 for _, sha256 in (before.files if before else ()))}
+            for name, digest in record.files:
+                now = self.fingerprints.sha256(self.folder / name)
                 if now != digest and (now is None or now in then):
                     self._unfinished[record.output] = frozenset(filter(None, then))
 

@@ -9,6 +9,7 @@ _FOLDERS = frozenset(
     {
         "@eadir", "#recycle", "#snapshot", "@tmp", "@recycle", "@recently-snapshot", ".@__thumb", ".@upload_cache", ".streams",
         "$recycle.bin", "recycler", "recycled", "system volume information", "found.000",
+        "~snapshot", "network trash folder", "temporary items",
         "__macosx", ".trashes", ".spotlight-v100", ".fseventsd", ".temporaryitems", ".documentrevisions-v100", ".appledouble",
         "lost+found", ".trash", ".thumbnails", ".thumbs", ".ipynb_checkpoints", ".picasaoriginals",
     }

@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from datakit.dataset.manifest import Face
+    from datakit.detect.things import Thing
 
     Preview = NDArray[np.uint8]
     Detector = Callable[[Preview], list[Face]]
     Saliency = Callable[[Preview], NDArray[np.float32]]
+    Look = Callable[[Preview], tuple[NDArray[np.float32], list[Thing]]]
 
 # Import paths, so that only what a run really uses is imported.
 DETECTORS: Mapping[str, str | None] = {
+    "auto": "datakit.detect.drawn:build_second",
     "yunet": "datakit.detect.yunet:build",
+    "drawn": "datakit.detect.drawn:build",
     "mediapipe": "datakit.detect.blazeface:build",
     "none": None,
 }
@@ -40,6 +44,9 @@ SALIENCY: Mapping[str, str | None] = {
     "all": "datakit.detect.saliency:combined",
     "none": None,
 }
+
+# Maps that come of objects tell these too.
+_LOOKS: Mapping[str, str | None] = {"objects": "datakit.detect.objects:look"}
 
 # What loads the network of a map that asks one, which it does itself only where it is first needed.
 _NETWORKS: Mapping[str, str | None] = {"objects": "datakit.detect.objects:network"}
@@ -77,6 +84,16 @@ def face_detector(name: str) -> Detector | None:
 def saliency_map(name: str) -> Saliency | None:
     """Return the saliency map of this name; None for ``none``. Raises as `face_detector` does."""
     return _load(SALIENCY, "saliency", name)
+
+
+@lru_cache
+def saliency_look(name: str) -> Look | None:
+    """Return what gives the saliency map of this name and the objects that it comes of; None for ``none``. Raises as `face_detector`."""
+    if name in _LOOKS:
+        look: Look = _load(_LOOKS, "saliency", name)
+        return look
+    plain = saliency_map(name)
+    return None if plain is None else lambda preview: (plain(preview), [])
 
 
 def _load(table: Mapping[str, str | None], kind: str, name: str) -> Any:

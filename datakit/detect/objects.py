@@ -1,7 +1,7 @@
 """Objects as saliency: where a small detector sees things, on top of what stands out.
 
 Lyu: NanoDet-g (github.com/RangiLyu/nanodet, 2021), trained on COCO; the sides of its boxes are distributions
-as in Li et al., Generalized Focal Loss (NeurIPS 2020). Which of its 80 classes a thing has is ignored: what is
+as in Li et al., Generalized Focal Loss (NeurIPS 2020). The map ignores which of its 80 classes a thing has: what is
 none of them is mostly found under the name of what looks like it.
 """
 
@@ -16,8 +16,12 @@ import numpy as np
 from datakit.detect import models
 from datakit.detect.networks import CELL, batch_of, load, thinned
 from datakit.detect.saliency import boolean_map
+from datakit.detect.things import Thing
+from datakit.geometry import Area
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from datakit.detect import Preview
     from datakit.detect.networks import Floats, Network
 
@@ -39,12 +43,19 @@ def objects(preview: Preview) -> Floats:
 
     Where nothing is found the Boolean map stands alone.
     """
+    return look(preview)[0]
+
+
+def look(preview: Preview) -> tuple[Floats, list[Thing]]:
+    """Return the map of `objects`, and the objects themselves in pixels of the preview, surest first."""
     saliency = _unit_sum(boolean_map(preview))
-    height, width = saliency.shape
+    things = find(preview)
+    (height, width), (rows, columns) = saliency.shape, preview.shape[:2]
     found = np.zeros_like(saliency)
-    for (left, top, right, bottom), score in _detect(preview):
-        found += np.outer(_cover(height, top, bottom), _cover(width, left, right)) * np.float32(score)
-    return saliency + np.float32(OBJECTS_WEIGHT) * _unit_sum(found) if found.any() else saliency
+    for (left, top, right, bottom), score, _ in things:
+        shares = _cover(height, top / rows, bottom / rows), _cover(width, left / columns, right / columns)
+        found += np.outer(*shares) * np.float32(score)
+    return (saliency + np.float32(OBJECTS_WEIGHT) * _unit_sum(found) if found.any() else saliency), things
 
 
 @lru_cache(maxsize=1)
@@ -53,28 +64,37 @@ def network() -> Network:
     return load(models.NANODET, [f"{kind}{stride}" for kind in ("scores", "boxes") for stride in _STRIDES])
 
 
-def _detect(preview: Preview) -> list[tuple[Floats, float]]:
-    """Return the boxes (left, top, right, bottom in shares of the sides) and scores, best first."""
+def find(preview: Preview) -> list[Thing]:
+    """Return the objects in a preview, in its pixels, surest first."""
     height, width = preview.shape[:2]
     factor = _SIDE / max(height, width)
     size = [max(2, round(side * factor / CELL)) * CELL for side in (width, height)]
     shrunk = cv2.resize(preview, size, interpolation=cv2.INTER_AREA)
     outputs = [output[0] for output in network()(batch_of((shrunk - _MEAN) / _DEVIATION, *size))]
     levels = [_decode(outputs[i], outputs[i + 3], stride) for i, stride in enumerate(_STRIDES)]
-    boxes = np.clip(np.concatenate([boxes for boxes, _ in levels]) / np.array(size * 2, np.float32), 0, 1)
-    scores = np.concatenate([scores for _, scores in levels])
-    return [(boxes[index], float(scores[index])) for index in thinned(boxes, scores, MAX_OVERLAP)[:MAX_OBJECTS]]
+    boxes = np.clip(np.concatenate([boxes for boxes, _, _ in levels]) / np.array(size * 2, np.float32), 0, 1)
+    scores, kinds = (np.concatenate([level[part] for level in levels]) for part in (1, 2))
+    sides = (width, height, width, height)
+    return [
+        Thing(
+            Area(*(float(share) * side for share, side in zip(boxes[index], sides, strict=True))),
+            float(scores[index]),
+            int(kinds[index]),
+        )
+        for index in thinned(boxes, scores, MAX_OVERLAP)[:MAX_OBJECTS]
+    ]
 
 
-def _decode(classes: Floats, sides: Floats, stride: int) -> tuple[Floats, Floats]:
-    """Return the boxes in pixels and the best class's scores of the cells of one level that see something."""
+def _decode(classes: Floats, sides: Floats, stride: int) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """Return the boxes in pixels, the best class's scores and its number of the cells of one level that see something."""
     scores = classes.max(axis=0)
     rows, columns = np.nonzero(scores >= MIN_SCORE)
     bins = sides.reshape(4, len(_BINS), *scores.shape)[:, :, rows, columns]
     weights = np.exp(bins - bins.max(axis=1, keepdims=True))
     left, top, right, bottom = np.tensordot(_BINS, weights / weights.sum(axis=1, keepdims=True), (0, 1)) * stride
     x, y = (columns + 0.5) * stride - 0.5, (rows + 0.5) * stride - 0.5
-    return np.stack([x - left, y - top, x + right, y + bottom], axis=1).astype(np.float32), scores[rows, columns]
+    boxes = np.stack([x - left, y - top, x + right, y + bottom], axis=1).astype(np.float32)
+    return boxes, scores[rows, columns], classes[:, rows, columns].argmax(axis=0)
 
 
 def _cover(cells: int, start: float, end: float) -> Floats:

@@ -16,8 +16,8 @@ import numpy as np
 
 from datakit.errors import UsageError
 from datakit.geometry import Box, Size
-from datakit.picture.images import Picture, decode
-from datakit.picture.resampling import render
+from datakit.picture.images import Picture
+from datakit.picture.material import Material, Photo
 from datakit.seeds import generator
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def augment(picture: Picture, box: Box, bucket: Size, drawn: Mapping[str, Drawn]
     """
     from PIL import Image
 
-    image = _shaped(picture, box, bucket, drawn, background)
+    image = shaped(Photo(picture, background), box, bucket, drawn)
     pixels: Pixels | None = None
     for name, kind in AUGMENTATIONS.items():
         if kind.change and name in drawn:
@@ -156,26 +156,27 @@ def _window(size: Size, box: Box, drawn: Mapping[str, Drawn]) -> _Window:
     return _Window(x + along * cosine - aside * sine, y + along * sine + aside * cosine, width * share, height * share, angle)
 
 
-def _shaped(picture: Picture, box: Box, bucket: Size, drawn: Mapping[str, Drawn], background: str) -> Image:
-    """Mirror, turn and crop in one resample."""
+def shaped(material: Material, box: Box, bucket: Size, drawn: Mapping[str, Drawn]) -> Image:
+    """Mirror, turn and crop in one resample, and change nothing else; companions of a picture go where it goes. Raises as `augment`."""
     from PIL import Image
 
-    window = _window(picture.size, box, drawn)
+    window = _window(material.size, box, drawn)
     if window.angle:
-        return _turned(picture, window, bucket, background, mirrored="flip" in drawn)
+        return _turned(material, window, bucket, mirrored="flip" in drawn)
     left, top = round(window.x - window.width / 2), round(window.y - window.height / 2)
     upright = Box(left, top, left + round(window.width), top + round(window.height))
-    image = render(picture, decode(picture, upright.size, bucket, background), upright, bucket)
+    image = material.render(upright, bucket)
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if "flip" in drawn else image
 
 
-def _turned(picture: Picture, window: _Window, bucket: Size, background: str, *, mirrored: bool) -> Image:
+def _turned(material: Material, window: _Window, bucket: Size, *, mirrored: bool) -> Image:
     """Sample a turned window.
 
     The pixels around it are decoded at their own size, or shrunk to twice the bucket's scale where they are finer
     still. They are sampled at the bucket's grid with Lanczos4, or, where they are finer, at a grid twice as fine with
     the cubic filter (a third of the time, no difference after the next step), which Lanczos then halves: nothing
-    aliases, and against the plain resize of `datakit.picture.images.render` no sharpness is lost.
+    aliases, and against the plain resize of `datakit.picture.images.render` no sharpness is lost. Masks are sampled and halved
+    linearly, which overshoots nowhere.
     """
     import cv2
     from PIL import Image
@@ -185,13 +186,13 @@ def _turned(picture: Picture, window: _Window, bucket: Size, background: str, *,
     region = Box(
         max(0, math.floor(window.x - reach[0]) - _MARGIN),
         max(0, math.floor(window.y - reach[1]) - _MARGIN),
-        min(picture.size.width, math.ceil(window.x + reach[0]) + _MARGIN),
-        min(picture.size.height, math.ceil(window.y + reach[1]) + _MARGIN),
+        min(material.size.width, math.ceil(window.x + reach[0]) + _MARGIN),
+        min(material.size.height, math.ceil(window.y + reach[1]) + _MARGIN),
     )
     finer = window.width / bucket.width
     shrink = min(1.0, 2 / finer)
     target = Size(*(max(1, round(side * shrink)) for side in region.size))
-    pixels = np.asarray(render(picture, decode(picture, region.size, target, background), region, target))
+    pixels = np.asarray(material.render(region, target))
     grid = 2 if finer > 1 else 1
     # From the centre of a pixel of the grid to the source, from there to the decoded region.
     step = (-1 if mirrored else 1) * window.width / bucket.width / grid, window.height / bucket.height / grid
@@ -208,16 +209,17 @@ def _turned(picture: Picture, window: _Window, bucket: Size, background: str, *,
         ]
     ) * np.array([[scale[0]], [scale[1]]])
     matrix[:, 2] -= 0.5
+    sharp = cv2.INTER_LANCZOS4 if grid == 1 else cv2.INTER_CUBIC
     turned = cv2.warpAffine(
         pixels,
         matrix,
         (bucket.width * grid, bucket.height * grid),
-        flags=(cv2.INTER_LANCZOS4 if grid == 1 else cv2.INTER_CUBIC) | cv2.WARP_INVERSE_MAP,
+        flags=(cv2.INTER_LINEAR if material.mask else sharp) | cv2.WARP_INVERSE_MAP,
         # Only the filter's outermost taps ever reach beyond the picture.
         borderMode=cv2.BORDER_REFLECT_101,
     )
     image = Image.fromarray(turned)
-    return image if grid == 1 else image.resize(bucket, Image.Resampling.LANCZOS)
+    return image if grid == 1 else image.resize(bucket, Image.Resampling.BOX if material.mask else Image.Resampling.LANCZOS)
 
 
 def brightness(pixels: Pixels, factor: Drawn) -> Pixels:

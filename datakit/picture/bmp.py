@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FILE_HEADER, _INFO, _V4, _V5 = 14, 40, 108, 124
+# Where the number of colours in the palette stands.
+_COLOURS_AT = 46
 _BITFIELDS, _ALPHA_BITFIELDS = 3, 6
 _CALIBRATED, _EMBEDDED, _LINKED = b"\0\0\0\0", b"DEBM", b"KNIL"
 # The masks of red, green, blue and alpha that Pillow knows (PIL/BmpImagePlugin.py).
@@ -35,6 +37,7 @@ class _Info(NamedTuple):
     height: int
     bits: int
     compression: int
+    colours: int
 
     @property
     def coded(self) -> bool:
@@ -52,6 +55,9 @@ def look(data: bytes) -> Header:
         raise PictureError(f"is a BMP around a {'JPEG' if info.compression == 4 else 'PNG'}, which is not read: save it as that")
     if info.bits not in (1, 4, 8, 16, 24, 32):
         raise PictureError(f"is a BMP of {info.bits} bits a pixel, which is not read: save it as PNG")
+    if info.bits <= 8 and info.colours > 2**info.bits:
+        header.data = data[:_COLOURS_AT] + struct.pack("<I", 2**info.bits) + data[_COLOURS_AT + 4 :]
+        header.note("side-data", f"its palette is said to have {info.colours} colours: only {2**info.bits} can be used")
     masks = _masks(data, info)
     if info.coded and (info.compression != _BITFIELDS or masks not in _PILLOW_KNOWS[info.bits]):
         if not any(masks[:3]):
@@ -66,7 +72,7 @@ def _info(data: bytes) -> _Info | None:
     if len(data) < _FILE_HEADER + _INFO or struct.unpack_from("<I", data, _FILE_HEADER)[0] < _INFO:
         return None
     size, width, height, _, bits, compression = struct.unpack_from("<IiiHHI", data, _FILE_HEADER)
-    return _Info(size, width, height, bits, compression)
+    return _Info(size, width, height, bits, compression, struct.unpack_from("<I", data, _COLOURS_AT)[0])
 
 
 def _masks(data: bytes, info: _Info) -> tuple[int, int, int, int]:

@@ -92,15 +92,19 @@ def profile_of(space: ColourSpace) -> bytes:
     import imagecodecs
     import numpy as np
 
-    red, green, blue, white = (space.primaries[at : at + 2] for at in (0, 2, 4, 6))
-    if min(space.primaries[1::2]) <= 0 or not 0.01 < (space.gamma or 1) < 100:
-        raise ValueError("its chromaticities or gamma are impossible")
+    red, green, blue, white = points = [space.primaries[at : at + 2] for at in (0, 2, 4, 6)]
+    impossible = "its chromaticities or gamma are impossible"
+    if any(y <= 0 or x + y > 1.001 for x, y in points) or not 0.01 < (space.gamma or 1) < 100:
+        raise ValueError(impossible)
     values = np.linspace(0, 1, 4096)
     # IEC 61966-2-1, the curve of sRGB.
     light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     curve = {"gamma": space.gamma} if space.gamma else {"transferfunction": np.round(light * 65535).astype(np.uint16)}
     primaries = (*red, 1.0, *green, 1.0, *blue, 1.0)
-    return bytes(imagecodecs.cms_profile("rgb", whitepoint=(*white, 1.0), primaries=primaries, **curve))
+    try:
+        return bytes(imagecodecs.cms_profile("rgb", whitepoint=(*white, 1.0), primaries=primaries, **curve))
+    except RuntimeError:  # littleCMS finds no space between them
+        raise ValueError(impossible) from None
 
 
 def to_linear_srgb(primaries: Chromaticities) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from datakit.picture import bmp, tiff
 from datakit.picture.header import Header
-from datakit.picture.values import Values, scaled, with_alpha
+from datakit.picture.values import Values, bands, scaled, with_alpha
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,26 +36,27 @@ def _png(header: Header) -> NDArray[np.uint16]:
 
     stored = imagecodecs.png_decode(header.data)
     bits = 16 if stored.dtype == np.uint16 else 8
+    planes = stored.reshape(*stored.shape[:2], -1)
     if header.significant:
-        stored = _filled(stored, bits, header.significant)
+        _fill(planes, bits, header.significant)
     if header.narrow:
         # ITU-R BT.2100-2, table 9: black at 16 and white at 235, times 2 for each bit more.
         black, white = 16 << (bits - 8), 235 << (bits - 8)
-        colours = 3 if stored.ndim == 3 and stored.shape[-1] > 2 else 1
-        planes = stored.reshape(*stored.shape[:2], -1).astype(np.float32)
-        planes[..., :colours] = np.clip((planes[..., :colours] - black) / (white - black), 0, 1) * (2**bits - 1)
-        stored = np.round(planes).astype(stored.dtype)
+        colours = planes[..., : 3 if planes.shape[-1] > 2 else 1]
+        for rows in bands(len(colours)):
+            wide = np.clip((colours[rows].astype(np.float32) - black) / (white - black), 0, 1)
+            colours[rows] = np.round(wide * (2**bits - 1))
     return scaled(stored, bits)
 
 
-def _filled(stored: NDArray[np.unsignedinteger], bits: int, significant: tuple[int, ...]) -> NDArray[np.unsignedinteger]:
+def _fill(planes: NDArray[np.unsignedinteger], bits: int, significant: tuple[int, ...]) -> None:
     """Spread values whose low bits were filled up with zeros over the whole range, as they were before (PNG, 13.12)."""
-    planes = stored.reshape(*stored.shape[:2], -1)
-    lows = np.array([2 ** (bits - number) - 1 for number in significant], stored.dtype)
-    if len(lows) != planes.shape[-1] or (planes & lows).any():
-        return stored  # filled up by repeating the high bits: the range is whole already
+    lows = np.array([2 ** (bits - number) - 1 for number in significant], planes.dtype)
+    if len(lows) != planes.shape[-1] or any((planes[rows] & lows).any() for rows in bands(len(planes))):
+        return  # filled up by repeating the high bits: the range is whole already
     top = 2**bits - 1
-    return np.round(planes.astype(np.float64) * (top / (top - lows))).astype(stored.dtype)
+    for rows in bands(len(planes)):
+        planes[rows] = np.round(planes[rows] * (top / (top - lows)))
 
 
 def _avif(header: Header) -> NDArray[np.uint16]:

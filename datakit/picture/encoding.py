@@ -11,9 +11,9 @@ from datakit.picture.formats import Format
 
 
 def encode(image: Image.Image, file_format: Format, quality: int) -> bytes:
-    """Return the bytes of an RGB (as png, also RGBA) picture; ``quality`` (1 to 100) is for jpg and webp."""
+    """Return the bytes of an RGB (as png, also RGBA or L) picture; ``quality`` (1 to 100) is for jpg and webp."""
     target = io.BytesIO()
-    bare = image if not image.info else Image.frombytes("RGB", image.size, image.tobytes())
+    bare = image if not image.info else Image.frombytes(image.mode, image.size, image.tobytes())
     if file_format == "jpg":
         bare.save(target, "JPEG", quality=quality, subsampling="4:4:4")
     elif file_format == "webp":
@@ -28,5 +28,7 @@ def _encode_png(image: Image.Image) -> bytes:
     import cv2  # most runs write no PNG
 
     options = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-    turn = cv2.COLOR_RGBA2BGRA if image.mode == "RGBA" else cv2.COLOR_RGB2BGR
-    return cv2.imencode(".png", cv2.cvtColor(np.asarray(image), turn), options)[1].tobytes()
+    pixels = np.asarray(image)
+    if image.mode != "L":
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if image.mode == "RGBA" else cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", pixels, options)[1].tobytes()

@@ -21,9 +21,10 @@ from PIL import Image, UnidentifiedImageError
 from datakit.errors import PictureError, TooLargeError
 from datakit.geometry import Box, Size
 from datakit.libraries import to_install
-from datakit.picture import bmp, isobmff, jpeg, png, tiff
+from datakit.picture import bmp, isobmff, jpeg, png, tiff, webp
 from datakit.picture.colour import CONVERTED, hdr_of, is_for_other_pixels, is_srgb, parse_colour, to_srgb
 from datakit.picture.colourspaces import ADOBE_RGB, profile_of
+from datakit.picture.exif import orientation_of
 from datakit.picture.formats import DEFAULT_MAX_PIXELS
 from datakit.picture.header import Header
 from datakit.picture.kinds import kind_of, said, why_none
@@ -37,14 +38,10 @@ _LOOKS: dict[str, Callable[[bytes], Header]] = {
     "HEIF": partial(isobmff.look, kind="HEIF"),
     "BMP": bmp.look,
     "TIFF": tiff.look,
+    "WEBP": webp.look,
 }
-# EXIF 2.32: where the picture's top is, 1 to 8; and the mark of Adobe RGB (DCF 2.0, table 20).
-_ORIENTATION_TAG = 0x0112
+# Orientations (EXIF 2.32, tag 0x0112) whose rows are columns of the picture.
 SIDEWAYS = (5, 6, 7, 8)
-_EXIF_IFD, _COLOUR_SPACE, _INTEROP_IFD, _INTEROP_INDEX = 0x8769, 0xA001, 0xA005, 1
-_UNCALIBRATED, _ADOBE = 0xFFFF, "R03"
-# What holds an orientation in a PNG: its own chunk, ImageMagick's text, XMP (PIL/PngImagePlugin.py).
-_PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _DCT_SCALES = (8, 4, 2)
 # What Pillow itself adds to `info` for a bare file; anything else might be interpreted.
 _BARE = frozenset({"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "loop", "background", "timestamp", "duration"})
@@ -142,7 +139,7 @@ def read_picture(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -
             raise TooLargeError(f"{size} is more than {max_pixels} pixels (--max-pixels raises the limit)")
         if kind == "JPEG":
             jpeg.add_end(header)
-        orientation = header.turned if image is None else _orientation(image, data, header)
+        orientation = header.turned if image is None else orientation_of(image, data, header)
         icc = _colours(header, image)
         if image is not None and getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):
             header.note("frames", "several frames or pages: only the first is used")
@@ -175,21 +172,22 @@ def decode(picture: Picture, window: Size, target: Size, background: str = "whit
     PictureError
         The file is damaged or its pixels have no agreed meaning (floats).
     """
-    header, scale = picture.header, 1
+    header = picture.header
     notes: list[Warned] = []
     with _reported(header.kind), limits_lifted():
         # Only these decoders write on stderr, which is the whole process's: nobody else should wait for it.
         talks = header.kind == "TIFF" or header.by_values
         listening: AbstractContextManager[list[str]] = overheard() if talks else nullcontext([])
         with listening as lines:
-            if header.by_values:
+            scale = dct_scale(picture, window, target)
+            stored = None if header.by_values else _loaded(header, scale)
+            if stored is None:
                 from datakit.picture.deep import read_values
                 from datakit.picture.values import picture_of
 
                 image = picture_of(read_values(header), picture.icc, header.space, background)
             else:
-                scale = dct_scale(picture, window, target)
-                image = _plain_mode(_loaded(header, scale), picture.icc, background)
+                image = _plain_mode(stored, picture.icc, background)
         if lines:
             # Pillow gives libtiff no name of the file.
             notes.append(Warned("decoder", f"its decoder says: {' '.join(lines).replace('tempfile.tif', 'the file')}"))
@@ -198,6 +196,33 @@ def decode(picture: Picture, window: Size, target: Size, background: str = "whit
     if _is_blank(image):
         notes.append(Warned("blank", f"comes out in one colour{', as all of it is transparent' if picture.alpha else ''}"))
     return Pixels(image, scale, tuple(notes))
+
+
+def decode_layers(picture: Picture) -> tuple[Image.Image, Image.Image | None]:
+    """Return the stored values of a picture as grey, and its transparency, both L and not yet turned upright.
+
+    Colours become grey by their luma (ITU-R BT.601-7), whatever they mean. The transparency is None where all is opaque.
+
+    Raises
+    ------
+    PictureError
+        The file is damaged.
+    """
+    header = picture.header
+    with _reported(header.kind), limits_lifted():
+        image = None if header.by_values else _loaded(header, 1)
+        if image is None:
+            from datakit.picture.deep import read_values
+            from datakit.picture.values import layers_of
+
+            grey, alpha = layers_of(read_values(header))
+        else:
+            alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+            grey = image.convert("RGBA").convert("L") if alpha is not None else image.convert("L")
+    layers = [each if each is None or header.clean is None else each.crop(header.clean) for each in (grey, alpha)]
+    if layers[1] is not None and (layers[1].getextrema()[0] == 255 or (header.kind == "BMP" and not layers[1].getextrema()[1])):
+        layers[1] = None  # opaque, or as Windows and browsers show what says nothing of its alpha
+    return layers[0], layers[1]  # type: ignore[return-value]  # the first is never None
 
 
 def dct_scale(picture: Picture, window: Size, target: Size) -> int:
@@ -219,6 +244,8 @@ def _opened(header: Header) -> Image.Image | None:
         if header.page:
             image.seek(header.page)
     except Exception:
+        if header.kind == "JPEG" and jpeg.drop_side_data(header):
+            return _opened(header)
         # libavif is stricter as Pillow has it than as others do: browsers show what it refuses.
         header.size = isobmff.size_of(header.data) if header.kind == "AVIF" else None
         if header.size is None:
@@ -227,8 +254,8 @@ def _opened(header: Header) -> Image.Image | None:
     return image
 
 
-def _loaded(header: Header, scale: int) -> Image.Image:
-    """Decode the page that is meant with Pillow, smaller by ``scale``."""
+def _loaded(header: Header, scale: int) -> Image.Image | None:
+    """Decode the page that is meant with Pillow, smaller by ``scale``; None for a TIFF that the other decoder may read."""
     stored = Image.open(io.BytesIO(header.data), formats=(header.kind,))
     if header.page:
         stored.seek(header.page)
@@ -236,12 +263,14 @@ def _loaded(header: Header, scale: int) -> Image.Image:
         stored.draft(None, (stored.width // scale, stored.height // scale))
     try:
         stored.load()
-    except ValueError as error:
-        if "unknown raw mode" not in str(error):
-            raise
-        raise PictureError("has pixels of a kind that is not read (planes or subsampling): save it as 8-bit RGB") from error
+    except Exception:
+        if header.kind == "TIFF" and tiff.may_be_read_otherwise(header):
+            return None
+        raise
     if header.kind == "TIFF":
         tiff.mend_colour_map(stored)
+    if header.kind == "JPEG" and jpeg.ends_early(stored, header.data):
+        raise PictureError("is damaged: its pixels end early, and decoders fill up the rest with one colour")
     return stored
 
 
@@ -255,34 +284,20 @@ def _reported(kind: str) -> Iterator[None]:
     except (PictureError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise PictureError(f"is damaged or not readable: its header is not that of a {said(kind)} picture") from None
+        raise PictureError(f"is damaged: it begins like a {said(kind)} picture, and what follows is none") from None
     except ImportError as error:
         raise PictureError(f"cannot be read without a package that is not installed: {to_install(str(error.name))}") from error
     except Exception as error:  # decoders raise nearly anything on hostile input: OSError, ValueError, struct.error, ...
-        raise PictureError(f"is damaged or not readable: {error or type(error).__name__}") from error
+        raise PictureError(f"is damaged or not readable: {_reason(error)}") from error
 
 
-def _orientation(image: Image.Image, data: bytes, header: Header) -> int:
-    if image.format == "PNG" and not any(mark in data for mark in _PNG_EXIF):
-        return 1  # Pillow would decode the whole picture to look behind its pixels
-    try:
-        exif = image.getexif()
-        value = exif.get(_ORIENTATION_TAG, 1)
-        if _ADOBE.encode() in (image.info.get("exif") or b""):
-            _look_for_adobe_rgb(exif, header)
-    except Exception:
-        header.note("exif", "its EXIF block is broken: taken as upright")
-        return 1
-    if image.format == "TIFF":
-        return 1  # Pillow itself turns TIFF pictures upright while it loads them (PIL/TiffImagePlugin.py)
-    return value if value in range(1, 9) else 1
-
-
-def _look_for_adobe_rgb(exif: Image.Exif, header: Header) -> None:
-    """Note where a camera says in EXIF alone that its colours are Adobe RGB (DCF 2.0, section 4.7)."""
-    said_here = exif.get_ifd(_EXIF_IFD).get(_COLOUR_SPACE), exif.get_ifd(_INTEROP_IFD).get(_INTEROP_INDEX, "")
-    if header.space is None and said_here[0] == _UNCALIBRATED and str(said_here[1]).startswith(_ADOBE):
-        header.space = ADOBE_RGB
+def _reason(error: Exception) -> str:
+    """Return what a decoder says; not what Python does where the decoder took some value for another."""
+    if not str(error) or isinstance(
+        error, (TypeError, AttributeError, ArithmeticError, LookupError, UnicodeError, AssertionError)
+    ):
+        return f"its decoder stumbles over what it holds ({type(error).__name__})"
+    return str(error)
 
 
 def _colours(header: Header, image: Image.Image | None) -> bytes | None:
@@ -307,6 +322,7 @@ def _colours(header: Header, image: Image.Image | None) -> bytes | None:
         made = profile_of(header.space)
     except ValueError as error:
         header.note("profile", f"{error}: taken as sRGB")
+        header.space = None
         return None
     if header.space is ADOBE_RGB:
         header.note("profile-guessed", "its EXIF block says Adobe RGB, and no profile is embedded: converted from that")

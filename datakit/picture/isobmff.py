@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 
 from datakit.geometry import Box, Size
+from datakit.picture.av1 import codes_of
 from datakit.picture.colourspaces import of_codes
 from datakit.picture.header import Header
 
@@ -25,9 +26,12 @@ def look(data: bytes, kind: str) -> Header:
         properties = _properties(data)
     except (struct.error, IndexError, ValueError):
         return header  # what is wrong with it the decoder says
+    if kind == "AVIF" and all(name != b"colr" for name, _ in properties):
+        units = next((body[4:] for name, body in properties if name == b"av1C"), b"")
+        _look_at_colours(header, codes_of(units) or (2, 2))
     for name, body in properties:
         if name == b"colr" and body[:4] == b"nclx" and len(body) >= 11:
-            _look_at_colours(header, body)
+            _look_at_colours(header, struct.unpack_from(">HH", body, 4))
         elif name == b"pixi" and len(body) > 4:
             header.bits = max(body[5 : 5 + body[4]], default=8)
         elif name == b"av1C" and len(body) >= 3:
@@ -49,12 +53,11 @@ def size_of(data: bytes) -> Size | None:
         return None
 
 
-def _look_at_colours(header: Header, body: bytes) -> None:
-    primaries, transfer = struct.unpack_from(">HH", body, 4)
+def _look_at_colours(header: Header, codes: tuple[int, ...]) -> None:
     try:
-        header.space = of_codes(primaries, transfer)
+        header.space = of_codes(*codes)
     except ValueError as error:
-        header.note("profile", f"its nclx colours name {error}, which is not known here: taken as sRGB")
+        header.note("profile", f"its colours name {error}, which is not known here: taken as sRGB")
 
 
 def _clean(body: bytes, size: tuple[int, int]) -> Box | None:

@@ -34,7 +34,7 @@ def preview(picture: Picture, pixels: Pixels, long_side: int) -> NDArray[np.uint
     factor = long_side / max(stored)
     size = Size(max(1, round(stored[0] * factor)), max(1, round(stored[1] * factor)))
     small = _resized(pixels.image, None, size, FilterType.box if factor < 1 else FilterType.bilinear)
-    return np.asarray(_upright(to_srgb(small, picture.icc), picture.orientation))
+    return np.asarray(upright(to_srgb(small, picture.icc), picture.orientation))
 
 
 def render(picture: Picture, pixels: Pixels, box: Box, bucket: Size) -> Image.Image:
@@ -47,7 +47,15 @@ def render(picture: Picture, pixels: Pixels, box: Box, bucket: Size) -> Image.Im
         cropped = pixels.image
     else:
         cropped = _resized(pixels.image, CropBox(left, top, right - left, bottom - top), size, FilterType.lanczos3)
-    return _upright(to_srgb(cropped, picture.icc), picture.orientation)
+    return upright(to_srgb(cropped, picture.icc), picture.orientation)
+
+
+def resize_box(image: Image.Image, box: Box, target: Size, *, smooth: bool) -> Image.Image:
+    """Crop and resize in one antialiased step; ``smooth`` takes a filter that overshoots at no edge (triangle) instead of Lanczos."""
+    if box == (0, 0, *image.size) and target == image.size:
+        return image
+    window = CropBox(box.left, box.top, box.size.width, box.size.height)
+    return _resized(image, window, target, FilterType.bilinear if smooth else FilterType.lanczos3)
 
 
 def _resized(image: Image.Image, box: CropBox | None, size: Size, kernel: FilterType) -> Image.Image:
@@ -73,7 +81,8 @@ def _resizer() -> Resizer:
     return Resizer()
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn a stored picture as its EXIF orientation says (1 to 8)."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 

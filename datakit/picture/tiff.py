@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from datakit.errors import PictureError
@@ -15,10 +16,7 @@ from datakit.picture.header import Header
 from datakit.picture.pillow import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
-    import tifffile
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -26,13 +24,13 @@ if TYPE_CHECKING:
 
 # What it says it also raises.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
-_BITS, _PHOTOMETRIC, _PLANES, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 262, 284, 320, 339
-_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _COLOUR_MAP, _SAMPLE_FORMAT, _SUBSAMPLING = 258, 259, 262, 284, 320, 339, 530
+_UNSIGNED, _SIGNED, _FLOAT, _UNSAID = 1, 2, 3, 4
 # WhiteIsZero, BlackIsZero, RGB, palette, CMYK, YCbCr and the three kinds of Lab.
 _PILLOW_KNOWS = frozenset({0, 1, 2, 3, 5, 6, 8})
 _CHANNELS = {"MINISWHITE": 1, "MINISBLACK": 1, "RGB": 3, "PALETTE": 1, "SEPARATED": 4, "CIELAB": 3, "ICCLAB": 3, "YCBCR": 3}
+_SUGGESTED = {1: "MINISBLACK", 3: "RGB", 4: "SEPARATED"}
 _MOST_CHANNELS = 16
-_MOST_PAGES = 10_000
 _WHITE = "whose white is not defined: convert it to 8 or 16 bits first"
 
 
@@ -41,7 +39,7 @@ def look(data: bytes) -> Header:
     header = Header("TIFF", data)
     sizes = _plain_pages(data)
     if sizes is None:
-        _look_closer(header)
+        look_closer(header)
     else:
         header.page = sizes.index(max(sizes, key=lambda size: size.area))
         _say_pages(header, len(sizes))
@@ -69,8 +67,10 @@ def _is_plain(image: Image.Image) -> bool:
     return (
         max(tags.get(_BITS, (1,))) <= 8
         and set(formats if isinstance(formats, tuple) else (formats,)) == {_UNSIGNED}
-        and tags.get(_PHOTOMETRIC, 0) in _PILLOW_KNOWS
+        and tags.get(_PHOTOMETRIC) in _PILLOW_KNOWS
         and (tags.get(_PLANES, 1) == 1 or image.mode in ("L", "RGB"))  # of others, planes are taken for what they are not
+        # Where nothing is packed, subsampling is passed over.
+        and not (tags.get(_PHOTOMETRIC) == 6 and tags.get(_COMPRESSION, 1) == 1 and tags.get(_SUBSAMPLING, (2, 2)) != (1, 1))
     )
 
 
@@ -88,52 +88,81 @@ def _say_pages(header: Header, number: int) -> None:
         header.note("frames", f"several frames or pages: only {which} is used")
 
 
-def _pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
-    """Yield the pages up to one that was there before, for in a damaged file each may name the first as the next."""
-    import tifffile
-
-    seen: set[int] = set()
-    for page in file.pages:
-        if page.offset in seen or len(seen) == _MOST_PAGES:
-            return
-        seen.add(page.offset)
-        if isinstance(page, tifffile.TiffPage):
-            yield page
-
-
-def _look_closer(header: Header) -> None:
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(header.data)) as file:
-        pages = list(_pages(file)) or [file.pages.first]
+def look_closer(header: Header) -> None:
+    """Find out with the other decoder which page is meant, and what it is. Raises PictureError."""
+    with _file(header) as file:
+        pages = list(_pages(file))
+        if not pages:
+            raise PictureError("is damaged: no page lies where its header says (was it cut?)")
         sizes = [Size(page.imagewidth, page.imagelength) for page in pages]
-        header.page = sizes.index(max(sizes, key=lambda size: size.area))
+        # A mask goes with a page, and is none (NewSubfileType, bit 2).
+        areas = [
+            0 if page.subfiletype & 4 or page.photometric == 4 else size.area for page, size in zip(pages, sizes, strict=True)
+        ]
+        header.page = areas.index(max(areas))
         page = pages[header.page]
         header.size = sizes[header.page]
+        if isinstance(page.bitspersample, tuple):
+            depths = ", ".join(map(str, page.bitspersample))
+            raise PictureError(f"has channels of different depths ({depths} bits), which is not read: save it as 8-bit RGB")
         header.bits = page.bitspersample
         profile = page.tags.get(34675)
         header.icc = bytes(profile.value) if profile is not None else None
         turned = page.tags.get(274)
         header.turned = int(turned.value) if turned is not None else 1
-        header.mode = (
-            "CMYK" if getattr(page.photometric, "name", "") == "SEPARATED" else "L" if page.samplesperpixel < 3 else "RGB"
-        )
+        header.mode = "CMYK" if _model(page) == "SEPARATED" else "L" if page.samplesperpixel < 3 else "RGB"
         if page.samplesperpixel > _MOST_CHANNELS:
             raise PictureError(f"has {page.samplesperpixel} channels, more than a picture has")
         _say_pages(header, len(sizes))
 
 
+def may_be_read_otherwise(header: Header) -> bool:
+    """Tell whether a page that Pillow fails on is left to the other decoder, which then says why if it cannot.
+
+    Not one of JPEGs, whose decoder there makes up what is missing; and not a turned one, which Pillow would have turned.
+    """
+    look_closer(header)
+    with _file(header) as file:
+        page = file.pages[header.page]
+        return header.turned == 1 and getattr(page.compression, "name", "") not in ("JPEG", "OJPEG")
+
+
+def _file(header: Header) -> Any:
+    import tifffile
+
+    return tifffile.TiffFile(io.BytesIO(header.data))
+
+
+def _pages(file: Any) -> Iterator[Any]:
+    """Yield the pages, each once: some damaged files lead back to an earlier one."""
+    seen: set[int] = set()
+    for page in file.pages:
+        if page.offset in seen:
+            return
+        seen.add(page.offset)
+        if hasattr(page, "photometric"):
+            yield page
+
+
+def _model(page: Any) -> str:
+    """Return what the pixels mean; where that is not said, what a colour map, their packing or number of channels suggests."""
+    name: str = getattr(page.photometric, "name", str(page.photometric))
+    if _PHOTOMETRIC in page.tags or getattr(page.compression, "name", "").startswith("CCITT"):
+        return name
+    if page.colormap is not None:
+        return "PALETTE"
+    return _SUGGESTED.get(page.samplesperpixel - len(page.extrasamples), name)
+
+
 def read(header: Header) -> Values:
     """Return the stored pixels of the page that is meant. Raises PictureError where they have no agreed meaning."""
     import numpy as np
-    import tifffile
 
     from datakit.picture.values import TOP, Values, scaled
 
-    with tifffile.TiffFile(io.BytesIO(header.data)) as file:
-        page = file.pages[header.page]
-        assert isinstance(page, tifffile.TiffPage)  # `_look_closer` saw it
-        model = getattr(page.photometric, "name", str(page.photometric))
+    with _file(header) as file:
+        page: Any = file.pages[header.page]
+        model = _model(page)
         _check(page, model)
         try:
             stored = page.asarray(maxworkers=1)
@@ -171,13 +200,17 @@ def _check(page: Any, model: str) -> None:
         raise PictureError(f"has {page.bitspersample}-bit float pixels, {_WHITE}")
     if formats == _SIGNED:
         raise PictureError(f"has signed {page.bitspersample}-bit pixels, {_WHITE}")
-    if formats != _UNSIGNED or page.bitspersample > 32:
+    if formats not in (_UNSIGNED, _UNSAID) or page.bitspersample > 32:
         raise PictureError(f"has {page.bitspersample}-bit pixels of a kind that is not read: convert it to 8 or 16 bits first")
     jpeg = getattr(page.compression, "name", "") == "JPEG"
     if model not in _CHANNELS or (model == "YCBCR" and not jpeg) or page.samplesperpixel < _CHANNELS[model]:
         raise PictureError(
             f"has pixels of a kind that is not read ({model}, {page.samplesperpixel} channels of {page.bitspersample} bits)"
         )
+    if not all(page.databytecounts):
+        raise PictureError("is damaged: some of its strips or tiles are empty")
+    if model == "PALETTE" and page.colormap is None:
+        raise PictureError("has no colour map, which its pixels stand for")
 
 
 def _in_order(stored: NDArray[Any], page: Any) -> NDArray[Any]:

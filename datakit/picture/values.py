@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TOP = 65535
 # lcms2.h: black point compensation, as for 8 bits; and no table in the place of a curve, which loses the darks of linear grey.
 _BLACK_POINT, _EXACT = 0x2000, 0x0100
-# Rows that are worked on at once: what a step holds in memory stays small.
+# Rows that are worked on at once.
 _ROWS = 256
 
 
@@ -52,7 +52,10 @@ def scaled(values: NDArray[np.unsignedinteger], bits: int) -> NDArray[np.uint16]
     if bits > 16:
         return (values >> (bits - 16)).astype(np.uint16)
     top = 2**bits - 1
-    return ((values.astype(np.uint32) * TOP + top // 2) // top).astype(np.uint16)
+    wide = np.empty(values.shape, np.uint16)
+    for rows in bands(len(values)):
+        wide[rows] = (values[rows].astype(np.uint32) * TOP + top // 2) // top
+    return wide
 
 
 def with_alpha(stored: NDArray[np.uint16]) -> Values:
@@ -68,12 +71,14 @@ def picture_of(values: Values, icc: bytes | None, space: ColourSpace | None, bac
     """Return stored pixels as 8-bit sRGB over a background, by their profile or else their colour space."""
     colours = values.colours
     if values.associated and values.alpha is not None:
-        share = np.maximum(values.alpha, 1).astype(np.float32)[..., None] / TOP
-        colours = np.minimum(colours / share, TOP).astype(np.uint16)
+        colours = np.empty_like(values.colours)
+        for rows in bands(len(colours)):
+            share = np.maximum(values.alpha[rows], 1).astype(np.float32)[..., None] / TOP
+            colours[rows] = np.minimum(values.colours[rows] / share, TOP)
     if values.mode in ("CMYK", "LAB"):
         # Littler steps than 8 bits are below what inks and papers resolve.
-        bands = [Image.fromarray(_cut(colours[..., channel])) for channel in range(colours.shape[-1])]
-        rgb = np.array(to_srgb(Image.merge(values.mode, bands), icc if values.mode == "CMYK" else None))
+        inks = [Image.fromarray(_cut(colours[..., channel])) for channel in range(colours.shape[-1])]
+        rgb = np.array(to_srgb(Image.merge(values.mode, inks), icc if values.mode == "CMYK" else None))
     elif space is not None and space.hdr:
         rgb = _from_hdr(colours, space)
     else:
@@ -85,12 +90,20 @@ def picture_of(values: Values, icc: bytes | None, space: ColourSpace | None, bac
     return image
 
 
+def layers_of(values: Values) -> tuple[Image.Image, Image.Image | None]:
+    """Return stored pixels as 8-bit grey, by their luma, and their transparency; colours are taken as they are stored."""
+    bands = [Image.fromarray(_cut(values.colours[..., channel])) for channel in range(values.colours.shape[-1])]
+    grey = bands[0] if len(bands) == 1 else Image.merge(values.mode, bands).convert("RGB").convert("L")
+    return grey, None if values.alpha is None else Image.fromarray(_cut(values.alpha))
+
+
 def _cut(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
     # 65535 / 255 = 257 exactly, so this maps white to white and rounds to nearest.
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _bands(height: int) -> Iterator[slice]:
+def bands(height: int) -> Iterator[slice]:
+    """Yield the rows that are worked on at once, so that no step takes more memory than the picture."""
     return (slice(top, top + _ROWS) for top in range(0, height, _ROWS))
 
 
@@ -98,12 +111,13 @@ def _through(colours: NDArray[np.uint16], icc: bytes | None) -> NDArray[np.uint8
     rgb = np.empty((*colours.shape[:2], 3), np.uint8)
     grey = colours.shape[-1] == 1
     if icc is None:
-        rgb[:] = _cut(colours)
+        for rows in bands(len(colours)):
+            rgb[rows] = _cut(colours[rows])
         return rgb
     import imagecodecs
 
     from_grey = profile_mode(icc) == "L"
-    for rows in _bands(len(colours)):
+    for rows in bands(len(colours)):
         band = colours[rows]
         if grey and not from_grey:
             band = np.repeat(band, 3, axis=-1)
@@ -124,7 +138,7 @@ def _from_hdr(colours: NDArray[np.uint16], space: ColourSpace) -> NDArray[np.uin
     assert space.hdr is not None  # the caller asked
     rgb = np.empty((*colours.shape[:2], 3), np.uint8)
     matrix, peak = to_linear_srgb(space.primaries), peak_of(float(colours.max()) / TOP, space.hdr)
-    for rows in _bands(len(colours)):
+    for rows in bands(len(colours)):
         band = np.broadcast_to(colours[rows], rgb[rows].shape).astype(np.float32) / np.float32(TOP)
         rgb[rows] = tone_mapped(band, space.hdr, matrix, peak)
     return rgb
@@ -132,7 +146,7 @@ def _from_hdr(colours: NDArray[np.uint16], space: ColourSpace) -> NDArray[np.uin
 
 def _over(rgb: NDArray[np.uint8], alpha: NDArray[np.uint16], background: str) -> NDArray[np.uint8]:
     below = np.array(parse_colour(background), np.float32)
-    for rows in _bands(len(rgb)):
+    for rows in bands(len(rgb)):
         share = alpha[rows, :, None].astype(np.float32) / TOP
         rgb[rows] = np.round(rgb[rows] * share + below * (1 - share))
     return rgb

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from datakit.crop.framing import DOUBTFUL_SCORE
-from datakit.dataset.decisions import Decision
+from datakit.dataset.decisions import Decision, undecided
 from datakit.dataset.manifest import Anchor, Face, Record
 from datakit.geometry import Box, Size
 from datakit.report import Warned
@@ -44,6 +44,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         Why it is not in the dataset, as a sentence and as a word, and the enlargement that would let it in.
     attention, confidence
         How much it needs an eye (0 not at all; more is more), and whether the decision is a guess.
+    companions
+        What goes with it: masks, control pictures.
     copies
         What shuffle wrote of it.
     decision, revision, applied
@@ -70,6 +72,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     upscale_needed: float | None = None
     attention: float = 0.0
     confidence: Literal["low", "ok"] = "ok"
+    companions: tuple[str, ...] = ()
     copies: tuple[Copy, ...] = ()
     decision: ShownDecision | None = None
     revision: int = 0
@@ -164,7 +167,7 @@ def followed(record: Record, decision: Decision | None, caption: str | None) -> 
     window, text = record.window_decided, record.caption_decided
     if window is None and text is None:
         return None
-    now = decision or Decision(source=record.source)
+    now = decision or undecided(record.target)
     box, bucket, upscale = (now.box, now.bucket, now.upscale) if window == now.window_key else (record.box, record.bucket, None)
     if window is None:
         box = bucket = upscale = None

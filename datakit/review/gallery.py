@@ -19,6 +19,7 @@ from datakit.dataset.layout import DECISIONS, REPORT
 from datakit.dataset.manifest import MANIFEST, Record, is_relative, read_manifest
 from datakit.dataset.origin import read_origin
 from datakit.dataset.remembered import last_report
+from datakit.dataset.targets import source_of
 from datakit.errors import CaptionError
 from datakit.report import KINDS, Problem, Warned
 from datakit.review.entries import (
@@ -90,7 +91,7 @@ class Gallery:
         records: dict[str, list[Record]] = defaultdict(list)
         self._concept = read_concept(self.folder) if os.path.getsize(self.folder / MANIFEST) else None
         for record in self._concept.records if self._concept else ():
-            records[record.source].append(record)
+            records[record.target].append(record)
         report = last_report(self.folder)
         problems = (*report.refused, *report.failed) if report else ()
         self._problems = {problem.source: problem for problem in problems if is_relative(problem.source)}
@@ -110,7 +111,15 @@ class Gallery:
     def know(self, sources: Iterable[str]) -> None:
         """Find the pictures of sources that need not be in the dataset."""
         for source in sources:
-            self._files.setdefault(key_of(source), Files(source, self.source / source if self.source else None, None, None))
+            picture = self.source / source_of(source) if self.source else None
+            self._files.setdefault(key_of(source), Files(source, picture, None, None))
+
+    def companion(self, files: Files, name: str) -> tuple[Path, Path] | None:
+        """Return a picture and what goes with it as they lie over each other in the source; None where there is none of that name."""
+        found = next((each for each in files.record.companions if each.name == name), None) if files.record else None
+        if found is None or files.source is None or not self.editable or self.source is None:
+            return None
+        return files.source, self.source / found.source
 
     def files(self, key: str) -> Files | None:
         """Return where the pictures of an entry or a copy lie; None for an unknown key."""
@@ -155,10 +164,10 @@ class Gallery:
 
     def is_pending(self, decision: Decision) -> bool:
         """Tell whether the next crop will do something because of a decision."""
-        record = next(iter(self._records.get(decision.source, ())), None)
+        record = next(iter(self._records.get(decision.target, ())), None)
         problem = self._problems.get(decision.source)
         reason = problem.reason if problem else None
-        return is_pending(decision, record, self.source, reason, self._considered.get(decision.source))
+        return is_pending(decision, record, self.source, reason, self._considered.get(decision.target))
 
     def _known(self, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
         """Return decisions together with those whose line is gone and that the dataset still follows."""
@@ -173,7 +182,7 @@ class Gallery:
         return [
             source
             for source, decision in decisions.items()
-            if source not in self._records and (decision.rejected or holds(self.source, source))
+            if source not in self._records and (decision.rejected or holds(self.source, decision.source))
         ]
 
     def _absent(self, source: str, decision: Decision | None) -> Entry:
@@ -210,6 +219,7 @@ class Gallery:
             caption=self.caption(first),
             warnings=tuple(dict.fromkeys(warning for record in records for warning in record.warnings)),
             confidence="low" if is_guess(first) else "ok",
+            companions=tuple(each.name for each in first.companions),
             copies=()
             if self.stage == "crop"
             else tuple(
@@ -238,6 +248,7 @@ class Gallery:
 
     def _in_source(self, source: str) -> str | None:
         """Return the caption that a picture has in the source, in a file of its own or where another tool wrote it."""
+        source = source_of(source)
         beside = caption_beside(self.source, source) if self.source else None
         if beside:
             return self._text(beside)
@@ -254,7 +265,7 @@ class Gallery:
         files: dict[str, Files] = {}
         for source, records in self._records.items():
             for record in records:
-                picture = originals.get(source) or (self.source / source if self.source else None)
+                picture = originals.get(source) or (self.source / record.source if self.source else None)
                 output = self.folder / record.output
                 files.setdefault(key_of(source), Files(source, picture, output, record))
                 files[key_of(record.output, "copy")] = Files(source, picture, output, record)

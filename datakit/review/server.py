@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from datakit.dataset.companions import is_mask
 from datakit.dataset.decisions import ChangedMeanwhileError
 from datakit.dataset.manifest import NOT_JSON
 from datakit.errors import DatakitError, SampleError, UsageError
 from datakit.review.gallery import Files
 from datakit.review.session import Change, Session
+from datakit.review.tagging import Asked, answer
 from datakit.review.thumbnails import PICTURE_SIDE, THUMBNAIL_SIDE
 from datakit.trainers.training import Batching
 
@@ -153,7 +156,9 @@ def _routes(session: Session, token: str) -> Starlette:
         Route("/api/thumbnail/{key}", api.thumbnail),
         Route("/api/picture/{key}", api.picture),
         Route("/api/heat/{key}", api.heat),
+        Route("/api/companion/{key}/{name}", api.companion),
         Route("/api/decision/{key}", api.decision, methods=["PUT"]),
+        Route("/api/tokens", api.tokens, methods=["POST"]),
         Route("/api/apply", api.apply, methods=["POST"]),
         Route("/api/apply", api.applying),
         Route("/api/changes", api.changes),
@@ -205,6 +210,13 @@ class _Api:
             request, path, 0, lambda: self._session.thumbnails.heat(path, saliency), "image/png", f"heat-{saliency}"
         )
 
+    async def companion(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        picture, beside = self._session.gallery.companion(self._files(request), name) or (None, None)
+        over, path = _there(picture), _there(beside)
+        make = partial(self._session.thumbnails.companion, over, path, mask=is_mask(name))
+        return await self._picture(request, path, PICTURE_SIDE, make, "image/png", f"over-{name}")
+
     async def decision(self, request: Request) -> Response:
         try:
             change = msgspec.json.decode(await request.body(), type=Change)
@@ -218,6 +230,13 @@ class _Api:
             return _json({"error": str(error)}, 422)
         except OSError as error:  # a full disk, a lock that is held: the page keeps the change and tries again
             return _json({"error": f"the change is not saved yet: {error}"}, 503)
+
+    async def tokens(self, request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(await request.body(), type=Asked)
+        except NOT_JSON as error:
+            return _json({"error": f"no captions: {error}"}, 422)
+        return _json(await run_in_threadpool(answer, asked))
 
     async def apply(self, request: Request) -> Response:
         await run_in_threadpool(self._session.start_applying)

@@ -15,7 +15,7 @@ from datakit.crop.folder import crop_folder
 from datakit.crop.framing import frame
 from datakit.crop.options import CropOptions
 from datakit.crop.picture import check_window
-from datakit.dataset.decisions import Decision, change_decision, clean_caption, read_decisions
+from datakit.dataset.decisions import Decision, change_decision, clean_caption, read_decisions, undecided
 from datakit.dataset.manifest import MANIFEST, CropPlan
 from datakit.dataset.remembered import last_report
 from datakit.errors import DatakitError, SampleError, TooSmallError, UsageError
@@ -145,7 +145,7 @@ class Session:
             files, decisions = self.gallery.files(key), self._decisions
         if files is None:
             raise SampleError("it is no longer in the dataset: nothing can be decided about it")
-        wanted = Decision(source=files.id)
+        wanted = undecided(files.id)
         warnings: tuple[Warned, ...] = ()
         if change.decision:
             wanted, warnings = self._wanted(files, change.decision, decisions.get(files.id, wanted))
@@ -160,14 +160,14 @@ class Session:
     def state(self, decision: Decision) -> State:
         """Return a decision as the page receives it."""
         pending = self.gallery.is_pending(decision)
-        return State(key=key_of(decision.source), revision=decision.revision, decision=shown(decision), applied=not pending)
+        return State(key=key_of(decision.target), revision=decision.revision, decision=shown(decision), applied=not pending)
 
     def changes(self, since: int) -> Changes:
         """Return every decision that changed after a stamp, whoever changed it."""
         with self._lock:
             self._look()
             changed = [
-                self.state(self._decisions.get(source, Decision(source=source)))
+                self.state(self._decisions.get(source, undecided(source)))
                 for source, stamp in self._changed.items()
                 if stamp > since
             ]
@@ -230,8 +230,8 @@ class Session:
         if decision.accepted and decision.rejected:
             raise SampleError("a picture is either accepted or rejected")
         caption = None if decision.caption is None else clean_caption(decision.caption)
-        wanted = Decision(
-            source=files.id,
+        wanted = msgspec.structs.replace(
+            undecided(files.id),
             upscale=decision.upscale,
             rejected=decision.rejected,
             accepted=decision.accepted,

@@ -16,15 +16,19 @@ from datakit.dataset.fingerprints import hash_file
 from datakit.dataset.layout import THUMBNAILS
 from datakit.dataset.manifest import write_atomically
 from datakit.detect import saliency_map
-from datakit.geometry import Size
+from datakit.errors import PictureError
+from datakit.geometry import Box, Size
 from datakit.picture.encoding import encode
 from datakit.picture.images import decode, open_picture
+from datakit.picture.material import lay_over, transparency
 from datakit.picture.resampling import preview
 
 THUMBNAIL_SIDE, PICTURE_SIDE = 320, 1600
 _QUALITY = 85
 # What stands out is laid over the picture in this colour, at most this opaque.
 _HEAT_COLOUR, _HEAT_OPACITY = (255, 96, 0), 0.8
+# And what a mask lets count in this one.
+_MASK_COLOUR, _OVER_OPACITY = (0, 200, 255), 0.6
 
 
 class Thumbnails:
@@ -92,6 +96,31 @@ class Thumbnails:
         layers = np.empty((*share.shape, 4), np.uint8)
         layers[..., :3] = _HEAT_COLOUR
         layers[..., 3] = np.rint(share * 255 * _HEAT_OPACITY).astype(np.uint8)
+        return encode(Image.fromarray(layers), "png", 0)
+
+    def companion(self, picture: Path, companion: Path, *, mask: bool) -> bytes:
+        """Return what goes with a picture as PNG to lay over all of it: colour where a mask counts, the rest half transparent.
+
+        A picture is its own companion where that is its transparency.
+
+        Raises
+        ------
+        OSError
+            A file cannot be read.
+        SampleError
+            It is no picture that can be decoded, or does not lie over its picture.
+        """
+        with self._decoding:
+            below = open_picture(picture)
+            layer = transparency(below) if companion == picture else lay_over(open_picture(companion), below, mask=mask)[0]
+            if layer is None:
+                raise PictureError(f"{picture.name} has no transparency any more")
+            factor = min(1.0, PICTURE_SIDE / max(layer.size))
+            size = Size(*(max(1, round(side * factor)) for side in layer.size))
+            pixels = np.asarray(layer.render(Box(0, 0, *layer.size), size))
+        layers = np.empty((*pixels.shape[:2], 4), np.uint8)
+        layers[..., :3] = _MASK_COLOUR if pixels.ndim == 2 else pixels
+        layers[..., 3] = np.rint((pixels if pixels.ndim == 2 else 255) * _OVER_OPACITY).astype(np.uint8)
         return encode(Image.fromarray(layers), "png", 0)
 
     def _pixels(self, path: Path, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

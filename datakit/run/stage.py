@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby, repeat
 from typing import Any, Protocol
 
 import msgspec
 
 from datakit.caption.captions import Caption, read_caption
+from datakit.dataset.companions import companion_of
 from datakit.dataset.manifest import MANIFEST, Record
 from datakit.dataset.metadata import CARD, METADATA, about_card
 from datakit.dataset.origin import Origin, remember_origin
@@ -26,7 +27,7 @@ from datakit.errors import CaptionError, SampleError
 from datakit.report import Problem, Report, counted, few
 from datakit.run.executors import Crash, Item, Result, executor
 from datakit.run.serial import serial
-from datakit.run.task import Made, Task, as_problem, not_written
+from datakit.run.task import Made, NotWanted, Task, as_problem, not_written
 
 
 class Progress(Protocol):
@@ -83,6 +84,8 @@ class Execution:
 
 
 Maker = Callable[[Task], Made | Problem]
+JointMaker = Callable[[tuple[Task, ...]], tuple[Made | Problem | NotWanted, ...]]
+Outcome = Made | Problem | NotWanted | Crash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +100,16 @@ class Stage:
         What the tasks' samples are read from.
     maker
         Returns the function that makes one output, picklable when there are workers; called only where something is to make.
+    together
+        Whether that function makes all outputs of a sample that are to be made at once: it is given them in a tuple and returns
+        one of what becomes of each.
     make_light
         Makes the outputs of light tasks, always in the calling process; without it there are none.
     present, unseen
         Ids of all samples in the source, those without a task included; and paths that could not be looked into: what lies
         there is not taken for gone.
     unwanted
-        Ids of samples whose outputs a person took out of the dataset.
+        Ids of samples, or targets of single crops, whose outputs a person took out of the dataset.
     withdrawn
         Whether an output was let in by a decision that was taken back since.
     allowed
@@ -116,7 +122,8 @@ class Stage:
 
     origin: Origin
     source: Source
-    maker: Callable[[], Maker]
+    maker: Callable[[], Maker | JointMaker]
+    together: bool = False
     make_light: Maker | None = None
     present: AbstractSet[str]
     unseen: Sequence[str] = ()
@@ -149,22 +156,18 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
     if execution.strict:
         results = list(results)
         for task, result in results:
-            if not isinstance(result, Made):
+            if not isinstance(result, Made | NotWanted):
                 report.add(as_problem(task.source, result))
         if report.exit_code:
             _withhold(store, report)
             return
     stage.begin()
     remember_origin(store.folder, stage.origin)
-    for task, result in results:
-        if not isinstance(result, Made):
-            report.add(as_problem(task.source, result))
-        elif not (execution.strict and report.failed):
-            _commit(stage, store, task, _keeping_caption(store, result, execution.overwrite, report), report)
+    left_out = _commit_all(stage, store, results, execution, report)
     if execution.strict and report.failed:
         report.notes.append("stopped there, as --strict asks: what was moved into place before is kept")
     else:
-        _tidy(stage, store, tasks, execution.prune, report)
+        _tidy(stage, store, [task for task in tasks if task.output not in left_out], execution.prune, report)
     try:
         store.finish()
     except OSError as error:
@@ -175,16 +178,40 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
     report.sort()
 
 
-def _results(
-    stage: Stage, pending: Sequence[Task], execution: Execution, label: str
-) -> Iterable[tuple[Task, Made | Problem | Crash]]:
+def _commit_all(
+    stage: Stage, store: Store, results: Iterable[tuple[Task, Outcome]], execution: Execution, report: Report
+) -> set[str]:
+    """Move what was made into place, report the rest, and return the outputs of crops that are not to be made."""
+    left_out = set()
+    for task, result in results:
+        if isinstance(result, NotWanted):
+            left_out.add(task.output)
+            report.left_out.append((task.source, task.crop or "", result.why))
+        elif not isinstance(result, Made):
+            report.add(as_problem(task.source, result))
+        elif not (execution.strict and report.failed):
+            _commit(stage, store, task, _keeping_caption(store, result, execution.overwrite, report), report)
+    return left_out
+
+
+def _results(stage: Stage, pending: Sequence[Task], execution: Execution, label: str) -> Iterable[tuple[Task, Outcome]]:
     """Return what becomes of each task, as it is made."""
     if not pending:
         return ()
     heavy = [task for task in pending if not task.light]
-    made = execution.run(stage.maker(), heavy) if heavy else ()
+    made: Iterable[tuple[Task, Outcome]] = ()
+    if heavy:
+        make = stage.maker()
+        made = _together(make, heavy, execution) if stage.together else execution.run(make, heavy)  # type: ignore[arg-type]
     light = serial(stage.make_light, (task for task in pending if task.light)) if stage.make_light else ()
     return execution.progress(chain(light, made), len(pending), label)
+
+
+def _together(make: Any, tasks: Iterable[Task], execution: Execution) -> Iterator[tuple[Task, Outcome]]:
+    """Yield what becomes of tasks, those of one sample made at once."""
+    several = (tuple(group) for _, group in groupby(tasks, key=lambda task: task.source))
+    for group, results in execution.run(make, several):
+        yield from zip(group, repeat(results) if isinstance(results, Crash) else results, strict=False)
 
 
 def _withhold(store: Store, report: Report) -> None:
@@ -196,20 +223,29 @@ def _withhold(store: Store, report: Report) -> None:
 
 
 def _pending(stage: Stage, store: Store, tasks: Iterable[Task], overwrite: bool, report: Report) -> Iterator[Task]:
+    full: Record | None = None  # of the sample whose tasks come now, the first of which it is, if that stands
     for task in tasks:
         record = store.record(task.output)
+        # By the same options: a window that a person drew for it since makes a crop that was left out.
+        if record is None and full and (full.source, full.key) == (task.source, task.key) and task.crop in full.left_out:
+            report.left_out.append((task.source, task.crop, full.left_out[task.crop]))
+            continue
         if record is not None and not overwrite and _stands(stage, store, task, record):
             if stage.to_mend(task, record):
                 yield replace(task, light=True)
                 continue
             report.notes += [f"{name} was edited since datakit wrote it: left as it is" for name in store.edited(record)]
             report.skipped += 1
-            report.warnings += [(task.source, warning) for warning in record.warnings]
+            full = record if record.crop == "full" else full
+            report.warnings += [(task.target, warning) for warning in record.warnings]
             _count(record, report)
             continue
         try:
-            held = partial(stage.source.content_id, task.source, store.fingerprints)
-            store.check_free((task.output, task.caption_output), record, held)
+            sources = {task.output: task.source}
+            sources |= {companion_of(task.output, name): source for name, source in task.sample.companions}
+            held = partial(_held, stage, store, sources)
+            picture, *companions = sources
+            store.check_free((picture, task.caption_output, *companions), record, held)
         except SampleError as error:
             report.refused.append(Problem.of(task.source, error))
             continue
@@ -220,13 +256,26 @@ def _stands(stage: Stage, store: Store, task: Task, record: Record) -> bool:
     """Tell whether the picture of a record was made from the same files by the same options, and is still there."""
     caption = task.sample.caption_id
     return (
-        (record.key, record.source) == (task.key, task.source)
+        (record.key, record.target, record.crop) == (task.key, task.target, task.crop)
         and stage.allowed(task, record)
         and not store.is_unfinished(record)
         and record.source_sha256 == stage.source.content_id(task.source, store.fingerprints)
         and record.source_caption_sha256 == (stage.source.content_id(caption, store.fingerprints) if caption else None)
+        and _companions_stand(stage, store, task, record)
         and not store.missing(record)
     )
+
+
+def _held(stage: Stage, store: Store, sources: Mapping[str, str], name: str) -> str | None:
+    """Return the sha256 of what an output's file is made from."""
+    return stage.source.content_id(sources[name], store.fingerprints) if name in sources else None
+
+
+def _companions_stand(stage: Stage, store: Store, task: Task, record: Record) -> bool:
+    """Tell whether the companions of a record are those of the sample, unchanged; a picture's own transparency is one too."""
+    known = {each.name: (each.source, each.source_sha256) for each in record.companions if each.source != record.source}
+    now = {name: (source, stage.source.content_id(source, store.fingerprints)) for name, source in task.sample.companions}
+    return known == now
 
 
 def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) -> Made:
@@ -251,17 +300,24 @@ def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) 
         caption_edited=True,
         caption_decided=edited.decided,
     )
-    return replace(made, record=record, text=caption.text, files=made.files[:1])
+    companions = made.files[2 if made.record.caption else 1 :]
+    return replace(made, record=record, text=caption.text, files=(made.files[0], (None, edited.sha256), *companions))
 
 
 def _commit(stage: Stage, store: Store, task: Task, made: Made, report: Report) -> None:
     before = store.record(task.output)
+    # Whether a picture brings its own transparency along is known only now.
+    unforeseen = {each.output: each.source for each in made.record.companions if each.source == task.source}
     try:
+        if unforeseen:
+            store.check_free((None, None, *unforeseen), before, partial(_held, stage, store, unforeseen))
         if before is not None and before.caption and before.caption != made.record.caption:
             (store.folder / before.caption).unlink(missing_ok=True)
+        if before is not None:
+            store.drop_companions(before, made.record)
         store.commit(made.record, made.text, made.files, link=made.link, replaces=made.replaces)
     except SampleError as error:
-        report.failed.append(Problem.of(task.source, error))
+        report.add(Problem.of(task.source, error))
         return
     except OSError as error:
         report.failed.append(not_written(task.source, error))
@@ -269,14 +325,16 @@ def _commit(stage: Stage, store: Store, task: Task, made: Made, report: Report) 
     if made.stamp:
         stage.source.learn(task.source, made.stamp, made.record.source_sha256, store.fingerprints)
     report.done += 1
-    report.warnings += [(task.source, warning) for warning in made.record.warnings]
+    report.warnings += [(task.target, warning) for warning in made.record.warnings]
     _count(made.record, report)
 
 
 def _count(record: Record, report: Report) -> None:
     report.buckets[record.bucket] += 1
     if record.faces and record.faces[0].kept < 1 and record.copy in (None, 1):
-        report.faces_cut.append((record.source, record.faces[0].kept))
+        report.faces_cut.append((record.target, record.faces[0].kept))
+    if record.crop is not None:
+        report.crops[record.crop] += 1
 
 
 def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report: Report) -> None:
@@ -297,7 +355,7 @@ def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report
         )
     dropped = (*found["unwanted"], *found["withdrawn"], *found["renamed"], *(found["removed"] + found["stale"] if prune else ()))
     for record in dropped:
-        what = "was rejected" if record.source in stage.unwanted else "is no longer wanted"
+        what = "was rejected" if {record.source, record.target} & stage.unwanted else "is no longer wanted"
         report.notes += [f"{name} {what}, but edited since datakit wrote it: left there" for name in store.forget(record)]
     renamed = len(found["renamed"])
     if renamed:
@@ -312,7 +370,7 @@ def _leftovers(stage: Stage, store: Store, tasks: Sequence[Task], report: Report
     decided = set(wanted.values())
 
     def fate(record: Record) -> str:
-        if record.source in stage.unwanted:
+        if {record.source, record.target} & stage.unwanted:
             return "unwanted"
         if record.source not in stage.present and not any(f"{record.source}/".startswith(f"{path}/") for path in stage.unseen):
             return "removed"

@@ -9,7 +9,8 @@ from typing import Any
 
 from datakit.dataset.manifest import Record
 from datakit.dataset.samples import Sample
-from datakit.report import Problem
+from datakit.dataset.targets import Crop, target_of
+from datakit.report import LeftOut, Problem
 from datakit.run.executors import Crash
 
 
@@ -29,6 +30,8 @@ class Task:
         What the stage's function needs beyond this; picklable.
     light
         True where making it takes less than sending it to a worker would.
+    crop
+        Which of several crops of the sample it is; None where one is made.
     """
 
     sample: Sample
@@ -37,11 +40,24 @@ class Task:
     key: str
     detail: Any = None
     light: bool = False
+    crop: Crop | None = None
 
     @property
     def source(self) -> str:
         """The sample's id."""
         return self.sample.id
+
+    @property
+    def target(self) -> str:
+        """The sample and which crop of it, as decisions and messages name it."""
+        return target_of(self.sample.id, self.crop)
+
+
+@dataclass(frozen=True, slots=True)
+class NotWanted:
+    """What stands in for a crop that is not made of a picture: that is no fault, and the reason is kept with its other crops."""
+
+    why: LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +69,10 @@ class Made:
     record, text
         The record, and the caption's text; None where it has none.
     files
-        Finished files as (temporary path, sha256), the picture and then the caption; a path of None leaves the file as it is.
+        Finished files as (temporary path, sha256), in the order of the record's; a path of None leaves the file as it is, and
+        so does one that is left out at the end.
     link
-        A name for `datakit.dataset.links.place`: the first file is the source's picture, to be linked.
+        A name for `datakit.dataset.links.place`: the picture and its companions are the source's, to be linked.
     replaces
         The sha256 of the caption edited in the dataset that its caption replaces; any other is left as it is.
     stamp

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 
-import msgspec
-
-from datakit import __version__
 from datakit.caption.captions import Caption, decode_caption
 from datakit.caption.encodings import is_utf8
 from datakit.caption.lines import likely_separator
 from datakit.caption.tokens import Tokens, count_orders
+from datakit.dataset.accompany import unused_companions
 from datakit.dataset.captioned import CaptionedFolder, agreed_encoding
 from datakit.dataset.manifest import MANIFEST, Record, read_manifest
 from datakit.dataset.origin import Origin, read_origin, refuse_other_origin
@@ -34,16 +31,13 @@ from datakit.dataset.samples import (
 )
 from datakit.dataset.source import Source, read_caption_of
 from datakit.dataset.store import Store
-from datakit.errors import CaptionMissingError, NoPicturesError, PictureError, SampleError
-from datakit.geometry import Box, Size
+from datakit.errors import CaptionMissingError, NoPicturesError, SampleError
 from datakit.libraries import check_opencv
-from datakit.picture.augment import augment, enlargement_of
-from datakit.picture.encoding import encode
-from datakit.picture.formats import KEPT, PICTURE_SUFFIXES
-from datakit.picture.images import Picture, decode, open_picture
-from datakit.report import Problem, Report, Warned, counted, few
+from datakit.picture.formats import PICTURE_SUFFIXES
+from datakit.report import Problem, Report, counted, few
 from datakit.run.stage import Execution, Stage, run_stage
-from datakit.run.task import Made, Task, not_written, write_temporary
+from datakit.run.task import Task
+from datakit.shuffle.copies import Material, Workshop, augmented, linked, originals
 from datakit.shuffle.variants import ShuffleOptions, Variant, tokens_of, variants_of
 
 
@@ -81,13 +75,13 @@ def shuffle_folder(
     opened = CaptionedFolder(folder)
     report = Report("shuffle", str(folder), str(target))
     opened.refuse_output(target)
-    found = _find(opened, folder)
+    records = _records(folder)
+    found = _find(opened, folder, records)
     if not execution.overwrite:
         refuse_other_origin(target, "shuffle", opened)
     if options.augment:
         check_opencv()
     planned = _plan(opened, found, options, report)
-    records = {record.output: record for record in read_manifest(folder)} if (folder / MANIFEST).exists() else {}
     origin = read_origin(folder)
     if origin and origin.stage == "shuffle":
         report.notes.append(
@@ -95,18 +89,20 @@ def shuffle_folder(
         )
     uncropped = Path(origin.source) if origin and origin.stage == "crop" else None
     tasks = [
-        _task(sample, variant, options.of(sample.id).key(), _Material(variant, caption, records.get(sample.id), uncropped))
+        _task(sample, variant, options.of(sample.id).key(), Material(variant, caption, records.get(sample.id), uncropped))
         for sample, caption, variants in planned
         for variant in variants
     ]
     with Store(target, overwrite=execution.overwrite, verify=execution.verify) as store:
         store.fingerprints.trust(folder)
-        workshop = _Workshop(folder, options, str(store.temporary), origin.background if origin else "white")
+        workshop = Workshop(folder, options, str(store.temporary), origin.background if origin else "white")
         stage = Stage(
             origin=Origin("shuffle", opened.identity),
             source=opened,
-            maker=lambda: partial(_augmented, workshop=workshop),
-            make_light=partial(_linked, workshop=workshop, original=_originals(store, folder, records)),
+            maker=lambda: partial(augmented, workshop=workshop),
+            make_light=partial(
+                linked, workshop=workshop, original=originals(store, folder, records), fingerprints=store.fingerprints
+            ),
             present={sample.id for sample in found.samples},
             unseen=[path for path, _ in found.refused],
         )
@@ -124,17 +120,34 @@ def plan_shuffle(source: str | os.PathLike[str], options: ShuffleOptions = Shuff
     """
     report = Report("shuffle", str(source), "")
     opened = CaptionedFolder(source)
-    planned = _plan(opened, _find(opened, Path(source)), options, report)
+    planned = _plan(opened, _find(opened, Path(source), _records(Path(source))), options, report)
     variants = [variant for _, _, variants in planned for variant in variants]
     report.done = len(variants)
     report.sort()
     return variants, report
 
 
-def _find(opened: CaptionedFolder, folder: Path) -> Found:
-    """Find the samples of a folder; where there are none, say what its crop left out of it."""
+def _records(folder: Path) -> dict[str, Record]:
+    """Return what is known of the pictures of a folder, by their names."""
+    return {record.output: record for record in read_manifest(folder)} if (folder / MANIFEST).exists() else {}
+
+
+def _find(opened: CaptionedFolder, folder: Path, records: Mapping[str, Record]) -> Found:
+    """Find the samples of a folder, with the companions that its records tell; where there are none, say what its crop left out."""
     try:
-        return opened.find()
+        found = opened.find()
+        known = {each.output for record in records.values() for each in record.companions}
+        samples = (sample for sample in found.samples if sample.id not in known)
+        return replace(
+            found,
+            samples=tuple(
+                replace(sample, companions=tuple((each.name, each.output) for each in records[sample.id].companions))
+                if sample.id in records
+                else sample
+                for sample in samples
+            ),
+            companions=tuple(name for name in found.companions if name not in known),
+        )
     except NoPicturesError:
         if why := why_empty(folder):
             raise NoPicturesError(why) from None
@@ -144,7 +157,7 @@ def _find(opened: CaptionedFolder, folder: Path) -> Found:
 def _plan(opened: Source, found: Found, options: ShuffleOptions, report: Report) -> list[tuple[Sample, Caption, list[Variant]]]:
     """Read every caption, decide on all copies, and fill in the report's table and notes."""
     report.refused += [Problem(*refusal, "listing") for refusal in found.refused]
-    report.notes += found.notes
+    report.notes += (*found.notes, *unused_companions(found.companions))
     told = [] if options.repeats_from_folders else repeats_told(found.samples)
     if told:
         report.notes.append(f"folders that name a number of repeats, {few(told)}: --repeats-from-folders takes it")
@@ -239,17 +252,7 @@ def _caption(sample: Sample, source: Source, agreed: Callable[[], str | None]) -
     return caption
 
 
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """What a copy is made from: the decision, the caption as read, the record of its crop, and the crop's source folder."""
-
-    variant: Variant
-    caption: Caption
-    crop: Record | None
-    uncropped: Path | None
-
-
-def _task(sample: Sample, variant: Variant, key: str, material: _Material) -> Task:
+def _task(sample: Sample, variant: Variant, key: str, material: Material) -> Task:
     return Task(
         sample,
         output=variant.output,
@@ -258,126 +261,3 @@ def _task(sample: Sample, variant: Variant, key: str, material: _Material) -> Ta
         detail=material,
         light=not variant.augmentation,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Workshop:
-    """What every copy is made with: the folder of pictures, options, the folder for unfinished files, the crop's background."""
-
-    folder: Path
-    options: ShuffleOptions
-    temporary: str
-    background: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Original:
-    """A picture that copies are linked to: where the file itself lies, what it holds, and what is known of it."""
-
-    path: str
-    sha256: str
-    size: Size
-    warnings: tuple[Warned, ...]
-    crop: Record | None
-
-
-def _originals(store: Store, folder: Path, records: Mapping[str, Record]) -> Callable[[Task], _Original]:
-    """Return a function that looks at the picture of a task, once for all its copies, which come one after the other.
-
-    The function raises `PictureError` where the picture is gone or, if no record describes it, cannot be read.
-    """
-
-    @lru_cache(maxsize=1)
-    def original(source: str) -> _Original:
-        picture = folder / source
-        sha256 = store.fingerprints.sha256(picture)
-        if sha256 is None:
-            raise PictureError("is gone since the folder was listed: run again")
-        path = os.path.realpath(picture) if os.path.islink(picture) else os.path.abspath(picture)
-        crop = records.get(source)
-        if crop and crop.output_sha256 == sha256:
-            return _Original(path, sha256, crop.bucket, (), crop)
-        opened = open_picture(picture)
-        decode(opened, opened.size, opened.size)  # what no crop has decoded may be damaged behind its header
-        return _Original(path, sha256, opened.size, opened.warnings, None)
-
-    return lambda task: original(task.source)
-
-
-def _linked(task: Task, workshop: _Workshop, original: Callable[[Task], _Original]) -> Made | Problem:
-    """Describe one picture that is linked as it is, and write its caption."""
-    try:
-        found = original(task)
-        return _made(task, workshop, found, (found.path, found.sha256), workshop.options.link)
-    except SampleError as error:
-        return Problem.of(task.source, error)
-    except OSError as error:
-        return not_written(task.source, error)
-
-
-def _augmented(task: Task, workshop: _Workshop) -> Made | Problem:
-    """Make one copy with other pixels, from the source of its crop where that is still there; runs in a worker."""
-    material: _Material = task.detail
-    drawn = material.variant.augmentation
-    try:
-        picture = open_picture(workshop.folder / task.source)
-        crop = material.crop if material.crop and material.crop.output_sha256 == picture.sha256 else None
-        base, box, warnings = picture, Box(0, 0, *picture.size), picture.warnings
-        if crop and crop.box:
-            original = _original(crop, material.uncropped)
-            if original and crop.box.inside(original.size):
-                base, box = original, crop.box
-            else:
-                warnings = (*warnings, _SOURCE_GONE)
-        scale = enlargement_of(base.size, box, picture.size, drawn)
-        image = augment(base, box, picture.size, drawn, workshop.background)
-        content = encode(image, KEPT[os.path.splitext(task.output)[1]], workshop.options.quality)
-        file = write_temporary(workshop.temporary, task.output, content), hashlib.sha256(content).hexdigest()
-        made = _made(task, workshop, _Original("", picture.sha256, picture.size, warnings, crop), file)
-        return replace(made, record=msgspec.structs.replace(made.record, scale=round(scale, 4)))
-    except SampleError as error:
-        return Problem.of(task.source, error)
-    except OSError as error:
-        return not_written(task.source, error)
-
-
-def _original(crop: Record, folder: Path | None) -> Picture | None:
-    """Return the picture that a crop was made from, if it is still there and the same."""
-    if folder is None or crop.source_size is None:
-        return None
-    try:
-        picture = open_picture(folder / crop.source, crop.source_size.area)
-    except SampleError:
-        return None
-    return picture if picture.sha256 == crop.source_sha256 else None
-
-
-def _made(task: Task, workshop: _Workshop, original: _Original, file: tuple[str, str], link: str | None = None) -> Made:
-    """Write the caption to a temporary file and put the record together; what the crop's record says is carried on."""
-    material: _Material = task.detail
-    known = {} if original.crop is None else {name: getattr(original.crop, name) for name in _CARRIED}
-    text = material.variant.caption.encode()
-    text_sha256 = hashlib.sha256(text).hexdigest()
-    files = file, (write_temporary(workshop.temporary, f"{task.output}.txt", text), text_sha256)
-    record = Record(
-        output=task.output,
-        bucket=original.size,
-        source=task.source,
-        source_sha256=original.sha256,
-        output_sha256=file[1],
-        key=task.key,
-        version=__version__,
-        caption=task.caption_output,
-        caption_sha256=text_sha256,
-        source_caption_sha256=material.caption.sha256,
-        copy=material.variant.copy,
-        captions=material.variant.caption.count("\n") + 1 if text else 0,
-        augmentation=material.variant.augmentation or None,
-        warnings=(*original.warnings, *material.caption.warnings),
-        **known,
-    )
-    return Made(record, material.variant.caption, files, link)
-
-
-_SOURCE_GONE = Warned("source-gone", "augmented from the cropped picture: the one it was cropped from is gone or changed")
-_CARRIED = ("sizes", "source_size", "box", "anchor", "why", "faces", "saliency_kept", "area_kept", "scale")

@@ -18,6 +18,7 @@ from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
 from datakit.trainers import DEFAULT, TRAINERS, trainer
+from datakit.trainers.filling import advice
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, Trainer, family_of
 from datakit.trainers.training import Batching, BucketLoad, Training, plan_training, ways_out
@@ -43,7 +44,7 @@ class Emission:
     leftovers
         Caches of the datasets as they were or were called before; `datakit.trainers.leftovers.delete` deletes datakit's own.
     needs, provided, views, command
-        As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.view.make_view`.
+        As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.making.make_view`.
     """
 
     content: bytes | None
@@ -85,7 +86,11 @@ def emit_backend(
         findings=tuple(findings),
         changed=file.changed,
         notes=(*_behind(folders, concepts), *file.notes),
-        leftovers=tuple(target.old_caches(concepts, Path(cache_root))),
+        leftovers=tuple(
+            each
+            for each in target.old_caches(concepts, Path(cache_root))
+            if each.path not in {view.folder for view in file.views}
+        ),
         needs=file.needs,
         provided=file.provided,
         views=file.views,
@@ -173,6 +178,8 @@ class Audit:
         What would let every bucket fill a batch, cheapest first.
     notes
         A sentence for each way in which a dataset is older than what it was made from.
+    advice
+        A sentence for each dataset whose pictures would fill batches better in other sizes.
     """
 
     concepts: tuple[Concept, ...]
@@ -180,6 +187,7 @@ class Audit:
     training: Training
     ways_out: tuple[str, ...]
     notes: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
     @property
     def too_small(self) -> tuple[BucketLoad, ...]:
@@ -227,6 +235,7 @@ def audit_datasets(
         training=plan_training(counts, options.batching, epochs=1.0, epoch=epoch),
         ways_out=tuple(ways_out(epoch.loads, options.batching)),
         notes=_behind(folders, concepts),
+        advice=tuple(advice(concepts, options.batching)),
     )
 
 

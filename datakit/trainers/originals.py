@@ -73,7 +73,7 @@ def _linked(view: Path) -> Mapping[tuple[int, int], str]:
 def _edited(dataset: Path, linked: Mapping[tuple[int, int], str]) -> list[str]:
     """Return the files of a dataset that are not as its manifest has them, and pictures that it does not know."""
     records = list(read_manifest(dataset))
-    outputs = {record.output for record in records}
+    outputs = {name for record in records for name, _ in record.files}
     new = [
         name
         for name in list_files(dataset)
@@ -84,9 +84,7 @@ def _edited(dataset: Path, linked: Mapping[tuple[int, int], str]) -> list[str]:
 
 def _differing(dataset: Path, record: Record, linked: Mapping[tuple[int, int], str]) -> list[str]:
     found = []
-    for name, sha256 in ((record.output, record.output_sha256), (record.caption, record.caption_sha256)):
-        if name is None:
-            continue
+    for name, sha256 in record.files:
         try:
             status = os.stat(dataset / name)
             now = linked.get((status.st_dev, status.st_ino)) or hash_file(dataset / name)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datakit.audit.checks import Finding, Kind, caption_fault, check_dataset, check_folder, list_files
-from datakit.audit.concept import read_concept
+from datakit.audit.concept import Concept, read_concept
 from datakit.audit.looks import Look, look_at_all
 from datakit.audit.reader import Reader
 from datakit.caption.captions import decode_caption
@@ -26,6 +26,7 @@ from datakit.trainers.view import read_made
 # What to do about a file of a view, where datakit names what a stage would do about a file of a dataset.
 _PUT_BACK = "run `datakit backend` again, which puts it back"
 _MADE_ANEW = "move it away and run `datakit backend` again, which makes it anew; what is to change is changed in the dataset"
+_IN_A_VIEW_ALONE = "let `datakit backend` write the file, which gives the trainer a view of the pictures"
 _IN_A_VIEW: Mapping[Kind, str] = {
     "picture-missing": _PUT_BACK, "caption-missing": _PUT_BACK, "picture-changed": _MADE_ANEW, "picture-unreadable": _MADE_ANEW,
     "caption-empty": _MADE_ANEW, "caption-dirty": _MADE_ANEW, "caption-edited": _MADE_ANEW, "caption-unreadable": _MADE_ANEW,
@@ -76,8 +77,8 @@ class Trained:
         The trainer's listing.
     fate
         What becomes of a size.
-    cause, cure
-        Why sizes are changed where they are, as a clause, and what to do.
+    why
+        Why some sizes are changed where they are, as a clause, and what to do.
     captions
         None where captions do not lie beside the pictures.
     bucket
@@ -90,8 +91,7 @@ class Trained:
     folder: Path
     reader: Reader
     fate: Callable[[Size], Fate]
-    cause: str
-    cure: str
+    why: Callable[[Collection[Size]], tuple[str, str]]
     captions: Captions | None = Captions()
     bucket: Callable[[Size], str] = str
     whole: bool = True
@@ -152,8 +152,20 @@ def _findings(trained: Trained, files: Sequence[str], looks: Mapping[str, Look],
         for name in (record.output for record in concept.records)
         if trained.whole and name in looks and not reader.takes(name)
     ]
-    more = [finding for finding in (*unlisted, *_captions(trained, files, verdict)) if finding.path not in found]
+    companions = taken_companions(concept, reader) if trained.whole else []
+    more = [finding for finding in (*unlisted, *companions, *_captions(trained, files, verdict)) if finding.path not in found]
     return [finding for finding in findings if finding.kind != "size"] + more
+
+
+def taken_companions(concept: Concept, reader: Reader) -> list[Finding]:
+    """Return the companions of a dataset that its trainer takes for pictures, as it looks into their folder."""
+    problem = "a companion, which the trainer takes for a picture to train"
+    return [
+        Finding("picture-unknown", each.output, problem, _IN_A_VIEW_ALONE)
+        for record in concept.records
+        for each in record.companions
+        if reader.takes(each.output)
+    ]
 
 
 def _captions(trained: Trained, files: Sequence[str], verdict: Verdict) -> list[Finding]:
@@ -200,12 +212,13 @@ def _changed(trained: Trained, sizes: Mapping[str, Size]) -> list[Fault]:
     """Return a fault for each picture whose size the trainer changes."""
     fates = {size: trained.fate(size) for size in set(sizes.values())}
     changed = {picture: size for picture, size in sizes.items() if not fates[size].keeps(size)}
+    cause, cure = trained.why(fates.keys())
     dropped = sum(bool(fates[size].dropped) for size in changed.values())
     said = {
-        False: f"{len(changed) - dropped} of {counted(len(sizes), 'picture')} would be resized or cropped: {trained.cause}",
-        True: f"{dropped} of {counted(len(sizes), 'picture')} would be dropped: {trained.cause}",
+        False: f"{len(changed) - dropped} of {counted(len(sizes), 'picture')} would be resized or cropped: {cause}",
+        True: f"{dropped} of {counted(len(sizes), 'picture')} would be dropped: {cause}",
     }
     return [
-        Fault(trained.name, picture, said[bool(fates[size].dropped)], trained.cure, f"{size} is {fates[size].describe(size)}")
+        Fault(trained.name, picture, said[bool(fates[size].dropped)], cure, f"{size} is {fates[size].describe(size)}")
         for picture, size in changed.items()
     ]

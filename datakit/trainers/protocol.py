@@ -17,6 +17,9 @@ from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
 from datakit.trainers.view import View
 
+# Asks for none of the companions that a dataset has.
+NO_COMPANIONS = "none"
+
 
 def family_of(name: str, family: str | None) -> str:
     """Return a model family of a trainer, the first where none is named.
@@ -55,6 +58,8 @@ class BackendOptions:
     at, endpoint
         Addresses in an object store that the datasets were published at, one each, and the store's URL; the trainer reads them
         there instead of from their folders.
+    companions
+        What the trainer is given of the datasets' companions; none for all that it takes, `NO_COMPANIONS` for none of them.
     """
 
     trainer: str = DEFAULT
@@ -67,6 +72,7 @@ class BackendOptions:
     batch_size: int | None = None
     at: tuple[str, ...] = ()
     endpoint: str | None = None
+    companions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         family_of(self.trainer, self.family)

@@ -105,6 +105,16 @@ class Epoch:
     notes: tuple[str, ...] = ()
     recipe: bool = False
 
+    @property
+    def waste(self) -> dict[str, int]:
+        """What does not come out even: buckets too small, samples padded and left out, and of these those never trained."""
+        return {
+            "too_small": sum(load.too_small for load in self.loads),
+            "padded": sum(load.padded for load in self.loads),
+            "dropped": sum(load.dropped for load in self.loads),
+            "never": sum(load.dropped for load in self.loads if load.never),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Training:
@@ -126,6 +136,8 @@ class Training:
         A tenth of ``max_train_steps`` each, at least 1, where nothing else is asked for.
     loads, notes
         As in `Epoch`.
+    before
+        The epoch as it would be if no picture had taken another size to fill a batch; None where none has.
     """
 
     max_train_steps: int
@@ -139,6 +151,7 @@ class Training:
     loads: tuple[BucketLoad, ...] = ()
     notes: tuple[str, ...] = ()
     by_recipe: bool = True
+    before: Epoch | None = None
 
     @property
     def real_epochs(self) -> float | None:
@@ -159,6 +172,7 @@ class Training:
             "validation_steps": self.validation_steps,
             "buckets": [load_to_json(load) for load in self.loads],
             "notes": list(self.notes),
+            **({"before": {"real_steps_per_epoch": self.before.real_steps, **self.before.waste}} if self.before else {}),
         }
 
 

@@ -6,32 +6,26 @@ nothing into the dataset. A view is a dataset itself: it has a manifest, against
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-from filelock import FileLock
 
 from datakit.audit.concept import Concept, content_hash, digest, hash_in
 from datakit.audit.reader import Reader
-from datakit.caption.captions import decode_caption
-from datakit.dataset.fingerprints import hash_file
-from datakit.dataset.layout import STATE_FOLDER, VIEW, VIEWS_LOCK, VIEWS_TEMPORARY
-from datakit.dataset.links import place
-from datakit.dataset.manifest import MANIFEST, NOT_JSON, Record, to_line, write_atomically
-from datakit.dataset.samples import PICTURE_EXTENSIONS, caption_of, fold, free_name
-from datakit.errors import SampleError, UsageError
+from datakit.dataset.layout import VIEW
+from datakit.dataset.manifest import MANIFEST, NOT_JSON, Companion, Record
+from datakit.dataset.samples import fold, free_name
+from datakit.errors import UsageError
 from datakit.geometry import Size
-from datakit.report import counted, few
+from datakit.report import counted
 from datakit.trainers.fate import Fate
 from datakit.trainers.leftovers import Leftover
 
@@ -73,6 +67,8 @@ class View:
         What is written for a caption that was left out on purpose.
     listing
         Makes the files that name all pictures and captions, where the trainer reads such a file.
+    beside
+        Companions that lie beside each picture, by what they are called, and what is added there to its name.
     """
 
     folder: Path
@@ -82,6 +78,7 @@ class View:
     passes: int = 1
     empty: bytes = b""
     listing: Listing | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def buckets(self) -> dict[Size, int]:
@@ -141,6 +138,8 @@ class Layout:
         Ends of a picture's name, without its extension, at which the trainer takes it for something else.
     also
         What else the listing follows, such as repeats that it writes out; the view's name then follows it too.
+    beside
+        As in `View`.
     """
 
     trainer: str
@@ -149,6 +148,7 @@ class Layout:
     listing: Listing | None = field(default=None, compare=False)
     misread: tuple[str, ...] = ()
     also: str = ""
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_view(concepts: Sequence[Concept], cache_root: Path, layout: Layout, size: Size | None = None) -> View:
@@ -182,7 +182,13 @@ def plan_view(concepts: Sequence[Concept], cache_root: Path, layout: Layout, siz
     links = sorted(_numbered(links), key=lambda link: link.name)
     name = "-".join([*(concept.name for concept in concepts), *([str(size)] if size else [])])
     rows = [
-        (link.name, link.record.output_sha256, link.record.caption_sha256 or "", "" if link.line is None else str(link.line))
+        (
+            link.name,
+            link.record.output_sha256,
+            link.record.caption_sha256 or "",
+            "" if link.line is None else str(link.line),
+            *(f"{each.output} {each.sha256}" for each in beside_of(link, layout.beside)),
+        )
         for link in links
     ]
     content = digest([(layout.trainer, layout.empty.decode(), *filter(None, [layout.also])), *rows])
@@ -194,6 +200,47 @@ def plan_view(concepts: Sequence[Concept], cache_root: Path, layout: Layout, siz
         passes=max((written_out(concept) if layout.expand else concept).passes for concept in concepts),
         empty=layout.empty,
         listing=layout.listing,
+        beside=layout.beside,
+    )
+
+
+def companion_view(view: View, names: Sequence[str], *, same_name: bool = False) -> View:
+    """Lay out what a view's pictures are accompanied by as a view of its own, each called after its picture.
+
+    Parameters
+    ----------
+    view
+        Of the pictures.
+    names
+        What the companions are called; of several, each picture's are numbered, ``a_0.png`` and so on.
+    same_name
+        Whether each has the whole name of its picture, extension and all, whatever it is that lies there.
+    """
+    links = []
+    for link in view.links:
+        known, (stem, own) = {each.name: each for each in link.record.companions}, os.path.splitext(link.name)
+        for number, name in enumerate(names):
+            if name in known:
+                ending = own if same_name else f"_{number}.png" if len(names) > 1 else ".png"
+                links.append(Link(stem + ending, link.dataset, _as_picture(link.record, known[name])))
+    content = digest([(view.trainer, *names), *((link.name, link.record.output_sha256) for link in links)])
+    folder = view.folder.with_name("-".join((view.folder.name.rpartition("-")[0], *names, content)))
+    return replace(view, folder=folder, links=tuple(links), listing=None, beside={})
+
+
+def _as_picture(record: Record, companion: Companion) -> Record:
+    """Return the record of a companion as that of a picture without a caption."""
+    return msgspec.structs.replace(
+        record,
+        output=companion.output,
+        output_sha256=companion.sha256,
+        source=companion.source,
+        source_sha256=companion.source_sha256,
+        caption=None,
+        caption_sha256=None,
+        source_caption_sha256=None,
+        captions=0,
+        companions=(),
     )
 
 
@@ -232,33 +279,6 @@ def changed_sizes(view: View, fate: Callable[[Size], Fate], because: str = "") -
         for size, pictures in view.buckets.items()
         if not fate(size).keeps(size)
     ]
-
-
-def make_view(view: View) -> bool:
-    """Make the folder of a view, whole or not at all; one that is there already is completed. Return whether it is new.
-
-    Raises
-    ------
-    UsageError
-        The folder is somebody else's, holds pictures that are not the view's or files that were changed, or a file cannot be read
-        or written.
-    """
-    root = view.folder.parent
-    try:
-        (root / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
-        with FileLock(root / VIEWS_LOCK):
-            temporary = root / VIEWS_TEMPORARY
-            shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
-            new = not view.folder.exists()
-            if new:
-                _fill(view, temporary)
-                os.rename(temporary, view.folder)
-            else:
-                _refuse_strange(view)
-                _fill(view, view.folder)
-    except OSError as error:
-        raise UsageError(f"{view.folder} cannot be made: {error.strerror or error}") from error
-    return new
 
 
 def old_views(trainer: str, current: Collection[Path], concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
@@ -301,6 +321,27 @@ def _links(concept: Concept, record: Record, layout: Layout, taken: set[str], pr
     ]
 
 
+def with_companions(views: Iterable[View]) -> set[Path]:
+    """Return the folders of some views and of every view of companions that may go with them."""
+    folders = set()
+    for view in views:
+        names = sorted({each.name for link in view.links for each in link.record.companions})
+        several = (chosen for number in range(1, len(names) + 1) for chosen in combinations(names, number))
+        folders |= {view.folder, *(companion_view(view, chosen).folder for chosen in several)}
+        folders |= {companion_view(view, [name], same_name=True).folder for name in names}
+    return folders
+
+
+def beside_of(link: Link, endings: Mapping[str, str]) -> list[Companion]:
+    """Return the companions that lie beside a picture of a view, under the names that they have there."""
+    stem = os.path.splitext(link.name)[0]
+    return [
+        msgspec.structs.replace(each, output=f"{stem}{endings[each.name]}.png")
+        for each in link.record.companions
+        if each.name in endings
+    ]
+
+
 def _numbered(links: Sequence[Link]) -> list[Link]:
     """Put a number before each name, if any of them is the start of another."""
     stems = sorted(fold(os.path.splitext(link.name)[0]) for link in links)
@@ -309,91 +350,3 @@ def _numbered(links: Sequence[Link]) -> list[Link]:
         return list(links)
     width = len(str(len(links)))
     return [replace(link, name=f"{number:0{width}}_{link.name}") for number, link in enumerate(links, 1)]
-
-
-def _refuse_strange(view: View) -> None:
-    made = read_made(view.folder)
-    if made is None or made.trainer != view.trainer:
-        raise UsageError(
-            f"{view.folder} is no view that datakit made for {view.trainer}: move it away, or name another --cache-root"
-        )
-    expected = {link.name for link in view.links}
-    strange = [
-        name
-        for name in sorted(os.listdir(view.folder))
-        if name.lower().endswith(tuple(PICTURE_EXTENSIONS)) and name not in expected
-    ]
-    if strange:
-        raise UsageError(f"{view.folder} holds pictures that are not of the dataset: {few(strange)}: move them out")
-
-
-def _fill(view: View, folder: Path) -> None:
-    """Make what is missing in a folder."""
-    temporary = folder / STATE_FOLDER / "new"
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    captioned, records = [], []
-    for link in view.links:
-        _place(link, folder, temporary)
-        written, lines = _caption(link, view.empty)
-        captioned.append((link, lines))
-        name = caption_of(link.name)
-        if written is not None:
-            _write(folder / name, written)
-        records.append(
-            msgspec.structs.replace(
-                link.record,
-                output=link.name,
-                caption=None if written is None else name,
-                caption_sha256=None if written is None else hashlib.sha256(written).hexdigest(),
-                captions=len(lines),
-                caption_edited=False,
-            )
-        )
-    for name, content in (view.listing(captioned) if view.listing else {}).items():
-        write_atomically(folder / name, content)
-    write_atomically(folder / MANIFEST, [to_line(record) for record in records])
-    made = read_made(folder)
-    # Copies of a dataset that have its name share its view.
-    datasets = {**(made.datasets if made else {}), **view.datasets}
-    write_atomically(folder / VIEW, msgspec.json.encode(Made(view.trainer, datasets), order="sorted") + b"\n")
-
-
-def _place(link: Link, folder: Path, temporary: Path) -> None:
-    picture, target = os.path.realpath(link.dataset / link.record.output), folder / link.name
-    if target.exists():
-        if not os.path.samefile(picture, target) and hash_file(target) != link.record.output_sha256:
-            raise _changed(target)
-        return
-    try:
-        place(picture, os.fspath(target), "auto", os.fspath(temporary))
-    except SampleError as error:
-        raise UsageError(f"{link.dataset / link.record.output}: {error}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        if path.read_bytes() != content:
-            raise _changed(path)
-    except FileNotFoundError:
-        write_atomically(path, content)
-
-
-def _changed(path: Path) -> UsageError:
-    return UsageError(
-        f"{path} is not as datakit made it: change the dataset instead, and move this file away to have it made anew"
-    )
-
-
-def _caption(link: Link, empty: bytes) -> tuple[bytes | None, tuple[str, ...]]:
-    """Return what is written as the caption of a link, and the captions in it."""
-    name = link.record.caption
-    if name is None:
-        return None, ()
-    data = (link.dataset / name).read_bytes()
-    if hashlib.sha256(data).hexdigest() != link.record.caption_sha256:
-        raise UsageError(f"{link.dataset / name} was changed just now: run the command again")
-    lines = decode_caption(data, name).lines
-    if link.line is not None:
-        lines = lines[link.line : link.line + 1]
-        data = "".join(lines).encode()
-    return (data if lines else empty), lines

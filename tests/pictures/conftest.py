@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -45,9 +46,9 @@ def crop(tmp_path, monkeypatch):
             old.unlink()
         (source / name).write_bytes(data)
         report = crop_folder(source, output, CropOptions(**PLAIN | options), execution=Execution(overwrite=True))
-        made = next(output.glob("*.png"), None) if report.done else None
-        if made is None:
+        if not report.done:
             return Out(report, None, None)
+        made = output / f"{os.path.splitext(name)[0]}.png"  # outputs of earlier calls lie beside it
         with Image.open(made) as image:
             assert image.mode == "RGB"
             return Out(report, np.asarray(image).astype(float), made.read_bytes())

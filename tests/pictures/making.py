@@ -263,3 +263,15 @@ def with_two_lists(data):
     assert ipco[2] == start
     _move_items(out, 16)
     return bytes(out)
+
+
+def with_colours_in_the_stream(data, primaries, transfer):
+    """An AVIF of 256 x 256 whose boxes say nothing of colours; a reduced sequence header in av1C does (AV1, 5.5.1)."""
+    ipco = find(data, b"meta", b"iprp", b"ipco")
+    before, after = [box for box in boxes(data, ipco[1], ipco[2]) if box[0] in (b"av1C", b"colr")]
+    assert (before[0], after[0], before[3]) == (b"av1C", b"colr", after[1])
+    # Profile 1; a still picture, reduced, level 0; both sides in 8 bits; no tools; 8 bits; its colours.
+    header = f"00111{0:05b}{7:04b}{7:04b}{255:08b}{255:08b}{0:06b}01{primaries:08b}{transfer:08b}".ljust(72, "0")
+    unit = b"\x0a\x09" + int(header, 2).to_bytes(9, "big")
+    both = struct.pack(">I4s", 12 + len(unit), b"av1C") + data[before[2] : before[3]] + unit
+    return data[: before[1]] + both + struct.pack(">I4s", 8, b"free") + data[after[3] :]

@@ -145,6 +145,17 @@ def test_the_codes_of_an_ordinary_avif_change_nothing(crop):
         assert np.array_equal(crop(making.avif(Image.fromarray(CHART), *codes), "a.avif").pixels, plain)
 
 
+def test_colours_in_the_stream_of_an_avif_count_where_no_box_says_any(crop):
+    plain = making.avif(Image.fromarray(CHART))
+    out = crop(making.with_colours_in_the_stream(plain, 12, 13), "a.avif")
+    assert out.kinds == []
+    assert far(out.pixels, to_srgb(CHART / 255, P3)) < 2
+    assert crop(making.with_colours_in_the_stream(plain, 9, 16), "a.avif").kinds == ["hdr"]
+    ordinary = crop(making.with_colours_in_the_stream(plain, 1, 13), "a.avif")
+    assert ordinary.kinds == []
+    assert np.array_equal(ordinary.pixels, crop(plain, "b.avif").pixels)
+
+
 def test_an_embedded_profile_counts_more_than_the_codes_of_an_avif(crop, make):
     data = making.avif(Image.fromarray(CHART), 9, 13, icc_profile=adobe_profile(make))
     assert far(crop(data, "a.avif").pixels, to_srgb(CHART / 255, ADOBE, power(563 / 256))) < 2

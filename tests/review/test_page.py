@@ -279,8 +279,8 @@ def test_what_needs_an_eye_is_found_and_mended(source: Path, tmp_path: Path, ser
     page.get_by_role("button", name="All samples").click()
     open_sample(page, "dogs.jpg")
     page.keyboard.press("h")
-    expect(page.locator(".heat")).to_have_js_property("complete", value=True)
-    assert page.locator(".heat").evaluate("image => image.naturalWidth") > 0
+    expect(page.locator(".layer")).to_have_js_property("complete", value=True)
+    assert page.locator(".layer").evaluate("image => image.naturalWidth") > 0
     # A window that cuts through a face, in a bucket that needs enlarging: what the page says is what crop says.
     for _ in range(60):
         page.keyboard.press("Shift+ArrowUp")

@@ -127,6 +127,32 @@ def test_pictures_are_small_upright_and_kept(ask, out, source):
     assert client.get(f"api/thumbnail/{key}", headers={"If-None-Match": answer.headers["etag"]}).status_code == 200
 
 
+def test_a_mask_lies_over_the_whole_picture_and_shows_what_counts(ask, tmp_path):
+    rng = np.random.default_rng(5)
+    (tmp_path / "src").mkdir()
+    pixels = rng.integers(0, 255, (1000, 1300, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "src/a.png")
+    mask = np.zeros((1000, 1300), np.uint8)
+    mask[:, :650] = 255
+    Image.fromarray(mask).save(tmp_path / "src/a-masklabel.png")
+    Image.fromarray(pixels).save(tmp_path / "src/a-condlabel.png")
+    crop_folder(tmp_path / "src", tmp_path / "out", CropOptions(detector="none", companions="auto"))
+    client = ask(tmp_path / "out")
+    sample = samples(client)["a.png"]
+    assert sample["companions"] == ["control", "mask"]
+    answer = client.get(f"api/companion/{sample['key']}/mask")
+    assert answer.headers["content-type"] == "image/png"
+    over = np.asarray(Image.open(io.BytesIO(answer.content)))
+    assert over.shape == (1000, 1300, 4)
+    assert over[:, :640, 3].min() > 100
+    assert over[:, 660:, 3].max() == 0
+    control = np.asarray(Image.open(io.BytesIO(client.get(f"api/companion/{sample['key']}/control").content)))
+    assert (control[..., :3] == pixels).all()
+    assert client.get(f"api/companion/{sample['key']}/depth").status_code == 404
+    (tmp_path / "src/a-masklabel.png").unlink()
+    assert client.get(f"api/companion/{sample['key']}/mask").status_code == 404
+
+
 def test_heat_lies_over_the_whole_picture_and_shows_something(ask, out):
     client = ask(out)
     key = samples(client)["fig.jpg"]["key"]

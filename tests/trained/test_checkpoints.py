@@ -12,6 +12,7 @@ from datakit.trained.checkpoints.comfy_keys import layer_of, read_keys, split
 from datakit.trained.checkpoints.describe import describe
 from datakit.trained.checkpoints.layouts import Place, chosen, find_checkpoints
 from datakit.trained.families import family
+from tests.commands import finish, ordinary_user, permissions_count, start
 from tests.trained.loras import DIALECTS, RANK, READ, WIDTH, lora, lycoris, noted, run_of
 from tests.trained.made import save, sparse
 
@@ -73,6 +74,8 @@ def test_steps_are_chosen_by_number_range_and_last(tmp_path):
     assert labels(tmp_path, "1000:3000:1000,last") == ["001000", "002000", "003000", "last"]
     assert labels(tmp_path, "500,750:1600") == ["000500", "001000", "001500"]
     assert labels(tmp_path, "3000::500") == ["003000", "003500", "004000"]
+    assert labels(tmp_path, "500:3000:1000") == ["000500", "001500", "002500"], "counted from its first"
+    assert labels(tmp_path, "3500:4000") == ["003500", "004000"]
     for wrong in ("x", "1:2:0", "600", "-1", ""):
         with pytest.raises(UsageError, match=f"steps '{wrong}'"):
             labels(tmp_path, wrong)
@@ -174,7 +177,16 @@ def test_alpha_in_the_metadata_alone_is_lost(tmp_path):
     assert dict(layered.noted) == {"transformer.transformer_blocks.1.attn.to_q": 1.0}
     stabilised = describe(Place(save(tmp_path / "x.safetensors", lora(), noted(RANK, use_rslora=True))))
     assert stabilised.lost_strength == pytest.approx(RANK / RANK**0.5)
-    for nonsense in ("{", "[]", '{"transformer.lora_alpha": "x"}'):
+    # A suffix of a name is no name: Flux has single blocks besides.
+    at = "transformer_blocks.1.attn.to_q"
+    single = {f"transformer.single_{at}.{half}": np.ones((4, 4), np.float32) for half in ("lora_A.weight", "lora_B.weight")}
+    assert describe(Place(save(tmp_path / "x.safetensors", single, noted(4, alpha_pattern={at: 1})))).lost_strength is None
+    for nonsense in (
+        "{",
+        "[]",
+        *(f'{{"transformer.lora_alpha": {value}}}' for value in ('"x"', "NaN", "Infinity", "1e300", "1" + "0" * 400)),
+        '{"transformer.lora_alpha": 2, "transformer.alpha_pattern": {"to_q": NaN}}',
+    ):
         assert (
             describe(Place(save(tmp_path / "x.safetensors", lora(), {"lora_adapter_metadata": nonsense}))).lost_strength is None
         )
@@ -194,6 +206,47 @@ def test_a_lora_of_another_model_does_not_fit_the_base(tmp_path, datakit):
     wide = datakit("checkpoints", "list", "wide", "--base", "base.safetensors")
     assert (wide.returncode, "0 of 16 keys; 16 do not fit the model" in wide.stdout) == (1, True)
     assert "8 of 16 keys" in datakit("checkpoints", "list", "deep", "--base", "base.safetensors").stdout
+
+
+def test_fused_layers_and_convolutions_are_held_against_the_base(tmp_path, datakit):
+    linear = {
+        f"transformer_blocks.{block}.attn.{end}.weight": ("F32", (WIDTH, WIDTH))
+        for block in range(2)
+        for end in ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj")
+    }
+    linear |= {f"transformer_blocks.{block}.ff.net.0.proj.weight": ("F32", (4 * WIDTH, WIDTH)) for block in range(2)}
+    sparse(tmp_path / "sd3.safetensors", linear)
+    fused = lora("kohya-sd3")
+    save(tmp_path / "fused.safetensors", fused)
+    assert datakit("checkpoints", "list", "fused.safetensors", "--base", "sd3.safetensors").returncode == 0
+    for name in [name for name in fused if name.endswith("qkv.lora_up.weight")]:
+        fused[name] = fused[name][:-1]
+    save(tmp_path / "fused.safetensors", fused)
+    assert "18 keys; 6 do not fit" in datakit("checkpoints", "list", "fused.safetensors", "--base", "sd3.safetensors").stdout
+    name = "down_blocks.0.resnets.0.conv1"
+    sparse(tmp_path / "sdxl.safetensors", {f"{name}.weight": ("F32", (32, 16, 3, 3))})
+    for columns, code in ((16, 0), (17, 1)):
+        halves = {
+            "lora_down.weight": np.ones((4, columns, 3, 3), np.float32),
+            "lora_up.weight": np.ones((32, 4, 1, 1), np.float32),
+        }
+        save(tmp_path / "conv.safetensors", {f"lora_unet_{name.replace('.', '_')}.{half}": each for half, each in halves.items()})
+        assert datakit("checkpoints", "list", "conv.safetensors", "--base", "sdxl.safetensors").returncode == code
+
+
+def test_the_strongest_layer_says_at_which_strength_it_was_trained(tmp_path):
+    pattern = {"transformer_blocks.0.attn.to_q": 1, "transformer_blocks.1.attn.to_k": 3}
+    found = describe(Place(save(tmp_path / "x.safetensors", lora(), noted(2, alpha_pattern=pattern))))
+    assert found.lost_strength == 3 / RANK
+
+
+def test_halves_without_a_rank_or_a_row_are_no_reason_to_stop(tmp_path, datakit):
+    sparse(tmp_path / "base.safetensors", {"transformer_blocks.0.attn.add_q_proj.weight": ("F32", (WIDTH, WIDTH))})
+    at = "transformer.transformer_blocks.0.attn.add_q_proj"
+    tensors = {f"{at}.lora_A.weight": np.zeros((0, WIDTH), np.float32), f"{at}.lora_B.weight": np.float32(1).reshape(())}
+    save(tmp_path / "x.safetensors", tensors, noted(2))
+    done = datakit("checkpoints", "list", "x.safetensors", "--base", "base.safetensors")
+    assert (done.returncode, "2 do not fit the model" in done.stdout) == (1, True)
 
 
 def test_the_list_names_what_is_damaged_and_exits_with_1(tmp_path, datakit):
@@ -219,6 +272,17 @@ def test_the_list_names_what_is_damaged_and_exits_with_1(tmp_path, datakit):
     verbose = datakit("checkpoints", "list", "st", "-v")
     assert (verbose.returncode, "0 of 16 keys" in verbose.stdout) == (1, True)
     assert "000001: diffusion_model.transformer_blocks.0.attn.to_q.lora_A.weight" in verbose.stdout
+
+
+@pytest.mark.skipif(not permissions_count(), reason="permissions do not count here")
+def test_a_folder_that_may_not_be_read_costs_one_line(tmp_path):
+    run_of(tmp_path / "run", {500: 1.0, 1000: 1.0})
+    (tmp_path / "run" / "checkpoint-500").chmod(0)
+    try:
+        code, said = finish(start(["checkpoints", "list", "run"], tmp_path, ordinary_user()))
+    finally:
+        (tmp_path / "run" / "checkpoint-500").chmod(0o755)
+    assert (code, "Permission denied" in said.splitlines()[1], "16 of 16 keys" in said.splitlines()[2]) == (1, True, True)
 
 
 def test_whole_models_are_full_and_shards_are_to_be_merged(tmp_path, datakit):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 
 import numpy as np
@@ -80,6 +81,18 @@ def test_what_is_no_whole_file_is_named_for_what_it_is(tmp_path, content, kind, 
         ({"a": {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]}}, "no such shape"),
         ({"a": {"dtype": "F32", "data_offsets": [0, 4]}}, "no kind, shape or place"),
         ({"a": [1]}, "no kind, shape or place"),
+        ({"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}, "not known: ['F32']"),
+        ({"a": {"dtype": "F32", "shape": "", "data_offsets": [0, 4]}}, "no such shape"),
+        ({"a": {"dtype": "F32", "shape": {}, "data_offsets": [0, 4]}}, "no such shape"),
+        ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, float("nan")]}}, "no such shape or place"),
+        ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}, "takes no -4 bytes"),
+        (
+            {
+                "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+                "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]},
+            },
+            "b begins at 2, not at 4",
+        ),
         ({"__metadata__": {"n": 1}}, "metadata"),
     ],
 )
@@ -176,5 +189,23 @@ def test_scalars_of_every_kind_are_read_and_others_left_out(tmp_path):
     assert read_scalars(header, header.tensors) == {"f": 1.5, "h": 0.5, "d": 2.5, "i": 7.0, "b": -3.0}
 
 
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path):
+    path = save(tmp_path / "x.safetensors", {"a.alpha": np.float32(1).reshape(())})
+    header = read_header(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(WeightsFileError, match="still being written"):
+        read_scalars(header, header.tensors)
+    path.unlink()
+    with pytest.raises(WeightsFileError, match="cannot be read"):
+        read_scalars(header, header.tensors)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX's")
+def test_a_pipe_is_no_file_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.safetensors")
+    assert "is no file" in str(refused(tmp_path / "x.safetensors"))
+
+
 def test_natural_order():
+    assert sorted(["9" * 5000, "8" * 5000, "7"], key=natural)[0] == "7"
     assert sorted(["b.10", "b.2", "a", "b.2.c"], key=natural) == ["a", "b.2", "b.2.c", "b.10"]

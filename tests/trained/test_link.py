@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from datakit.trained.checkpoints.comfy_keys import layer_of, split
 from datakit.trained.checkpoints.describe import describe
 from datakit.trained.checkpoints.layouts import Place
 from datakit.trained.families import family
-from tests.commands import untouched
-from tests.trained.loras import DIALECTS, READ, lora, noted, run_of
-from tests.trained.made import contents, metadata_of, save
+from tests.commands import start, untouched
+from tests.trained.loras import DIALECTS, READ, WIDTH, lora, noted, run_of
+from tests.trained.made import contents, metadata_of, save, sparse
 
 
 @pytest.fixture
@@ -194,3 +195,131 @@ def test_whole_models_go_elsewhere_and_nothing_is_linked_into_the_run(tmp_path, 
     assert "lies in" in datakit("checkpoints", "link", "full", "full/in").stderr
     assert "is no folder" in datakit("checkpoints", "link", "full", "nowhere").stderr
     assert "cannot be used" in datakit("checkpoints", "link", "full", "diffusion_models", "--name", "../x").stderr
+    (tmp_path / "diffusion_models" / "file").touch()
+    assert "is a file" in datakit("checkpoints", "link", "full", "diffusion_models", "--name", "file").stderr
+
+
+def test_what_is_no_lora_among_them_is_left_out_and_named(tmp_path, loras, datakit):
+    run_of(tmp_path / "run", {500: 1.0})
+    save(tmp_path / "run" / "embedding.safetensors", {"emb_params": np.ones((4, 8), np.float32)})
+    done = datakit("checkpoints", "link", "run", "loras")
+    assert (done.returncode, "embedding.safetensors is no LoRA" in done.stderr) == (1, True)
+    assert shown(loras / "run") == ["run-000500.safetensors"]
+
+
+def test_a_run_that_lies_among_the_loras_is_left_as_it_is(tmp_path, loras, datakit):
+    run_of(loras / "run", {500: 1.0})
+    before = untouched(loras)
+    done = datakit("checkpoints", "link", "loras/run", "loras")
+    assert (done.returncode, "say another --name" in done.stderr) == (2, True)
+    assert untouched(loras) == before
+    assert datakit("checkpoints", "link", "loras/run", "loras", "--name", "linked").returncode == 0
+    assert shown(loras / "linked") == ["linked-000500.safetensors"]
+
+
+def test_a_run_that_is_killed_leaves_no_name_whose_content_is_unknown(tmp_path, loras, datakit):
+    """The second checkpoint takes a while to hash; what the first stands for is known by then."""
+    run_of(tmp_path / "run", {500: 1.0})
+    name = "transformer.transformer_blocks.0.attn.to_q"
+    sparse(
+        tmp_path / "run" / "checkpoint-1000" / "pytorch_lora_weights.safetensors",
+        {f"{name}.lora_A.weight": ("F32", (4, 2**31)), f"{name}.lora_B.weight": ("F32", (4, 4))},
+    )
+    process = start(["checkpoints", "link", "run", "loras"], tmp_path)
+    link = loras / "run" / "run-000500.safetensors"
+    while not link.is_symlink():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    (tmp_path / "run" / "checkpoint-1000" / "pytorch_lora_weights.safetensors").unlink()
+    assert "0 linked, 1 there already" in datakit("checkpoints", "link", "run", "loras").stdout
+    run_of(tmp_path / "run", {500: 2.0})
+    datakit("checkpoints", "link", "run", "loras")
+    assert shown(loras / "run") == ["run-000500-2.safetensors"]
+
+
+def test_a_run_that_was_moved_keeps_its_names(tmp_path, loras, datakit):
+    run_of(tmp_path / "run", {500: 1.0})
+    datakit("checkpoints", "link", "run", "loras")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    done = datakit("checkpoints", "link", "elsewhere", "loras", "--name", "run", "--prune")
+    assert (done.returncode, "1 linked, 0 there already" in done.stdout) == (0, True)
+    assert shown(loras / "run") == ["run-000500.safetensors"]
+    assert (loras / "run" / "run-000500.safetensors").exists()
+
+
+def test_what_somebody_put_in_place_of_a_link_is_not_said_to_be_deleted(tmp_path, loras, datakit):
+    run_of(tmp_path / "run", {500: 1.0, 1000: 1.0})
+    datakit("checkpoints", "link", "run", "loras")
+    mine = loras / "run" / "run-000500.safetensors"
+    mine.unlink()
+    mine.write_bytes(b"mine")
+    (tmp_path / "run" / "checkpoint-500" / "pytorch_lora_weights.safetensors").unlink()
+    assert "deleted" not in datakit("checkpoints", "link", "run", "loras", "--prune").stdout
+    assert mine.read_bytes() == b"mine"
+
+
+def test_names_that_cannot_be_known_any_more_are_not_given_anew(tmp_path, loras, datakit):
+    run_of(tmp_path / "run", {500: 1.0})
+    datakit("checkpoints", "link", "run", "loras")
+    names = loras / "run" / ".datakit" / "links.json"
+    names.write_text("{")
+    done = datakit("checkpoints", "link", "run", "loras")
+    assert (done.returncode, "links.json is damaged" in done.stderr) == (2, True)
+    assert shown(loras / "run") == ["run-000500.safetensors"]
+    assert names.read_text() == "{"
+
+
+def test_a_mended_copy_still_has_to_fit_the_base(tmp_path, loras, datakit):
+    base = {
+        f"transformer_blocks.{block}.attn.{end}.weight": ("F32", (WIDTH, WIDTH))
+        for block in range(2)
+        for end in ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj")
+    }
+    sparse(tmp_path / "base.safetensors", base)
+    for name, dialect, metadata in (("noted", "diffusers", noted(2)), ("named", "unet", None)):
+        for width, code in ((WIDTH, 0), (2 * WIDTH, 1)):
+            save(
+                tmp_path / f"{name}{width}" / "checkpoint-5" / "pytorch_lora_weights.safetensors",
+                lora(dialect, width=width),
+                metadata,
+            )
+            done = datakit("checkpoints", "link", f"{name}{width}", "loras", "--base", "base.safetensors")
+            assert done.returncode == code, done.stdout
+
+
+@pytest.mark.parametrize("alpha", ["0", "-1", "nan", "inf", "1e300"])
+def test_an_alpha_that_cannot_be_is_refused(tmp_path, loras, datakit, alpha):
+    run_of(tmp_path / "run", {500: 1.0})
+    done = datakit("checkpoints", "link", "run", "loras", "--alpha", alpha)
+    assert (done.returncode, "cannot be" in done.stderr, shown(loras)) == (2, True, [])
+
+
+def test_an_alpha_that_is_written_makes_up_for_no_key_that_is_not_read(tmp_path, loras, datakit):
+    path = tmp_path / "run" / "checkpoint-5" / "pytorch_lora_weights.safetensors"
+    save(path, lora() | {"mystery": np.ones(2, np.float32)}, noted(2))
+    done = datakit("checkpoints", "link", "run", "loras")
+    assert (done.returncode, "16 of 17 keys" in done.stderr, shown(loras / "run")) == (1, True, [])
+
+
+def test_an_alpha_that_a_layer_has_is_not_written_again(tmp_path, loras, datakit):
+    save(tmp_path / "run" / "checkpoint-5" / "pytorch_lora_weights.safetensors", lora(alpha=2))
+    assert "run-000005.safetensors  link\n" in datakit("checkpoints", "link", "run", "loras", "--alpha", "3").stdout
+
+
+def test_a_copy_stays_what_it_is_when_its_checkpoint_is_written_over(tmp_path, loras, datakit):
+    run_of(tmp_path / "run", {500: 1.0}, noted(2))
+    datakit("checkpoints", "link", "run", "loras")
+    run_of(tmp_path / "run", {500: 2.0}, noted(2))
+    assert "not used again" not in datakit("checkpoints", "link", "run", "loras").stderr
+    assert shown(loras / "run") == ["run-000500-2.safetensors", "run-000500.safetensors"]
+    run_of(tmp_path / "run", {500: 1.0}, noted(2))
+    assert "0 linked, 1 there already" in datakit("checkpoints", "link", "run", "loras").stdout
+
+
+def test_two_trainings_in_one_folder_have_names_of_their_own(tmp_path, loras, datakit):
+    for name in ("mine", "other"):
+        save(tmp_path / "run" / f"{name}-000010.safetensors", lora())
+    datakit("checkpoints", "link", "run", "loras")
+    assert shown(loras / "run") == ["mine-epoch-000010.safetensors", "other-epoch-000010.safetensors"]

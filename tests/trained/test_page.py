@@ -189,6 +189,28 @@ def test_figures_are_what_they_say(tmp_path):
     assert same.warnings == ("the same as the base: the LoRA changed nothing",)
     assert (black.from_base, black.warnings) == (None, ("black",))
     assert json.dumps(black.to_json())
+    Image.new("RGB", (5, 5), (1, 0, 0)).save(tmp_path / "dark.png")
+    (dark,) = Measuring().of_row([tmp_path / "dark.png"], has_base=False)
+    assert dark is not None
+    assert dark.saturation == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ((7, 7, 7), (0, 0, 0), ("black",)),
+        ((8, 8, 8), (3, 3, 3), ("of one colour",)),
+        ((100, 50, 0), (105, 45, 0), ("of one colour",)),
+        ((100, 50, 0), (106, 50, 0), ()),
+    ],
+)
+def test_black_and_one_colour_are_told_from_what_is_only_dark_or_pale(tmp_path, first, second, said):
+    image = Image.new("RGB", (10, 10), first)
+    image.putpixel((0, 0), second)
+    image.save(tmp_path / "x.png")
+    (found,) = Measuring().of_row([tmp_path / "x.png"], has_base=False)
+    assert found is not None
+    assert found.warnings == said
 
 
 def test_a_strip_is_as_wide_as_its_pictures_and_a_failed_place_as_its_neighbours(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 
 import pytest
 
@@ -123,6 +125,55 @@ def test_who_does_not_answer_or_is_no_comfyui_is_named(comfy, server):
     for wrong in ("ftp://x", "http://", "127.0.0.1:x", "127.0.0.1:99999"):
         with pytest.raises(UsageError, match="write an address"):
             Server(wrong)
+
+
+def test_a_proxy_that_has_no_comfyui_behind_it_is_nobody_there(comfy, server):
+    comfy.status = 502
+    with pytest.raises(UnreachableError, match=r"no ComfyUI behind .*: status 502, Bad Gateway"):
+        server.version()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"queue_running": [None]},
+        {"queue_running": ["x"]},
+        {"queue_running": [[1]]},
+        {"queue_pending": [[1, "job"], ["x", "other"]]},
+        {"job": {"status": [1]}},
+        {"job": {"status": {"messages": [["execution_error", []]]}}},
+        {"job": {"status": {"messages": [1]}}},
+        {"job": {"status": {"status_str": "success"}, "outputs": [1]}},
+    ],
+)
+def test_an_answer_that_is_built_otherwise_is_an_error_of_the_server(comfy, server, answer):
+    comfy.answer = lambda *asked: (200, answer)
+    with pytest.raises(ServerError, match="as ComfyUI does"):
+        server.state("job")
+
+
+@pytest.mark.parametrize("errors", [[1], {"3": [1]}, {"3": {"errors": [1]}}])
+def test_a_refusal_that_is_built_otherwise_is_one_too(comfy, server, errors):
+    comfy.answer = lambda *asked: (400, {"error": "x", "node_errors": errors})
+    with pytest.raises(ServerError, match="as ComfyUI does"):
+        server.submit(GRAPH, "job")
+
+
+def test_a_refusal_that_breaks_off_is_still_a_refusal():
+    """The status came whole, its reasons did not."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b'HTTP/1.1 401 No\r\nContent-Length: 100\r\n\r\n{"err')
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ServerError, match=f"status 401: set {TOKEN}"):
+            Server(f"127.0.0.1:{listening.getsockname()[1]}").version()
+        thread.join()
 
 
 def test_a_picture_that_is_gone_is_none(comfy, server):

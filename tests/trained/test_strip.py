@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,10 @@ import pytest
 from PIL import Image
 
 from datakit.trained.comfy import watching
+from datakit.trained.comfy.graph import read_workflow
+from datakit.trained.comfy.grid import Cell, Column, Row, key_of
+from datakit.trained.comfy.pictures import Pictures
+from datakit.trained.comfy.server import Server
 from tests.commands import finish, invoke, start, untouched, wait_until_begun
 from tests.trained.fake import TINY, TUTORIAL, Fake, drawn, history, served
 
@@ -141,6 +146,22 @@ def test_a_server_that_starts_anew_gets_its_job_again(comfy, tmp_path):
     assert len(set(comfy.sent)) == 8
 
 
+def test_a_job_is_sent_again_when_it_was_missed_three_times_in_a_row_and_five_times_at_most(comfy, tmp_path):
+    looks: list[int] = []
+
+    def answer(method, path, query, body, _answer=comfy.answer):
+        if path == "/prompt":
+            looks.append(sum(path == "/queue" for _, path, _ in comfy.requests))
+            comfy.sent.append(body["prompt_id"])
+            return 200, {"prompt_id": body["prompt_id"]}  # and forgets it
+        return _answer(method, path, query, body)
+
+    comfy.answer = answer
+    code, said = strip(comfy, tmp_path, "--loras", RUN[0])
+    assert (code, "was lost 5 times" in said, len(comfy.sent), len(set(comfy.sent))) == (1, True, 5, 1)
+    assert [after - before for before, after in itertools.pairwise(looks)] == [3] * 4
+
+
 def test_a_server_that_is_gone_for_a_while_is_waited_for(tmp_path):
     fake = Fake()
     fake.polls = -1
@@ -156,6 +177,31 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(tmp_path):
     with served(fake, port):
         code, said = finish(process)
     assert (code, "waiting for it to come back" in said, "3 made" in said) == (0, True, True)
+
+
+def test_a_server_behind_a_proxy_is_waited_for_too(comfy, tmp_path):
+    away = []
+
+    def answer(method, path, query, body, _answer=comfy.answer):
+        if len(comfy.sent) == 2 and len(away) < 3:
+            away.append(path)
+            comfy.restart()
+            return 503, {}
+        return _answer(method, path, query, body)
+
+    comfy.answer = answer
+    code, said = strip(comfy, tmp_path, "--loras", "run1")
+    assert (code, said.count("status 503, Service Unavailable; waiting for it to come back"), len(away)) == (0, 1, 3)
+    assert said.endswith("3 made, 0 kept, 0 failed\n")
+
+
+def test_what_another_run_made_is_known_when_its_turn_comes(comfy, tmp_path):
+    """Two at once: the second waits for the first, whose records are not there yet when it starts."""
+    graph = read_workflow(TINY)
+    cell = Cell(Row(1, None, None), Column("base", "base"), graph, key_of(graph))
+    second = Pictures(tmp_path / "out", Server(comfy.address), "314")
+    Pictures(tmp_path / "out", Server(comfy.address), "314").make(cell)
+    assert second.is_there(cell)
 
 
 def test_a_server_that_never_answers_is_named(tmp_path):
@@ -266,6 +312,7 @@ def test_what_cannot_be_is_refused_before_anything_is_drawn(comfy, tmp_path):
         (["--loras", "run1"], {"out": "mine"}, "holds other things than strips"),
         (["--loras", "run1", "--set", "3.nothing=1"], {}, "has no input 'nothing'; it has model"),
         (["--loras", "run1", "--set", "x"], {}, "write NODE.INPUT=VALUE"),
+        (["--loras", "run1", "--strength", "nan"], {}, "strengths nan: write numbers"),
         (["--loras", "run1", "--models", "x"], {}, "leave out --loras"),
         (["--loras", "run1", "--steps", "600"], {}, "names no checkpoint"),
     ):
@@ -354,6 +401,10 @@ def test_black_unchanged_and_copied_pictures_are_told(comfy, tmp_path, pictures)
         return fake.get(lora) or drawn({})
 
     comfy.picture = picture
+    fake[RUN[0]] = black.getvalue()
+    assert "seed-workflow/1000: the same as the one before\n" in strip(comfy, tmp_path, "--loras", "run1", out="without")[1]
+    fake[RUN[0]] = buffer.getvalue()
+    comfy.restart()
     code, said = strip(comfy, tmp_path, "--loras", "run1", "--base", "--dataset", "training")
     assert code == 0
     assert "01-workflow/seed-workflow/1000: black" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from datakit.errors import UsageError, WeightsFileError
 from datakit.trained.weights.collection import open_weights
 from datakit.trained.weights.groups import group_of, grouped
 from datakit.trained.weights.merge import merge_weights
+from datakit.trained.weights.writing import write_whole
+from tests.commands import finish, start
 from tests.trained.made import contents, index, metadata_of, save, sd35_large, sparse
 
 ONE, TWO = "m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"
@@ -116,7 +119,7 @@ def test_a_merged_file_holds_every_tensor_byte_for_byte(tmp_path, datakit):
         name: (list(array.shape), array.tobytes()) for name, array in expected.items()
     }
     assert metadata_of(tmp_path / "whole.safetensors") == {"format": "pt", "shard": ONE}
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".datakit-")]
+    assert sorted(os.listdir(tmp_path)) == ["model", "whole.safetensors"]
 
 
 KINDS = st.sampled_from([np.float64, np.float32, np.float16, np.uint8])
@@ -207,6 +210,44 @@ def test_nothing_is_replaced_and_one_file_is_not_merged(tmp_path, datakit):
     save(tmp_path / "one.safetensors", {"a": np.ones(2, np.float32)})
     assert "nothing to put together" in datakit("weights", "merge", "one.safetensors", "x").stderr
     assert "is no folder" in datakit("weights", "merge", "model", "nowhere/x").stderr
+
+
+def test_a_merge_that_is_interrupted_leaves_nothing_and_one_that_is_killed_what_can_be_seen(tmp_path):
+    for number, code, left in ((signal.SIGINT, 130, 0), (signal.SIGKILL, -9, 1)):
+        for name in (ONE, TWO):
+            sparse(tmp_path / "model" / name, {name: ("U8", (2**31,))})
+        process = start(["weights", "merge", "model", "whole.safetensors"], tmp_path)
+        while not (parts := list(tmp_path.glob("whole-*.part"))) or not parts[0].stat().st_size > 2**20:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(number)
+        assert finish(process)[0] == code
+        assert len(list(tmp_path.glob("whole*"))) == left
+
+
+def test_where_there_are_no_hard_links_nothing_is_replaced_either(tmp_path, monkeypatch):
+    def refuse(*paths: object) -> None:
+        raise OSError("no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_whole(tmp_path / "x", iter([b"one"]))
+    assert os.listdir(tmp_path) == ["x"]
+    with pytest.raises(UsageError, match="there already"):
+        write_whole(tmp_path / "x", iter([b"two"]))
+    assert (tmp_path / "x").read_bytes() == b"one"
+
+
+def test_a_disk_that_is_full_after_all_names_the_file(tmp_path):
+    """A limit on the size of files stands for the disk."""
+    for name in (ONE, TWO):
+        sparse(tmp_path / "model" / name, {name: ("U8", (2**20,))})
+    code = (
+        "import resource, signal, sys\nfrom datakit.cli import main\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\nmain(['weights', 'merge', 'model', 'whole'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "File too large: 'whole'" in done.stderr) == (2, True), done.stderr
+    assert os.listdir(tmp_path) == ["model"]
 
 
 def test_room_on_the_disk_is_asked_for_before_anything_is_written(tmp_path):

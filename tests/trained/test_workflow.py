@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 
 import pytest
 from PIL import Image
@@ -10,7 +12,7 @@ from PIL import Image
 from datakit.errors import UsageError, WorkflowError
 from datakit.trained.comfy.apg import Apg
 from datakit.trained.comfy.columns import Wanted, columns
-from datakit.trained.comfy.graph import Node, Place, read_workflow, to_api, upstream
+from datakit.trained.comfy.graph import Link, Node, Place, read_workflow, to_api, upstream, with_values
 from datakit.trained.comfy.grid import Asked, Column, Grid, Row, labels_of, slug
 from datakit.trained.comfy.nodes import NEW, Classes, Names, find_roles
 from tests.trained.fake import LORAS, OBJECT_INFO, TINY, TUTORIAL, drawn
@@ -297,3 +299,32 @@ def test_labels_and_file_names():
     assert slug("A lighthouse, at dusk — ünïcode " * 3) == "a-lighthouse-at-dusk-unicode-a-lighthous"
     assert slug("灯台").startswith("x")
     assert slug("灯台") != slug("猫")
+
+
+@pytest.mark.parametrize("place", [Place("276", "model"), Place("3", "seed"), Place("4", "unet_name"), Place("6", "text")])
+def test_links_that_lead_in_a_circle_are_named(place):
+    graph = with_values(read_workflow(TINY), {place: Link("3", 0)})
+    for names in (Names(), Names(lora=NEW)):
+        with pytest.raises(WorkflowError, match=r"lead in a circle: nodes .*3"):
+            roles(graph=graph, names=names)
+
+
+def test_a_picture_that_is_a_bomb_is_damaged(tmp_path):
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    path = tmp_path / "x.png"
+    for size, text in ((100_000, b"tEXtprompt\0{}"), (1, b"zTXtprompt\0\0" + zlib.compress(bytes(2_000_000)))):
+        header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(text[:4], text[4:]) + chunk(b"IDAT", b""))
+        with pytest.raises(WorkflowError, match="damaged picture"):
+            read_workflow(path)
+
+
+def test_the_number_of_a_file_is_its_last_but_for_what_link_puts_behind():
+    listed = [f"sd35/x-{number}.safetensors" for number in ("5", "10", "15")]
+    assert [each.lora for each in columns(Wanted(("sd35",), steps="10,15"), listed)] == listed[1:]
+    again = [f"sd35/x-{label}.safetensors" for label in ("000005-2", "000010-ema-3", "000012-rolling-2", "last-2", "last-ema-2")]
+    assert [each.lora for each in columns(Wanted(("sd35",), steps="5,10,12"), again[::-1])] == again[:3]
+    assert [each.lora for each in columns(Wanted(("sd35",), steps="last"), again)] == again[3:]
+    assert [each.lora for each in columns(Wanted(("sd35",)), again[::-1])][:3] == again[:3]

@@ -17,6 +17,7 @@ from datakit.dataset.metadata import METADATA, metadata_rows
 from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.store import Store
 from datakit.geometry import Size
+from datakit.sizes import DEFAULT_SIZES
 from datakit.trainers import DEFAULT, trainer
 from tests.conftest import BUCKETS
 
@@ -69,6 +70,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
         lines: int | Sequence[int] = 1,
         scale: float | None = None,
         stage: str = "crop",
+        sizes: str = DEFAULT_SIZES,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
@@ -86,7 +88,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
                 records.append(
                     Record(
                         output=picture.name, bucket=bucket, source=f"s{number:02}.jpg", source_sha256="0" * 64, output_sha256=sha256(picture), key="k", version="0",
-                        caption=caption.name, caption_sha256=sha256(caption), captions=count, scale=scale,
+                        caption=caption.name, caption_sha256=sha256(caption), captions=count, scale=scale, sizes=sizes,
                         copy=copy if copies > 1 else None,
                     ),
                 )  # fmt: skip

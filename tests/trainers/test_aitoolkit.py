@@ -16,7 +16,7 @@ from datakit.cli.verify import verify
 from datakit.geometry import Size
 from datakit.trainers import trainer
 from datakit.trainers.aitoolkit.models import FAMILIES
-from datakit.trainers.view import make_view
+from datakit.trainers.making import make_view
 from tests.conftest import BUCKETS
 from tests.trainers.conftest import draw
 from tests.trainers.golden_cases import GOLDEN

@@ -52,9 +52,10 @@ def test_what_is_written_is_read_back(tmp_path_factory, name, sizes):
     if name.startswith('""') and "'" in name:
         return
     file = tmp_path_factory.mktemp("toml") / "diffusion-pipe.toml"
-    file.write_bytes(write([(name, 3), ("/b", 1)], ordered(sizes)))
+    file.write_bytes(write([(name, 3, {"mask_path": name}), ("/b", 1, {})], ordered(sizes)))
     first, second = read(file)
     assert (first.path, first.repeats, second.path, second.repeats) == (name, 3, "/b", 1)
+    assert (first.options["mask_path"], "mask_path" in second.options) == (name, False)
     assert first.faults == second.faults == ()
     assert first.rule == second.rule == ordered(sizes)
     assert first.rule.in_order

@@ -16,7 +16,7 @@ from datakit.cli.steps import steps
 from datakit.cli.verify import verify
 from datakit.geometry import Size
 from datakit.trainers import trainer
-from datakit.trainers.kohya.file import read, write
+from datakit.trainers.kohya.file import read, rule_of, write
 from datakit.trainers.kohya.replay import Bucketing, replay
 from datakit.trainers.protocol import BackendOptions
 from tests.conftest import BUCKETS
@@ -90,10 +90,10 @@ def test_without_enlargement_a_smaller_picture_only_loses_what_is_no_step(width,
 def test_any_path_is_read_back_as_written(tmp_path_factory, name):
     if name.startswith('""') and "'" in name:
         with pytest.raises(DatakitError, match="use another name"):
-            write([(name, 1)], 1, wildcard=False)
+            write([(name, 1, None)], 1, False, rule_of(BUCKETS))
         return
     file = tmp_path_factory.mktemp("toml") / "kohya.toml"
-    file.write_bytes(write([(name, 3), ("/b", 1)], 4, wildcard=False))
+    file.write_bytes(write([(name, 3, None), ("/b", 1, None)], 4, False, rule_of(BUCKETS)))
     first, second = read(file)
     assert (first.image_dir, first.options["num_repeats"], first.options["batch_size"]) == (name, 3, 4)
     assert (first.faults, first.unset, second.image_dir) == ((), [], "/b")
@@ -101,7 +101,7 @@ def test_any_path_is_read_back_as_written(tmp_path_factory, name):
 
 def test_a_control_character_in_a_path_is_refused():
     with pytest.raises(DatakitError, match=r"'/a\\tb' holds a control character"):
-        write([("/a\tb", 1)], 1, wildcard=False)
+        write([("/a\tb", 1, None)], 1, False, rule_of(BUCKETS))
 
 
 @pytest.fixture

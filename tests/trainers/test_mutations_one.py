@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from datakit import BackendOptions, emit_backend, verify_backend
-from datakit.trainers.view import make_view
+from datakit.trainers.making import make_view
 from tests.conftest import BUCKETS
 from tests.trainers.harms import empty_caption, hide_a_file, leave_caption_out, mark_caption, share_a_stem, write_in_upper_case
 

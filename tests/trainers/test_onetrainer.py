@@ -12,7 +12,7 @@ from datakit.cli.backend import backend, check
 from datakit.cli.verify import verify
 from datakit.geometry import Size
 from datakit.trainers import trainer
-from datakit.trainers.view import make_view
+from datakit.trainers.making import make_view
 from tests.conftest import BUCKETS
 from tests.trainers.conftest import draw
 from tests.trainers.golden_cases import GOLDEN
@@ -263,14 +263,14 @@ def test_files_that_are_no_concepts_are_refused(tmp_path, text):
         verify_backend(file, trainer="onetrainer")
 
 
-def test_masks_are_left_out_and_said(make_dataset, tmp_path):
+def test_masks_are_no_pictures_and_said(make_dataset, tmp_path):
     folder = make_dataset("masked", buckets=BUCKETS[:1])
     for name in ("manifest.jsonl", "metadata.jsonl"):
         (folder / name).unlink()
     draw(folder / "p00-masklabel.png", Size(1024, 1024), 1)
     verdict = verify_backend(concepts(tmp_path, one_a_size(folder)))
     assert verdict.faults == []
-    assert any("left out as a mask" in note for note in verdict.notes)
+    assert any("1 of 1 picture with a -masklabel (masked_training must be on" in note for note in verdict.notes)
 
 
 # Two pictures of each of eight sizes.

@@ -17,12 +17,13 @@ import pytest
 
 from datakit.audit.concept import read_concept
 from datakit.geometry import Size
+from datakit.sizes import SIZE_SETS, size_set
 from datakit.trainers.simpletuner.backend import emit, to_json
 from datakit.trainers.simpletuner.config import ConfigOptions, config_to_json, trainer_config
 from datakit.trainers.simpletuner.entry import EntryOnFile
 from datakit.trainers.simpletuner.options import options, refusals
 from datakit.trainers.simpletuner.presets import PRESETS
-from datakit.trainers.simpletuner.replay import bucket_name, replay_current
+from datakit.trainers.simpletuner.replay import area_of, bucket_name, replay_current
 from datakit.trainers.training import Batching, plan_training
 from tests.conftest import BUCKETS
 
@@ -126,6 +127,14 @@ def test_the_replay_agrees_with_the_real_arithmetic():
         if (ours.resized, ours.cropped, bucket_name(ours.cropped)) != theirs:
             differing.append((case["size"], case["entry"], ours, theirs))
     assert differing == []
+
+
+@pytest.mark.parametrize("name", [name for name in SIZE_SETS if name != "sd15"])
+def test_each_set_of_sizes_is_kept_at_the_area_that_is_emitted(name):
+    resolution = area_of(size_set(name))
+    entry = {"resolution": resolution, "resolution_type": "area", "crop": True, "crop_aspect": "preserve", "crop_style": "center"}
+    fates = ask_simpletuner(sizes=[{"size": size, "entry": entry} for size in size_set(name)])["fates"]
+    assert [(tuple(fate["resized"]), tuple(fate["cropped"])) for fate in fates] == [(size, size) for size in size_set(name)]
 
 
 def test_simpletuners_own_parser_takes_every_preset_as_it_is_written():

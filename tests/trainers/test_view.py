@@ -21,7 +21,8 @@ from datakit.dataset.manifest import MANIFEST, read_manifest, to_line
 from datakit.dataset.samples import fold
 from datakit.errors import UsageError
 from datakit.trainers import DEFAULT, TRAINERS
-from datakit.trainers.view import Layout, make_view, old_views, plan_view, read_made, written_out
+from datakit.trainers.making import make_view
+from datakit.trainers.view import Layout, old_views, plan_view, read_made, written_out
 from tests.conftest import BUCKETS
 from tests.trainers.golden_cases import CACHE, concept
 

@@ -4,7 +4,7 @@ import { dragged, moved } from "./boxes.js";
 import { drawn, element } from "./element.js";
 import { drawOverlay } from "./grid.js";
 import { dataset, limitOf } from "./samples.js";
-import { heat, picture } from "./server.js";
+import { picture } from "./server.js";
 
 const CORNERS = { nw: "Top left", ne: "Top right", sw: "Bottom left", se: "Bottom right" };
 
@@ -106,7 +106,7 @@ export function makeCropper(sample, { onDrag, onDrop }) {
   box.addEventListener("pointerup", drop);
   box.addEventListener("pointercancel", drop);
 
-  let heated = null;
+  const layers = new Map(); // what was laid over the picture, by its address
   return {
     node: stage,
     show(now) {
@@ -115,13 +115,14 @@ export function makeCropper(sample, { onDrag, onDrop }) {
       if (!drag) draw(now);
       box.classList.toggle("fixed", !dataset.editable);
     },
-    showHeat(on, failed) {
-      if (on && !heated) {
-        heated = element("img", { class: "heat", alt: "", src: heat(sample.key), draggable: "false" });
-        heated.addEventListener("error", () => (heated.remove(), (heated = null), failed()));
-        image.after(heated);
-      }
-      if (heated) heated.hidden = !on;
+    /** Lay one picture over the source, or none (null). */
+    showLayer(address, failed) {
+      for (const [known, layer] of layers) layer.hidden = known !== address;
+      if (!address || layers.has(address)) return;
+      const layer = element("img", { class: "layer", alt: "", src: address, draggable: "false" });
+      layer.addEventListener("error", () => (layer.remove(), layers.delete(address), failed()));
+      layers.set(address, layer);
+      image.after(layer);
     },
   };
 }

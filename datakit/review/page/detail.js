@@ -17,12 +17,12 @@ import {
   makeTools,
 } from "./panel.js";
 import { dataset, lookOf, pictureSide, sampleOf } from "./samples.js";
-import { picture } from "./server.js";
+import { companion, heat, picture } from "./server.js";
 
 const view = document.getElementById("detail-view");
 
-let shown = null; // {key, show, saveCaption, focusCaption, toggleHeat}
-let heated = false;
+let shown = null; // {key, show, saveCaption, focusCaption, toggleLayer, nextCompanion}
+let layered = null; // "heat", a companion's name, or nothing
 
 export const shownKey = () => shown?.key ?? null;
 
@@ -54,7 +54,8 @@ export function redrawDetail(sample) {
 
 export const saveCaption = () => shown?.saveCaption?.();
 export const focusCaption = () => shown?.focusCaption?.();
-export const toggleHeat = () => shown?.toggleHeat?.();
+export const toggleHeat = () => shown?.toggleLayer?.("heat");
+export const nextCompanion = () => shown?.nextCompanion?.();
 
 function makeTop(sample, place, go) {
   const button = (label, keys, action, ...content) =>
@@ -97,7 +98,8 @@ function cropDetail(sample, place, go) {
   return {
     saveCaption: caption.save,
     focusCaption: caption.focus,
-    toggleHeat: stage.toggleHeat,
+    toggleLayer: stage.toggleLayer,
+    nextCompanion: stage.nextCompanion,
     show(look, now) {
       for (const part of [stage, ...aside]) part.show(look, now);
       view.classList.toggle("is-rejected", look.rejected);
@@ -116,24 +118,33 @@ function croppingStage(sample) {
     },
     onDrop: (box) => setBox(sampleOf(sample.key), box, "drag"),
   });
-  const showHeat = (on) => {
-    heated = on;
-    tools.showHeat(on);
-    cropper.showHeat(on, () => {
-      showHeat(false);
-      notify(`${sample.id}: the saliency heat could not be made`, { problem: true });
+  const named = (layer) => (layer === "heat" ? "saliency heat" : `companion ${layer}`);
+  const addressOf = (layer) => (layer === "heat" ? heat(sample.key) : companion(sample.key, layer, dataset.version));
+  const showLayer = (layer) => {
+    layered = layer;
+    tools.showLayer(layer);
+    cropper.showLayer(layer && addressOf(layer), () => {
+      showLayer(null);
+      notify(`${sample.id}: the ${named(layer)} could not be shown`, { problem: true });
     });
   };
-  const toggleHeat = () => {
-    showHeat(!heated);
-    announce(heated ? "Saliency heat shown" : "Saliency heat hidden");
+  const toggleLayer = (layer) => {
+    const before = layered;
+    showLayer(before === layer ? null : layer);
+    announce(layered ? `The ${named(layer)} is shown` : `The ${named(layer)} is hidden`);
   };
-  const tools = makeTools(sample, toggleHeat);
-  if (heated) showHeat(true);
+  const nextCompanion = () => {
+    const { companions } = sample;
+    const next = companions[companions.indexOf(layered) + 1];
+    if (companions.length) toggleLayer(next ?? layered);
+  };
+  const tools = makeTools(sample, toggleLayer);
+  if (layered === "heat" || sample.companions.includes(layered)) showLayer(layered);
   return {
     nodes: [cropper.node, tools.node],
     preview,
-    toggleHeat,
+    toggleLayer,
+    nextCompanion,
     show(look, now) {
       cropper.show(look);
       tools.show(look, now);

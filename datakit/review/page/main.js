@@ -256,6 +256,7 @@ const KEYS = [
   ...[..."12345678"].map((key, index) => [[key], null, "", withCurrent((sample) => chooseBucket(sample, index))]),
   [[], "1 … 8", "choose the bucket", null],
   [["h"], "h", "saliency heat", inDetail(detail.toggleHeat)],
+  [["m"], "m", "mask or other companion, one after the other", inDetail(detail.nextCompanion)],
   [["e"], "e", "edit the caption (Ctrl+Enter saves)", inDetail(detail.focusCaption)],
   [["b"], "b", "buckets and batches", togglePlan],
   [["c"], "c", "tags of the captions shown", toggleWords],

@@ -83,8 +83,8 @@ export function makePreview(sample) {
   };
 }
 
-/** Zoom, the saliency heat (`onHeat`), and the way back to the window that datakit chose. */
-export function makeTools({ key, size }, onHeat) {
+/** Zoom, what is laid over the picture (`onLayer`), and the way back to the window that datakit chose. */
+export function makeTools({ key, size, companions }, onLayer) {
   const sizing = (label, sign, keys, steps) =>
     button(
       { class: "icon", "aria-label": label, "aria-keyshortcuts": keys, onclick: () => zoom(sampleOf(key), steps) },
@@ -94,10 +94,16 @@ export function makeTools({ key, size }, onHeat) {
   const closer = sizing("Zoom in: smaller box", "+", "+", 1);
   const slider = element("input", { type: "range", max: 1, step: 0.005, "aria-label": "Size of the box" });
   slider.addEventListener("input", () => zoomTo(sampleOf(key), Number(slider.value)));
-  const heat = button({ "aria-pressed": "false", "aria-keyshortcuts": "h", onclick: onHeat }, "Heat");
+  const layers = new Map(
+    ["heat", ...companions].map((name, index) => {
+      const label = name === "heat" ? "Heat" : name[0].toUpperCase() + name.slice(1);
+      const keys = index ? "m" : "h";
+      return [name, button({ "aria-pressed": "false", "aria-keyshortcuts": keys, onclick: () => onLayer(name) }, label)];
+    }),
+  );
   const back = button({ onclick: () => edit(key, { box: null, bucket: null, upscale: null }, "window") }, "As datakit decided");
   return {
-    node: element("div", { class: "tools" }, wider, slider, closer, heat, back),
+    node: element("div", { class: "tools" }, wider, slider, closer, ...layers.values(), back),
     show(look, sample) {
       back.disabled = !dataset.editable || !(sample.decision?.bucket || sample.decision?.upscale);
       for (const control of [wider, slider, closer]) control.disabled = !dataset.editable || !look.box;
@@ -105,7 +111,9 @@ export function makeTools({ key, size }, onHeat) {
       slider.min = smallestShare(size, look.bucket, limitOf(sample));
       slider.value = shareOf(look.box, size, look.bucket);
     },
-    showHeat: (on) => heat.setAttribute("aria-pressed", on),
+    showLayer(shown) {
+      for (const [name, layer] of layers) layer.setAttribute("aria-pressed", name === shown);
+    },
   };
 }
 

@@ -52,9 +52,33 @@ export const putDecision = (key, revision, decision, caption) =>
 /** What was changed since a stamp, by any tab. */
 export const getChanges = (since) => answered(`changes?since=${since}`);
 
+// A request holds a megabyte at most; of signs that take several bytes too.
+const TOGETHER = 200_000;
+
+async function ofCaptions(captions, change) {
+  const answers = [];
+  for (let begin = 0; begin < captions.length; ) {
+    let end = begin;
+    for (let signs = 0; end < captions.length && (end === begin || signs + captions[end].length <= TOGETHER); end += 1)
+      signs += captions[end].length;
+    const { status, body } = await ask("tokens", send("POST", { captions: captions.slice(begin, end), ...change }));
+    if (status !== 200) throw new Unreachable(body.error ?? `datakit review answered ${status}`);
+    answers.push(...body);
+    begin = end;
+  }
+  return answers;
+}
+
+/** The tokens of each caption, as they are shuffled. */
+export const getTokens = (captions) => ofCaptions(captions, {});
+/** Captions without a token, and with it. */
+export const withoutToken = (captions, take) => ofCaptions(captions, { take });
+export const withToken = (captions, put) => ofCaptions(captions, { put });
+
 export const startApply = () => ask("apply", send("POST", {}));
 export const getApply = () => answered("apply");
 
 export const thumbnail = (key, side, version) => `api/thumbnail/${key}?side=${side}&v=${version}`;
 export const picture = (key, side, version) => `api/picture/${key}?side=${side}&v=${version}`;
 export const heat = (key) => `api/heat/${key}`;
+export const companion = (key, name, version) => `api/companion/${key}/${name}?v=${version}`;

@@ -86,6 +86,8 @@ class Reading:
         How many belong to a text encoder.
     misshapen
         Those whose shape does not fit the model, which ComfyUI passes over too.
+    unfit
+        Those that the model has no layer for, or one of another shape, whatever they are called.
     """
 
     family: Family | None
@@ -93,6 +95,7 @@ class Reading:
     unknown: tuple[str, ...] = ()
     text: int = 0
     misshapen: tuple[str, ...] = ()
+    unfit: tuple[str, ...] = ()
 
     @property
     def known(self) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ _KINDS = (
     ("on_input", "IA3"),
     (".b1.weight", "GLoRA"),
 )
+# No alpha is larger, and none that is can be written beside its layer as F32.
+ALPHA_AT_MOST = 1e9
 _DOWN = tuple(down for _, down in PAIRS)
 # Where diffusers from 0.34 on, and SimpleTuner with it, notes what peft was told; peft's own file beside its weights.
 _NOTED, _PEFT_FILE = "lora_adapter_metadata", "adapter_config.json"
@@ -145,13 +148,18 @@ def describe(place: Place, known: Family | None = None, base: Model | None = Non
             if len(weights.files) == 1:
                 return Checkpoint(place, "full", _size(weights.files[0].path), header=weights.files[0])
             sizes = sum(_size(header.path) for header in weights.files)
-            problem = f"{len(weights.files)} shards: put them together with `datakit weights merge {place.path} TARGET`"
+            command = f"datakit weights merge {shlex.quote(str(place.path))} TARGET"
+            problem = f"{len(weights.files)} shards: put them together with `{command}`"
             return Checkpoint(place, "full", sizes, problem, "shards")
-        header = read_header(place.path)
-    except (WeightsFileError, UsageError) as error:
+        return _of_header(place, read_header(place.path), known, base)
+    except (WeightsFileError, UsageError, OSError) as error:
         size = _size(place.path) if place.path.is_file() else 0
         return Checkpoint(place, "", size, str(error), error.kind if isinstance(error, WeightsFileError) else "damaged")
-    size = _size(place.path)
+
+
+def _of_header(place: Place, header: Header, known: Family | None, base: Model | None) -> Checkpoint:
+    """Return what the header of a checkpoint in one file says."""
+    size = header.data + header.size
     if not header.tensors:
         return Checkpoint(place, "", size, f"{place.path} holds no tensor", "empty")
     kind = _kind(header)
@@ -196,7 +204,7 @@ def ranks_by_layer(header: Header) -> dict[str, int]:
     found = {}
     for name, tensor in header.tensors.items():
         layer, suffix = split(name)
-        if suffix in _DOWN and tensor.shape:
+        if suffix in _DOWN and tensor.shape and tensor.shape[0]:
             found[layer] = tensor.shape[0]
     return found
 
@@ -210,7 +218,7 @@ def _noted(header: Header) -> dict[str, float]:
     for layer, rank in ranks_by_layer(header).items():
         if layer + ALPHA in header.tensors:
             continue
-        alpha = next((value for name, value in told.by_layer.items() if layer.endswith(name)), told.alpha)
+        alpha = next((value for name, value in told.by_layer.items() if f".{layer}".endswith(f".{name}")), told.alpha)
         if told.stabilised:
             alpha *= math.sqrt(rank)  # alpha / sqrt(rank) there (Kalajdzievski 2023), alpha / rank in ComfyUI
         if alpha != rank:
@@ -239,31 +247,46 @@ def _told(header: Header) -> _Told | None:
             return None
         pattern = whole.get("alpha_pattern") or {}
         return _Told(
-            float(whole["lora_alpha"]), {str(key): float(value) for key, value in pattern.items()}, bool(whole.get("use_rslora"))
+            _alpha(whole["lora_alpha"]),
+            {str(key): _alpha(value) for key, value in pattern.items()},
+            bool(whole.get("use_rslora")),
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _alpha(value: Any) -> float:
+    """Return an alpha if it can be one."""
+    alpha = float(value)
+    if not abs(alpha) <= ALPHA_AT_MOST:
+        raise ValueError(alpha)
+    return alpha
 
 
 def _held_against(reading: Reading, known: Family, header: Header, base: Model) -> Reading:
     """Return a reading in which layers that the model has not are unknown, and those of another shape misshapen."""
     layers = {layer.name: layer for layer in base.layers}
-    unknown, misshapen = list(reading.unknown), []
-    passed = set(unknown)
+    absent, misshapen = [], []
     for name in header.tensors:
         layer_name, _ = split(name)
         found = anywhere(known, layer_name)
-        if name in passed or found is None:
+        if found is None:
             continue
         parts = [found[0]] if found[1] else [part for part, _ in known.parts(found[0])]
         there = [layers[part] for part in parts if part in layers]
         if not there:
             if found[0].split(".")[-1].startswith(("norm", "ln_")):
                 continue  # of norms only the modules' names are known, not their shapes
-            unknown.append(name)
+            absent.append(name)
         elif not _fits(header, layer_name, there):
             misshapen.append(name)
-    return Reading(reading.family, reading.keys, tuple(unknown), reading.text, tuple(misshapen))
+    passed = set(reading.unknown)
+    return replace(
+        reading,
+        unknown=(*reading.unknown, *(name for name in absent if name not in passed)),
+        misshapen=tuple(name for name in misshapen if name not in passed),
+        unfit=(*absent, *misshapen),
+    )
 
 
 def _fits(header: Header, layer: str, there: list[Layer]) -> bool:
@@ -271,5 +294,5 @@ def _fits(header: Header, layer: str, there: list[Layer]) -> bool:
     for up, down in PAIRS:
         if layer + up in header.tensors and layer + down in header.tensors:
             above, below = header.tensors[layer + up].shape, header.tensors[layer + down].shape
-            return above[0] == sum(each.outputs for each in there) and math.prod(below[1:]) == there[0].inputs
+            return above[:1] == (sum(each.outputs for each in there),) and math.prod(below[1:]) == there[0].inputs
     return True

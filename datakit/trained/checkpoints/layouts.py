@@ -137,8 +137,11 @@ def _in_folder(folder: Path, notes: list[str]) -> Iterator[Place]:
         of = Place(folder, step=number) if other[1] == "step" else Place(folder, epoch=number)
     else:
         return
-    found = [(folder / name, ema) for name, ema in _IN_FOLDER if (folder / name).is_file()]
-    found += [(folder / name, ema) for name, ema in _FULL if _has_weights(folder / name)]
+    try:
+        found = [(folder / name, ema) for name, ema in _IN_FOLDER if (folder / name).is_file()]
+        found += [(folder / name, ema) for name, ema in _FULL if _has_weights(folder / name)]
+    except PermissionError:
+        found = [(folder, False)]  # whoever reads it says so
     if not found:
         notes.append(f"{folder.name} holds no weights")
     for path, ema in found:

@@ -21,7 +21,7 @@ from datakit.dataset.links import place as put
 from datakit.dataset.manifest import NOT_JSON, write_atomically
 from datakit.dataset.remembered import one_at_a_time
 from datakit.errors import SampleError, UsageError, WeightsFileError
-from datakit.trained.checkpoints.describe import Checkpoint
+from datakit.trained.checkpoints.describe import ALPHA_AT_MOST, Checkpoint
 from datakit.trained.checkpoints.layouts import SUFFIX
 from datakit.trained.checkpoints.mend import Mending, mending, write_mended
 from datakit.trained.weights.header import Header
@@ -120,11 +120,23 @@ class Linked:
 
 
 def read_names(folder: Path) -> dict[str, Name]:
-    """Return the names that were given in a folder of links; none where nothing was linked there."""
+    """Return the names that were given in a folder of links; none where nothing was linked there.
+
+    Raises
+    ------
+    UsageError
+        What was noted of them cannot be read.
+    """
+    path = folder / LINKS
     try:
-        return msgspec.json.decode((folder / LINKS).read_bytes(), type=dict[str, Name])
-    except (OSError, *NOT_JSON):
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Name])
+    except FileNotFoundError:
         return {}
+    except NOT_JSON as error:
+        raise UsageError(
+            f"{path} is damaged, and says which names were given to which content ({error}): put it back from a backup, "
+            "or link under another --name"
+        ) from None
 
 
 def link_checkpoints(run: Path, loras: Path, checkpoints: Sequence[Checkpoint], options: LinkOptions) -> Linked:
@@ -135,25 +147,27 @@ def link_checkpoints(run: Path, loras: Path, checkpoints: Sequence[Checkpoint], 
     Raises
     ------
     UsageError
-        The folder lies in the run, or is not the kind that these checkpoints belong into.
+        The folder lies in the run, or is not the kind that these checkpoints belong into; or an option cannot be used.
     """
     folder = loras / options.name
     if loras.resolve().is_relative_to(run.resolve()) and run.is_dir():
         raise UsageError(f"{loras} lies in {run}: name ComfyUI's folder, such as ComfyUI/models/loras")
+    if folder.resolve().is_relative_to(run.resolve()) and run.is_dir():
+        raise UsageError(f"{folder} is the run itself, in which nothing is changed: say another --name")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: say another --name")
+    if options.alpha is not None and not 0 < options.alpha <= ALPHA_AT_MOST:
+        raise UsageError(f"alpha {options.alpha:g} cannot be: it is above 0, as a rule up to twice the rank")
     full = [checkpoint for checkpoint in checkpoints if checkpoint.kind == "full" and not checkpoint.problem]
-    if full and loras.name == "loras":
+    if full and loras.name == "loras" and all(checkpoint.kind == "full" for checkpoint in checkpoints):
         raise UsageError(f"{full[0].place.path} is a whole model: link it into models/diffusion_models, not into {loras}")
     if not loras.is_dir():
         raise UsageError(f"{loras} is no folder: name ComfyUI's folder, such as ComfyUI/models/loras")
-    links = _Links(folder, options)
     if options.dry_run:
-        links.run(checkpoints)
-        return links.linked
+        return _Links(folder, options).run(checkpoints)
     folder.mkdir(exist_ok=True)
     with one_at_a_time(folder):
-        links.run(checkpoints)
-        write_atomically(folder / LINKS, msgspec.json.format(msgspec.json.encode(links.names)) + b"\n")
-    return links.linked
+        return _Links(folder, options).run(checkpoints)
 
 
 class _Links:
@@ -164,7 +178,7 @@ class _Links:
         self.names = read_names(folder)
         self.linked = Linked(folder)
 
-    def run(self, checkpoints: Sequence[Checkpoint]) -> None:
+    def run(self, checkpoints: Sequence[Checkpoint]) -> Linked:
         """Retire what shows other content by now, link what is wanted, prune."""
         self._retire()
         several = len({checkpoint.place.series for checkpoint in checkpoints}) > 1
@@ -172,15 +186,25 @@ class _Links:
             stem = (several and checkpoint.place.series) or self.options.name
             try:
                 self._link(f"{stem}-{checkpoint.place.label}", checkpoint)
-            except (WeightsFileError, SampleError, OSError) as error:
+            except (WeightsFileError, UsageError, SampleError, OSError) as error:
                 self.linked.refused.append((checkpoint.place.label, str(error)))
         self._prune()
+        self._note()
+        return self.linked
+
+    def _note(self) -> None:
+        """Keep what each name stands for. A name is noted before it is given, so that a run that is killed leaves none unknown."""
+        if not self.options.dry_run:
+            write_atomically(self.folder / LINKS, msgspec.json.format(msgspec.json.encode(self.names)) + b"\n")
 
     def _link(self, stem: str, checkpoint: Checkpoint) -> None:
         """Link one checkpoint under the name that its content has, or under the first that no other content ever had."""
         header = checkpoint.header
         if checkpoint.problem or header is None:
             self.linked.refused.append((checkpoint.place.label, checkpoint.problem))
+            return
+        if checkpoint.kind == "full" and self.folder.parent.name == "loras":
+            self.linked.refused.append((checkpoint.place.label, f"{header.path} is no LoRA"))
             return
         mended = None if self.options.as_is else mending(checkpoint, self.options.alpha)
         reading = checkpoint.reading
@@ -192,16 +216,22 @@ class _Links:
         given = self._given(header.path.resolve(), mended)
         file = self._free(stem, given.content)
         path = self.folder / file
-        if file in self.names and os.path.lexists(path):
+        if file in self.names and os.path.lexists(path) and not self._leads_nowhere(file):
             self.linked.kept.append(file)
             return
         how = {"link": "link", "copy": "copy", "mended": f"mended copy: {mended.describe() if mended else ''}"}[given.kind]
+        self.names[file] = given
+        self._note()
         if not self.options.dry_run:
             kind = self._make(path, given, header, mended)
             how = "copy: this disk takes no links" if kind != given.kind else how
             given.kind = kind
-        self.names[file] = given
         self.linked.made.append((file, how))
+
+    def _leads_nowhere(self, file: str) -> bool:
+        """Tell whether a name is a link of this command's own whose checkpoint was moved."""
+        path = self.folder / file
+        return not path.exists() and self._is_ours(path, self.names[file])
 
     def _given(self, source: Path, mended: Mending | None) -> Name:
         """Return what a name for a checkpoint would stand for."""
@@ -267,6 +297,8 @@ class _Links:
             if name.kind != "link":
                 if os.path.lexists(self.folder / file):
                     self.linked.notes.append(f"{file} is all that is left of {name.source}: it stays")
+            elif not self._is_ours(self.folder / file, name):
+                continue  # somebody deleted it, or put something of their own there
             elif self.options.prune:
                 name.gone = True
                 self._delete(file, name)
@@ -277,8 +309,11 @@ class _Links:
     def _delete(self, file: str, name: Name) -> None:
         """Delete a link, if it is still the one that was made."""
         path = self.folder / file
-        if not self.options.dry_run and path.is_symlink() and os.readlink(path) == name.source:
+        if not self.options.dry_run and self._is_ours(path, name):
             path.unlink()
+
+    def _is_ours(self, path: Path, name: Name) -> bool:
+        return path.is_symlink() and os.readlink(path) == name.source
 
 
 def _sha256(path: Path) -> str:

@@ -68,7 +68,7 @@ def mending(checkpoint: Checkpoint, alpha: float | None = None) -> Mending | Non
     tensors += [
         each._replace(name=names[each.name], start=each.start + at, end=each.end + at) for each in header.tensors.values()
     ]
-    known = read_keys((each.name for each in tensors), reading.family).known - len(alphas)
+    known = read_keys((each.name for each in tensors), reading.family).known - len(alphas) - len(reading.unfit)
     values = struct.pack(f"<{len(alphas)}f", *alphas.values())
     return Mending(header_bytes(tensors, header.metadata) + values, changed, len(alphas), known)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -65,8 +66,10 @@ def columns(wanted: Wanted, listed: Sequence[str], default: str | None = None) -
     Raises
     ------
     UsageError
-        A name is not on the server, or none is given and none can be meant.
+        A name is not on the server, or none is given and none can be meant; or a strength is no number.
     """
+    if not all(map(math.isfinite, wanted.strengths)):
+        raise UsageError(f"strengths {', '.join(f'{each:g}' for each in wanted.strengths)}: write numbers, such as 0.8")
     asked = wanted.models or wanted.names
     known: dict[str, str] = {}
     found: dict[str, None] = {}
@@ -117,9 +120,22 @@ def _matching(name: str, listed: Sequence[str]) -> tuple[list[str], dict[str, st
     return [plain[each] for each in matching], {}
 
 
+# What `datakit checkpoints link` puts behind a name whose like had other content.
+_AGAIN = re.compile(r"(?:(?<=\d{6})|(?<=-last)|(?<=-rolling)|(?<=-ema))-\d{1,2}$")
+
+
+def _counted(name: str) -> tuple[bool, int | None]:
+    """Return whether a file is the last of a training, and else the last number in its name."""
+    stem = _AGAIN.sub("", name.rpartition(".")[0])
+    if re.search(r"[-_]last(-ema)?$", stem):
+        return True, None
+    numbers = re.findall(r"\d+", stem)
+    return False, int(numbers[-1]) if numbers else None
+
+
 def _order(name: str) -> tuple[bool, tuple[str | int, ...]]:
     """Return what files are sorted by: the last of a training at the end."""
-    return (bool(re.search(r"[-_]last(-ema)?\.", name)), natural(name))
+    return (_counted(name)[0], natural(name))
 
 
 def _of_steps(names: list[str], steps: str | None) -> list[str]:
@@ -128,12 +144,7 @@ def _of_steps(names: list[str], steps: str | None) -> list[str]:
         return names
     from datakit.trained.checkpoints.layouts import Place, chosen
 
-    places = {}
-    for name in names:
-        stem = name.rpartition(".")[0]
-        number = re.findall(r"\d+", re.sub(r"-\d{1,2}$", "", stem))
-        last = re.search(r"[-_]last(-ema)?$", stem)
-        places[Place(Path(name), step=None if last or not number else int(number[-1]))] = name
+    places = {Place(Path(name), step=_counted(name)[1]): name for name in names}
     return [places[place] for place in chosen(list(places), steps)]
 
 

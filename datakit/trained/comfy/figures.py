@@ -37,7 +37,7 @@ class Figures:
     copies
         The training picture that it looks like by perceptual hash.
     warnings
-        What is wrong with it: black, of one colour, the same as the base.
+        What is wrong with it: black, of one colour, the same as the base or as the one before.
     """
 
     saturation: float
@@ -114,13 +114,14 @@ class Measuring:
         pixels = array(path)
         look, sharpness = measured(Image.fromarray(pixels))
         from_base = _change(array(base), pixels) if base else None
+        from_before = _change(array(before), pixels) if before else None
         return Figures(
             _saturation(pixels),
             sharpness,
             from_base,
-            _change(array(before), pixels) if before else None,
+            from_before,
             self._nearest(look),
-            tuple(_warnings(pixels, from_base)),
+            tuple(_warnings(pixels, from_base, from_before)),
         )
 
     def _nearest(self, look: int) -> str:
@@ -146,7 +147,7 @@ def _change(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float | None:
     return float(np.abs(one.astype(np.int16) - other).mean() / 255)
 
 
-def _warnings(pixels: NDArray[np.uint8], from_base: float | None) -> list[str]:
+def _warnings(pixels: NDArray[np.uint8], from_base: float | None, from_before: float | None) -> list[str]:
     found = []
     spread = int((pixels.max(axis=(0, 1)).astype(int) - pixels.min(axis=(0, 1))).max())
     if pixels.max() < _BLACK:
@@ -155,4 +156,6 @@ def _warnings(pixels: NDArray[np.uint8], from_base: float | None) -> list[str]:
         found.append("of one colour")
     if from_base == 0:
         found.append("the same as the base: the LoRA changed nothing")
+    elif from_before == 0:
+        found.append("the same as the one before")
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ def _in_picture(path: Path) -> str:
         with Image.open(path) as picture:
             told = picture.info.get("prompt")
             model = picture.getexif().get(_EXIF_MODEL)
-    except OSError as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise WorkflowError(f"{path} is a damaged picture: {error}") from None
     if told is None and isinstance(model, str) and model.startswith("prompt:"):
         told = model.removeprefix("prompt:").rstrip("\0")
@@ -139,7 +140,7 @@ def upstream(graph: Graph, ends: Iterable[str]) -> Graph:
     Raises
     ------
     WorkflowError
-        A link leads to no node.
+        A link leads to no node, or links lead in a circle.
     """
     found: dict[str, Node] = {}
     todo = list(ends)
@@ -155,6 +156,11 @@ def upstream(graph: Graph, ends: Iterable[str]) -> Graph:
             if link.node not in graph:
                 raise WorkflowError(f"{called(graph, name)}: {key} leads to node {link.node}, which is not there")
             todo.append(link.node)
+    leads = {name: [link.node for value in node.inputs.values() if (link := link_of(value))] for name, node in found.items()}
+    try:
+        TopologicalSorter(leads).prepare()
+    except CycleError as error:
+        raise WorkflowError(f"the workflow's links lead in a circle: nodes {', '.join(reversed(error.args[1]))}") from None
     return {name: node for name, node in graph.items() if name in found}
 
 

@@ -8,6 +8,7 @@ import os
 import time
 import uuid
 from contextlib import suppress
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -64,8 +65,12 @@ class Pictures:
         self.out = out
         self.made = 0
         self._server, self._save, self._watch = server, save, watch
-        self._records = read_made(out)
         self._version = server.version()
+
+    @cached_property
+    def _records(self) -> dict[str, Made]:
+        """What was made before; read when first asked for, which is when no other run writes here any more."""
+        return read_made(self.out)
 
     def is_there(self, cell: Cell) -> bool:
         """Tell whether the picture of a cell was made before and its bytes are still those."""

@@ -12,7 +12,8 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,8 @@ TOKEN = "DATAKIT_COMFY_TOKEN"  # noqa: S105  # a variable's name
 # Outputs of a workflow that was run before are told only to a client that says who it is.
 _CLIENT = "datakit"
 _PATIENCE = 60.0
+# What a proxy says while the ComfyUI behind it is gone, or starts anew.
+_AWAY = {502, 503, 504}
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -121,7 +124,8 @@ class Server:
         if errors or "error" in answer:
             if "prompt_id" in answer:  # one of several outputs was fine: it would run, and look like a success
                 self.cancel(job)
-            raise NodeError(_refusal(graph, answer))
+            with self._understood("its refusals"):
+                raise NodeError(_refusal(graph, answer))
 
     def state(self, job: str) -> State:
         """Return what became of a job. Between queue and history there is a gap, so that the history is asked twice."""
@@ -149,27 +153,28 @@ class Server:
         entry = self._json("GET", f"/history/{job}").get(job)
         if not isinstance(entry, dict):
             return None
-        status = entry.get("status") or {}
-        if status.get("status_str") == "success":
-            return State("done", _images(entry.get("outputs") or {}))
-        for event, told in reversed(status.get("messages") or []):
-            if event == "execution_error":
-                kind, message = told.get("exception_type", ""), str(told.get("exception_message", "")).strip()
-                return State("failed", {}, f'node {told.get("node_id")} "{told.get("node_type")}": {kind}: {message}')
-            if event == "execution_interrupted":
-                return State("failed", {}, "interrupted on the server")
-        return State("failed", {}, "failed without a word of why")
+        with self._understood("how jobs ended"):
+            return _ended(entry)
 
     def _waiting(self, job: str) -> State | None:
         """Return where a job stands in the queue, if it does."""
         queue = self._json("GET", "/queue")
-        running, pending = queue.get("queue_running") or [], queue.get("queue_pending") or []
-        if any(item[1] == job for item in running):
-            return State("running", {})
-        numbers = {item[1]: item[0] for item in pending}
-        if job not in numbers:
-            return None
-        return State("queued", {}, ahead=len(running) + sum(number < numbers[job] for number in numbers.values()))
+        with self._understood("its queue"):
+            running, pending = queue.get("queue_running") or [], queue.get("queue_pending") or []
+            if any(item[1] == job for item in running):
+                return State("running", {})
+            numbers = {item[1]: item[0] for item in pending}
+            if job not in numbers:
+                return None
+            return State("queued", {}, ahead=len(running) + sum(number < numbers[job] for number in numbers.values()))
+
+    @contextmanager
+    def _understood(self, what: str) -> Iterator[None]:
+        """Take an answer that is built otherwise than ComfyUI builds it for an error of the server."""
+        try:
+            yield
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ServerError(f"{self.address} does not tell {what} as ComfyUI does") from error
 
     def _json(self, method: str, path: str, body: Any = None, refusals: tuple[int, ...] = ()) -> dict[str, Any]:
         try:
@@ -196,8 +201,9 @@ class Server:
                 content: bytes = answer.read()
                 return content
         except urllib.error.HTTPError as error:
-            with error:
-                raise _AnswerError(self.address, path, error.code, error.read()) from None
+            if error.code in _AWAY:
+                raise UnreachableError(f"no ComfyUI behind {self.address}: status {error.code}, {error.reason}") from None
+            raise _AnswerError(self.address, path, error.code, _body(error)) from None
         except urllib.error.URLError as error:
             raise UnreachableError(f"no ComfyUI at {self.address}: {_reason(error.reason)}") from None
         except (OSError, http.client.HTTPException) as error:
@@ -213,8 +219,33 @@ class _AnswerError(ServerError):
         self.status, self.body = status, body
 
 
+def _body(error: urllib.error.HTTPError) -> bytes:
+    """Return what an answer that says no holds, as far as it came."""
+    with error:
+        try:
+            return error.read()
+        except http.client.IncompleteRead as cut:
+            return cut.partial
+        except (OSError, http.client.HTTPException):
+            return b""
+
+
 def _reason(error: object) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def _ended(entry: Mapping[str, Any]) -> State:
+    """Return how a job ended by its entry in the history."""
+    status = entry.get("status") or {}
+    if status.get("status_str") == "success":
+        return State("done", _images(entry.get("outputs") or {}))
+    for event, told in reversed(status.get("messages") or []):
+        if event == "execution_error":
+            kind, message = told.get("exception_type", ""), str(told.get("exception_message", "")).strip()
+            return State("failed", {}, f'node {told.get("node_id")} "{told.get("node_type")}": {kind}: {message}')
+        if event == "execution_interrupted":
+            return State("failed", {}, "interrupted on the server")
+    return State("failed", {}, "failed without a word of why")
 
 
 def _images(outputs: Mapping[str, Any]) -> dict[str, tuple[Image, ...]]:

@@ -90,6 +90,8 @@ def read_header(path: Path) -> Header:
         The file is missing, of another format, damaged, cut off, or stands for one that was not downloaded.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise WeightsFileError(f"{path} is no file")
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             begin = file.read(8)
@@ -161,31 +163,43 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _tensor(path: Path, name: str, entry: Any) -> Tensor:
     """Return one tensor of the header, its size held against its shape."""
     try:
-        dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         numbers = (*shape, start, end)
     except (TypeError, KeyError, ValueError):
         raise WeightsFileError(f"{path} is damaged: tensor {name} has no kind, shape or place") from None
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise WeightsFileError(f"{path} is damaged: tensor {name} has no such shape or place: {list(shape)}, {start} to {end}")
-    if dtype not in BITS:
+    if not isinstance(shape, list) or not all(type(number) is int and number >= 0 for number in numbers):
+        raise WeightsFileError(f"{path} is damaged: tensor {name} has no such shape or place: {shape}, {start} to {end}")
+    if not isinstance(dtype, str) or dtype not in BITS:
         raise WeightsFileError(f"{path}: tensor {name} is of a kind that is not known: {dtype}")
     if math.prod(shape) * BITS[dtype] != 8 * (end - start):
-        raise WeightsFileError(f"{path} is damaged: tensor {name}, {dtype} {list(shape)}, takes no {end - start} bytes")
-    return Tensor(name, dtype, shape, start, end)
+        raise WeightsFileError(f"{path} is damaged: tensor {name}, {dtype} {shape}, takes no {end - start} bytes")
+    return Tensor(name, dtype, tuple(shape), start, end)
 
 
 def read_scalars(header: Header, names: Iterable[str]) -> dict[str, float]:
-    """Return the numbers that tensors of one number hold; those of another kind or size are left out."""
+    """Return the numbers that tensors of one number hold; those of another kind or size are left out.
+
+    Raises
+    ------
+    WeightsFileError
+        The file is gone, or shorter than when its header was read.
+    """
     found = {}
-    with header.path.open("rb") as file:
-        for name in names:
-            tensor = header.tensors[name]
-            kind = _SCALARS.get(tensor.dtype)
-            if kind is None or tensor.parameters != 1:
-                continue
-            file.seek(header.data + tensor.start)
-            (value,) = struct.unpack(kind, file.read(tensor.end - tensor.start).rjust(struct.calcsize(kind), b"\0"))
-            found[name] = float(value)
+    try:
+        with header.path.open("rb") as file:
+            for name in names:
+                tensor = header.tensors[name]
+                kind = _SCALARS.get(tensor.dtype)
+                if kind is None or tensor.parameters != 1:
+                    continue
+                file.seek(header.data + tensor.start)
+                content = file.read(tensor.end - tensor.start)
+                if len(content) != tensor.end - tensor.start:
+                    raise WeightsFileError(f"{header.path} changes while it is read: it is still being written", "cut")
+                (value,) = struct.unpack(kind, content.rjust(struct.calcsize(kind), b"\0"))
+                found[name] = float(value)
+    except OSError as error:
+        raise WeightsFileError(f"{header.path} cannot be read: {error.strerror or error}") from error
     return found
 
 
@@ -204,4 +218,5 @@ def header_bytes(tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> byte
 
 def natural(name: str) -> tuple[str | int, ...]:
     """Return what a name is sorted by, so that block 10 stands behind block 2."""
-    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name))
+    # More digits than a number of Python's may have are no number that anybody counts by.
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d{1,18})", name))

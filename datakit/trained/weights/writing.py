@@ -31,7 +31,8 @@ def write_whole(target: Path, parts: Iterator[bytes | Span]) -> None:
     WeightsFileError
         A file that is read from ended too early.
     """
-    temporary = target.parent / f".datakit-{secrets.token_hex(8)}"
+    # In plain sight: where this is killed, gigabytes stay behind.
+    temporary = target.parent / f"{target.stem[:40]}-{secrets.token_hex(4)}.part"
     with temporary.open("xb", buffering=0) as file:
         try:
             for part in parts:
@@ -41,6 +42,8 @@ def write_whole(target: Path, parts: Iterator[bytes | Span]) -> None:
                     _move(file.fileno(), *part)
             os.fsync(file.fileno())
             _put(temporary, target)
+        except OSError as error:  # of an open file that is written to, the system does not say which it is
+            raise OSError(error.errno, error.strerror, error.filename or str(target)) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -51,6 +54,8 @@ def _put(temporary: Path, target: Path) -> None:
     except FileExistsError:
         raise UsageError(f"{target} is there already: something else wrote it meanwhile") from None
     except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise UsageError(f"{target} is there already: something else wrote it meanwhile") from None
         os.replace(temporary, target)
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,18 @@ import msgspec
 import yaml
 
 from datakit.errors import UsageError
+from datakit.geometry import Size
+from datakit.sizes import square_side
 from datakit.trainers.aitoolkit.models import Family, Model
 from datakit.trainers.aitoolkit.replay import Resizing
 from datakit.trainers.aitoolkit.steps import batches
 from datakit.trainers.view import View
 
+Beside = Mapping[str, Sequence[View]]
+
 RESOLUTION = 1024
+# Steps of a resolution that is worked out: what sides of most models are multiples of.
+_STEP = 32
 # Times that the job shows all pictures, where nobody changes its ``steps``.
 EPOCHS = 10
 # What is replaced in captions by the trigger word, or by nothing (toolkit/prompt_utils.py, inject_trigger_into_prompt).
@@ -61,6 +67,22 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     num_frames: int = 1
     auto_frame_count: bool = False
     poi: str | None = None
+    mask_path: str | None = None
+    alpha_mask: bool = False
+    invert_mask: bool = False
+    control_path: str | list[str] | None = None
+    control_path_1: str | None = None
+    control_path_2: str | None = None
+    control_path_3: str | None = None
+    full_size_control_images: bool = True
+    control_from_same_folder: bool = False
+
+    @property
+    def controls(self) -> list[str]:
+        """The folders of control pictures; those that are numbered win."""
+        numbered = [path for path in (self.control_path_1, self.control_path_2, self.control_path_3) if path]
+        given = self.control_path if isinstance(self.control_path, list) else [self.control_path]
+        return numbered or [path for path in given if path]
 
     @property
     def path(self) -> str:
@@ -119,25 +141,33 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     config: Config = Config()
 
 
-def make_job(name: str, views: Sequence[View], family: Family, batch_size: int) -> dict[str, Any]:
+def resolution_of(sizes: Iterable[Size]) -> int:
+    """Return the ``resolution`` that keeps some sizes: the side of a square, in steps, of their area; 1024 for the eight."""
+    return square_side(sizes, _STEP)
+
+
+def make_job(name: str, views: Sequence[tuple[View, Beside]], family: Family, batch_size: int) -> dict[str, Any]:
     """Make a small job that trains a LoRA on some views, as plain data; a person changes all of it but its datasets.
+
+    Beside each view stand those of its masks and of its control pictures, by the keys that name them.
 
     Raises
     ------
     UsageError
         A path holds what ai-toolkit replaces in a job file.
     """
-    for view in views:
+    for view in (each for of, beside in views for each in (of, *(each for several in beside.values() for each in several))):
         if "${" in os.fspath(view.folder) or "[name]" in os.fspath(view.folder):
             raise UsageError(f"{view.folder}: ai-toolkit replaces ${{...}} and [name] in a job file: name another --cache-root")
-    epoch = sum(batches(view.buckets, view.passes, batch_size) for view in views)
+    resolution = resolution_of({size for view, _ in views for size in view.buckets})
+    epoch = sum(batches(view.buckets, view.passes, batch_size) for view, _ in views)
     process = {
         "type": "sd_trainer",
         "training_folder": "output",
         "device": "cuda:0",
         "network": {"type": "lora", "linear": 16, "linear_alpha": 16},
         "save": {"dtype": "float16", "save_every": 250, "max_step_saves_to_keep": 4},
-        "datasets": [_dataset(view) for view in views],
+        "datasets": [_dataset(view, beside, resolution) for view, beside in views],
         "train": {
             "batch_size": batch_size,
             "steps": EPOCHS * epoch,
@@ -154,8 +184,8 @@ def make_job(name: str, views: Sequence[View], family: Family, batch_size: int) 
         "sample": {
             "sampler": family.scheduler,
             "sample_every": 250,
-            "width": RESOLUTION,
-            "height": RESOLUTION,
+            "width": resolution,
+            "height": resolution,
             "prompts": [],
             "guidance_scale": 4,
             "sample_steps": 20,
@@ -223,11 +253,13 @@ def read_captions(path: Path) -> dict[str, str | None]:
     return {picture: row["caption"] if isinstance(row.get("caption"), str) else None for picture, row in rows.items()}
 
 
-def _dataset(view: View) -> dict[str, Any]:
+def _dataset(view: View, beside: Beside, resolution: int) -> dict[str, Any]:
+    places = {key: [_Quoted(each.folder) for each in several] for key, several in beside.items() if several}
     return {
         "folder_path": _Quoted(view.folder),
+        **{key: several[0] if len(several) == 1 else several for key, several in places.items()},
         "caption_ext": "txt",
-        "resolution": [RESOLUTION],
+        "resolution": [resolution],
         "num_repeats": view.passes,
         "buckets": True,
         "cache_latents_to_disk": True,

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,11 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
-from datakit.trainers.aitoolkit.file import REPLACED, RESOLUTION, Dataset, Process, read_captions, read_job
+from datakit.sizes import set_around
+from datakit.trainers.aitoolkit.file import REPLACED, RESOLUTION, Dataset, Process, read_captions, read_job, resolution_of
 from datakit.trainers.aitoolkit.reading import Listed, Reading
 from datakit.trainers.aitoolkit.replay import replay
+from datakit.trainers.beside import Beside, prove_beside
 from datakit.trainers.fate import Fate
 from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
 from datakit.trainers.verdict import Fault, Verdict
@@ -25,7 +27,6 @@ from datakit.trainers.view import read_made
 
 # What a model whose divisibility is not known is taken to need; that of most.
 _USUAL = 32
-_CURE = f"set resolution to {RESOLUTION} and buckets to true, and crop to sizes that are no larger in area than its square"
 # Behind a picture's stem, in a folder beside it: a hash of its name and of the sizes that it is scaled and cut to.
 _LATENTS = "_latent_cache"
 _CACHED = re.compile(rf"(?P<folder>(?:.*/)?){_LATENTS}/(?P<stem>[^/]+)_[\w-]{{22}}\.safetensors")
@@ -130,7 +131,10 @@ def _prove_dataset(read: _Read, execution: Execution, verdict: Verdict) -> None:
         _prove_listed(read, path, execution, verdict)
         return
     reading = Reading(path)
-    seen = prove_folder(_trained(read, path, reading), execution, verdict)
+    trained = _trained(read, path, reading)
+    seen = prove_folder(trained, execution, verdict)
+    for beside in _beside(dataset):
+        prove_beside(beside, trained, seen, execution, verdict)
     verdict.faults += [
         Fault(read.name, name, "in a folder that is a link, which ai-toolkit does not enter", "name the folder it leads to")
         for name in seen.files
@@ -139,6 +143,15 @@ def _prove_dataset(read: _Read, execution: Execution, verdict: Verdict) -> None:
     captions = {name: f"{os.path.splitext(name)[0]}{dataset.suffix}" for name in seen.pictures}
     verdict.faults += _replaced(read, {caption: _text(path / caption) for caption in captions.values()})
     _compare_latents(read, path, seen, verdict)
+
+
+def _beside(dataset: Dataset) -> Iterator[Beside]:
+    """Yield the folders of masks and of control pictures (toolkit/dataloader_mixins.py)."""
+    if dataset.mask_path is not None and not dataset.alpha_mask:
+        yield Beside("mask_path", dataset.mask_path, "all of it counts", stops=False)
+    for number, folder in enumerate(dataset.controls, 1):
+        key = "control_path" if len(dataset.controls) == 1 else f"control_path {number}"
+        yield Beside(key, folder, "it has nothing to be conditioned on")
 
 
 def _trained(read: _Read, folder: Path, reader: Reading | Listed) -> Trained:
@@ -150,11 +163,16 @@ def _trained(read: _Read, folder: Path, reader: Reading | Listed) -> Trained:
         folder=folder,
         reader=reader,
         fate=read.fate,
-        cause=read.cause,
-        cure=_CURE,
+        why=lambda sizes: (read.cause, _cure(sizes)),
         captions=None if isinstance(reader, Listed) else Captions(read.dataset.suffix, missing, several, cure),
         whole=not isinstance(reader, Listed),
     )
+
+
+def _cure(sizes: Collection[Size]) -> str:
+    """Say what keeps pictures that were meant to have some sizes."""
+    side = max(RESOLUTION, resolution_of(set_around(sizes)))
+    return f"set resolution to {side} and buckets to true, and crop to sizes that are no larger in area than its square"
 
 
 def _faults(dataset: Dataset) -> Iterator[tuple[str, str]]:
@@ -169,6 +187,15 @@ def _faults(dataset: Dataset) -> Iterator[tuple[str, str]]:
     if dataset.type != "image" or dataset.poi is not None:
         key = "poi" if dataset.poi is not None else f"type {dataset.type!r}"
         yield f"{key} ends the run", "take it out"
+    if dataset.alpha_mask:
+        yield (
+            "alpha_mask takes the transparency of pictures for masks, which pictures as crop writes them have not",
+            "set mask_path",
+        )
+    if dataset.controls and not dataset.full_size_control_images:
+        yield "full_size_control_images is false: control pictures become 512x512", "set it to true"
+    if dataset.control_from_same_folder:
+        yield "control_from_same_folder conditions each picture on others drawn at random", "set control_path"
     if dataset.num_frames > 1 or dataset.auto_frame_count:
         yield "num_frames or auto_frame_count has it look for videos too, which are not proved", "take both out"
     if dataset.batch_size is not None and not dataset.buckets:
@@ -176,8 +203,12 @@ def _faults(dataset: Dataset) -> Iterator[tuple[str, str]]:
 
 
 def _notes(read: _Read) -> Iterator[str]:
-    """Say what a dataset does to captions that may surprise."""
+    """Say what a dataset does to captions and masks that may surprise."""
     dataset = read.dataset
+    if dataset.mask_path:
+        yield "masks are blurred a little, drawn anew each time, by up to 0.5 % of their shorter side"
+    if dataset.invert_mask:
+        yield "invert_mask turns masks into their opposite"
     if dataset.caption_dropout_rate and not read.embeddings_cached:
         yield f"caption_dropout_rate leaves out {dataset.caption_dropout_rate:.0%} of captions"
     if dataset.token_dropout_rate and not read.embeddings_cached:

@@ -17,13 +17,26 @@ from datakit.trainers.aitoolkit.prove import prove
 from datakit.trainers.aitoolkit.reading import Reading
 from datakit.trainers.aitoolkit.replay import replay
 from datakit.trainers.aitoolkit.steps import steps
+from datakit.trainers.beside import Takes, taken
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, ThroughView, View, changed_sizes, old_views, plan_view, written_out
+from datakit.trainers.view import (
+    Layout,
+    ThroughView,
+    View,
+    changed_sizes,
+    companion_view,
+    old_views,
+    plan_view,
+    with_companions,
+    written_out,
+)
 
 _LAYOUT = Layout("ai-toolkit", expand=True)
+# One mask a dataset, and as many control pictures as its three numbered keys name; without either it goes on.
+_TAKES = Takes("ai-toolkit", masks=1, controls=3)
 # As of which commit sizes are kept (c9264bd).
 SINCE = "2026-05-28"
 
@@ -48,28 +61,39 @@ class AiToolkit(ThroughView):
 
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return its views of some datasets as they were or were called before, with the latents in them."""
-        return old_views("ai-toolkit", [view.folder for view in _views(concepts, cache_root)], concepts, cache_root)
+        return old_views("ai-toolkit", with_companions(_views(concepts, cache_root)), concepts, cache_root)
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make a small complete job with one dataset for each concept."""
         refuse_settings(options, self.title)
         family, views = FAMILIES[options.model_family], _views(concepts, cache_root)
+        given = taken(concepts, options, _TAKES)
+        beside = [
+            {
+                "mask_path": [companion_view(view, [name]) for name in given.masks],
+                "control_path": [companion_view(view, [name]) for name in given.controls],
+            }
+            for view in views
+        ]
+        # Where all of a dataset lacks it there is nothing to name.
+        beside = [{key: [each for each in several if each.links] for key, several in of.items()} for of in beside]
         name = views[0].folder.name if len(views) == 1 else _name(concepts, views)
-        job = make_job(name, views, family, options.batch_size or 1)
+        job = make_job(name, list(zip(views, beside, strict=True)), family, options.batch_size or 1)
+        because = f"{options.model_family} takes sides that are multiples of {family.divisibility}"
         (process,) = as_read(job).config.process
         changed = [
             said
             for dataset, view in zip(process.datasets or [], views, strict=True)
             for resolution in dataset.resolutions
-            for said in changed_sizes(view, partial(replay, rule=dataset.resizing(resolution, family.divisibility)))
+            for said in changed_sizes(view, partial(replay, rule=dataset.resizing(resolution, family.divisibility)), because)
         ]
         return DatasetFile(
             content=to_yaml(job),
             entries=tuple(view.folder.name for view in views),
             changed=tuple(changed),
             needs=(f"the sizes need ai-toolkit as of {SINCE} or later: earlier ones resize all but 1024x1024",),
-            notes=tuple(said for concept in concepts for said in _told(concept, family)),
-            views=tuple(views),
+            notes=(*given.notes, *(said for concept in concepts for said in _told(concept, family))),
+            views=(*views, *(each for of in beside for several in of.values() for each in several)),
             command="python run.py FILE",
         )
 

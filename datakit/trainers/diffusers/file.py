@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datakit.errors import UsageError
 from datakit.geometry import Size
+from datakit.sizes import set_around, square_side
 from datakit.trainers.diffusers.replay import Listed, Rule, Square, WorkedOut
 from datakit.trainers.diffusers.scripts import SCRIPT, Family, Script
 
@@ -25,6 +26,8 @@ _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 _ENDS = frozenset({";", "&&", "||", "|", "&"})
 _FAR = 10**6
 _USUAL = 1024
+# Steps of a resolution that is worked out.
+_STEP = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,17 @@ def rule_for(script: Script, sizes: Sequence[Size]) -> Listed | Square:
     """Return what is to decide over some sizes: a bucket for each, or for a script without buckets one square."""
     if script.bucketed:
         return Listed(tuple(sizes))
-    return Square(sizes[0].width if len(sizes) == 1 and sizes[0].width == sizes[0].height else _USUAL)
+    return Square(square_of(sizes).width)
+
+
+def square_of(sizes: Collection[Size]) -> Size:
+    """Return the square among some sizes or of the set that they are of, which scripts without buckets keep."""
+    return next((size for size in (*sizes, *set_around(sizes)) if size.width == size.height), Size(_USUAL, _USUAL))
+
+
+def spelt(sizes: Iterable[Size]) -> str:
+    """Return some sizes as ``--aspect_ratio_buckets`` lists them."""
+    return ";".join(f"{size.height},{size.width}" for size in sizes)
 
 
 def write(family: Family, folder: str, rule: Listed | Square, batch_size: int, instance_prompt: str) -> bytes:
@@ -129,8 +142,7 @@ def _sizes(script: Script, rule: Listed | Square) -> list[str]:
     if isinstance(rule, Square):
         return [f"--resolution={rule.resolution}"]
     switch = ["--use_aspect_ratio_buckets"] if script.bucketed == "switch" else []
-    listed = ";".join(f"{size.height},{size.width}" for size in rule.buckets)
-    return [f"--resolution={_USUAL}", *switch, f"--aspect_ratio_buckets={listed}"]
+    return [f"--resolution={square_side(rule.buckets, _STEP)}", *switch, f"--aspect_ratio_buckets={spelt(rule.buckets)}"]
 
 
 def recognises(content: bytes) -> bool:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
 from datakit.dataset.manifest import MANIFEST
+from datakit.geometry import Size
 from datakit.report import counted
 from datakit.run.stage import Execution
-from datakit.sizes import size_set
-from datakit.trainers.diffusers.file import DATASETS, PATTERN, Command, read, rule_of
+from datakit.sizes import set_around
+from datakit.trainers.diffusers.file import DATASETS, PATTERN, Command, read, rule_of, spelt, square_of
 from datakit.trainers.diffusers.reading import Reading, Wanted, empty_rows, guess_faults, row_faults
 from datakit.trainers.diffusers.replay import Listed, Rule, WorkedOut, replay
 from datakit.trainers.proof import Trained, prove_folder
 from datakit.trainers.verdict import Fault, Verdict
-
-_LIST = ";".join(f"{size.height},{size.width}" for size in size_set())
-_BUCKETS = f'write --use_aspect_ratio_buckets --aspect_ratio_buckets="{_LIST}"'
 
 
 def prove(path: Path, execution: Execution) -> Verdict:
@@ -59,7 +57,9 @@ def _prove_command(command: Command, execution: Execution, verdict: Verdict) -> 
         problem = f"{option} {options[option]!r} holds a sign that `datasets` takes for a pattern or an address: it finds other files or none"
         verdict.faults.append(Fault(name, "", problem, "rename the folder"))
     guessed = option == "--dataset_name"
-    trained = Trained(name, folder, Reading(by_card=guessed), partial(replay, rule=rule), *_cause(command, rule), captions=None)
+    trained = Trained(
+        name, folder, Reading(by_card=guessed), partial(replay, rule=rule), partial(_cause, command, rule), captions=None
+    )
     seen = prove_folder(trained, execution, verdict)
     if not os.path.isdir(folder) or not script.reads_captions or option == "--instance_data_dir":
         return
@@ -94,16 +94,19 @@ def _wanted(command: Command) -> Wanted | None:
     return Wanted(command.options.get("--caption_column", "text"), None, draws=True)
 
 
-def _cause(command: Command, rule: Rule) -> tuple[str, str]:
-    """Say why sizes are changed where they are, and what keeps them."""
+def _cause(command: Command, rule: Rule, sizes: Collection[Size]) -> tuple[str, str]:
+    """Say why some sizes are changed where they are, and what keeps them."""
+    meant = set_around(sizes)
+    listed = f'write --use_aspect_ratio_buckets --aspect_ratio_buckets="{spelt(meant)}"'
     if isinstance(rule, WorkedOut):
-        return "--use_aspect_ratio_buckets without a list works out sizes of its own", _BUCKETS
+        return "--use_aspect_ratio_buckets without a list works out sizes of its own", listed
     if command.script.bucketed and "--aspect_ratio_buckets" in command.options:
-        return "their size is not in --aspect_ratio_buckets, which lists height,width", _BUCKETS
+        return "their size is not in --aspect_ratio_buckets, which lists height,width", listed
     side = rule.buckets[0].width if isinstance(rule, Listed) else rule.resolution
     if command.script.bucketed:
-        return f"without --aspect_ratio_buckets every picture becomes a square of {side}", _BUCKETS
-    cure = "crop with --bucket 1024x1024 and write --resolution=1024, or take a script with buckets, such as train_dreambooth_lora_flux2.py"
+        return f"without --aspect_ratio_buckets every picture becomes a square of {side}", listed
+    square = square_of(meant)
+    cure = f"crop with --bucket {square} and write --resolution={square.width}, or take a script with buckets, such as train_dreambooth_lora_flux2.py"
     return f"{command.script.name} has no buckets: every picture becomes a square of {side}", cure
 
 

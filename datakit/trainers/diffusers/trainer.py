@@ -13,10 +13,11 @@ from datakit.dataset.metadata import CARD, CARD_CONTENT, METADATA, metadata_rows
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import in_order
-from datakit.trainers.diffusers.file import recognises, rule_for, write
+from datakit.trainers.beside import Takes, taken
+from datakit.trainers.diffusers.file import recognises, rule_for, square_of, write
 from datakit.trainers.diffusers.prove import prove
 from datakit.trainers.diffusers.reading import Reading
-from datakit.trainers.diffusers.replay import replay
+from datakit.trainers.diffusers.replay import Square, replay
 from datakit.trainers.diffusers.scripts import FAMILIES
 from datakit.trainers.diffusers.steps import steps
 from datakit.trainers.leftovers import Leftover
@@ -56,17 +57,22 @@ class Diffusers(ThroughView):
         view = _view(concepts, cache_root)
         # A caption that was left out on purpose is empty, and DreamBooth scripts would put the instance prompt in its place.
         prompt = "" if any(untitled(record) for concept in concepts for record in concept.records) else "photo"
-        rule = rule_for(family.of, in_order(view.buckets))
+        sizes = in_order(view.buckets)
+        rule = rule_for(family.of, sizes)
         changed = changed_sizes(
             view,
             partial(replay, rule=rule),
-            f"{family.of.name} has no buckets: crop with --bucket 1024x1024, or choose a --model-family whose script has them",
+            f"{family.of.name} has no buckets: crop with --bucket {square_of(sizes)}, or choose a --model-family whose script has them"
+            if isinstance(rule, Square)
+            else "of two sizes of one shape it takes the last: crop with sizes of one area",
         )
+        given = taken(concepts, options, Takes("diffusers"))
         return DatasetFile(
             content=write(family, os.fspath(view.folder), rule, options.batch_size or 1, prompt),
             entries=tuple(concept.id for concept in concepts),
             changed=tuple(changed),
             needs=(_NEEDS,) if any(record.captions > 1 for concept in concepts for record in concept.records) else (),
+            notes=given.notes,
             views=(view,),
             command=f"sh FILE  # in examples/{family.script.partition('/')[0]} of diffusers 0.40 or later",
         )

@@ -66,13 +66,13 @@ def spelt(rule: SizeBuckets) -> str:
     return table("", {"size_buckets": [list(bucket) for bucket in rule.listed]}).rstrip("\n")
 
 
-def write(folders: Sequence[tuple[str, int]], rule: SizeBuckets) -> bytes:
+def write(folders: Sequence[tuple[str, int, Mapping[str, str]]], rule: SizeBuckets) -> bytes:
     """Return the file for some folders of pictures, each with its repeats, that share their buckets.
 
     Parameters
     ----------
     folders
-        (path, num_repeats), absolute; 1 = once.
+        (path, num_repeats, ``mask_path`` and ``control_path`` as far as there are any), absolute; 1 = once.
     rule
         The buckets, as `ordered` gives them.
 
@@ -82,7 +82,7 @@ def write(folders: Sequence[tuple[str, int]], rule: SizeBuckets) -> bytes:
         A path cannot be written.
     """
     tables = [f"{_ORDER}{spelt(rule)}\n{table('', {'enable_ar_bucket': False, 'skip_empty_caption': True})}"]
-    tables += [table("[[directory]]", {"path": folder, "num_repeats": repeats}) for folder, repeats in folders]
+    tables += [table("[[directory]]", {"path": folder, "num_repeats": repeats, **beside}) for folder, repeats, beside in folders]
     return "\n".join(tables).encode()
 
 

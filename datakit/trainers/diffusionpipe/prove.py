@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from datakit.dataset.manifest import MANIFEST
 from datakit.geometry import Size
 from datakit.report import few
 from datakit.run.stage import Execution
-from datakit.sizes import size_set
+from datakit.sizes import set_around
+from datakit.trainers.beside import Beside, prove_beside
 from datakit.trainers.diffusionpipe.file import Directory, ordered, read, spelt
 from datakit.trainers.diffusionpipe.reading import CAPTIONS, Reading, caption_faults
 from datakit.trainers.diffusionpipe.replay import COARSE, COARSE_STEP, AspectBuckets, Rule, SizeBuckets, replay
@@ -20,6 +22,11 @@ from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
 from datakit.trainers.verdict import Fault, Verdict
 from datakit.trainers.view import read_made
 
+# Folders of companions: what happens to a picture without one, whether that is a fault, and what to one of another size.
+_BESIDE = {
+    "mask_path": ("all of it counts", False, "the trainer stops at it"),
+    "control_path": ("the trainer stops", True, "it is resized for itself"),
+}
 # Keys that change captions, which is what they are for.
 _CAPTIONS = {
     "caption_prefix": "given a prefix",
@@ -56,11 +63,19 @@ def _prove_directory(name: str, directory: Directory, rule: Rule, execution: Exe
         problem = f"path {directory.path!r} is relative: the trainer looks from wherever it is started"
         verdict.faults.append(Fault(name, "", problem, "write the absolute path"))
     listed = os.path.exists(folder / CAPTIONS)
-    cause, cure = _cause(rule)
     trained = Trained(
-        name, folder, Reading(), lambda size: _worst(size, rule), cause, cure, captions=None if listed else _captions(directory)
+        name,
+        folder,
+        Reading(),
+        lambda size: _worst(size, rule),
+        partial(_cause, rule),
+        captions=None if listed else _captions(directory),
     )
     seen = prove_folder(trained, execution, verdict)
+    for key, (lacking, stops, other_size) in _BESIDE.items():
+        if isinstance(place := directory.options.get(key), str):
+            beside = Beside(key, place, lacking, stops, other_size=other_size)
+            prove_beside(beside, trained, seen, execution, verdict)
     if listed:
         verdict.faults += caption_faults(name, folder, seen.pictures, (folder / MANIFEST).is_file())
     verdict.faults += _left_lying(trained, seen)
@@ -73,9 +88,9 @@ def _worst(size: Size, rule: Rule) -> Fate:
     return next((fate for fate in fates if not fate.keeps(size)), fates[0])
 
 
-def _cause(rule: Rule) -> tuple[str, str]:
-    """Say why sizes are changed where they are, and what keeps them."""
-    cure = f"write {spelt(ordered(size_set()))}"
+def _cause(rule: Rule, sizes: Collection[Size]) -> tuple[str, str]:
+    """Say why some sizes are changed where they are, and what keeps them."""
+    cure = f"write {spelt(ordered(set_around(sizes)))}"
     if isinstance(rule, AspectBuckets):
         if rule.aspects == (1.0,):
             return "there are no size_buckets and no enable_ar_bucket, so that every picture becomes a square", cure

@@ -10,18 +10,32 @@ from pathlib import Path
 from datakit.audit.concept import Concept
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
+from datakit.trainers.beside import Takes, taken
 from datakit.trainers.diffusionpipe.file import ordered, recognises, write
 from datakit.trainers.diffusionpipe.prove import prove
 from datakit.trainers.diffusionpipe.reading import CAPTIONS, Reading, listing
-from datakit.trainers.diffusionpipe.replay import COARSE, COARSE_STEP, STEP, replay
+from datakit.trainers.diffusionpipe.replay import COARSE, COARSE_STEP, STEP, SizeBuckets, replay
 from datakit.trainers.diffusionpipe.steps import steps
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, Link, ThroughView, View, changed_sizes, old_views, plan_view, written_out
+from datakit.trainers.view import (
+    Layout,
+    Link,
+    ThroughView,
+    View,
+    changed_sizes,
+    companion_view,
+    old_views,
+    plan_view,
+    with_companions,
+    written_out,
+)
 
 NAME = "diffusion-pipe"
+# One of either, and it stops where there is no control picture (utils/dataset.py, DirectoryDataset).
+_TAKES = Takes("diffusion-pipe", masks=1, controls=1)
 _EACH = f"each of several captions of a picture is a sample of its own in every epoch ({CAPTIONS})"
 
 
@@ -63,7 +77,7 @@ class DiffusionPipe(ThroughView):
 
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return the views of some datasets as they were or were called before."""
-        return old_views(NAME, [_view(concept, cache_root).folder for concept in concepts], concepts, cache_root)
+        return old_views(NAME, with_companions(_view(concept, cache_root) for concept in concepts), concepts, cache_root)
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the dataset file: a directory a concept, and buckets that all share."""
@@ -73,12 +87,26 @@ class DiffusionPipe(ThroughView):
         views = [_view(concept, cache_root) for concept in concepts]
         passes = [written_out(concept).passes for concept in concepts]
         rule = ordered(size for view in views for size in view.buckets)
+        given = taken(concepts, options, _TAKES)
+        keys = {"mask_path": given.masks, "control_path": given.controls}
+        beside = [{key: companion_view(view, names) for key, names in keys.items() if names} for view in views]
+        # Where all of a dataset lacks it there is nothing to name.
+        beside = [{key: each for key, each in of.items() if each.links} for of in beside]
+        folders = [
+            (os.fspath(view.folder), times, {key: os.fspath(each.folder) for key, each in of.items()})
+            for view, times, of in zip(views, passes, beside, strict=True)
+        ]
         step = COARSE_STEP if options.model_family in COARSE else STEP
         return DatasetFile(
-            content=write([(os.fspath(view.folder), times) for view, times in zip(views, passes, strict=True)], rule),
+            content=write(folders, rule),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(said for view in views for said in changed_sizes(view, lambda size: replay(size, rule, step)[0])),
-            views=tuple(views),
+            changed=tuple(
+                said
+                for view in views
+                for said in changed_sizes(view, lambda size: replay(size, rule, step)[0], _because(rule, step))
+            ),
+            notes=given.notes,
+            views=(*views, *(each for of in beside for each in of.values())),
             command="deepspeed --num_gpus=1 train.py --deepspeed --config CONFIG.toml  # CONFIG.toml names as its dataset: FILE",
         )
 
@@ -93,6 +121,15 @@ class DiffusionPipe(ThroughView):
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
         """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
         return steps(concepts, batching)
+
+
+def _because(rule: SizeBuckets, step: int) -> str:
+    """Say why sizes are changed where they are."""
+    if not rule.in_order:
+        return (
+            "of two sizes of one shape (its aspect rounded to three digits) it finds the wrong one: crop with sizes of one area"
+        )
+    return f"it rounds sides to multiples of {step}"
 
 
 def _view(concept: Concept, cache_root: Path) -> View:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datakit.errors import UsageError
 from datakit.geometry import Size
+from datakit.sizes import square_side
 from datakit.trainers.kohya.replay import Bucketing
 from datakit.trainers.toml import Value, general_and_datasets, lists_tables, table, wrong_keys
 
@@ -24,6 +24,9 @@ _SUBSET: Mapping[str, tuple[type, ...]] = {
     "caption_extension": (str,), "class_tokens": (str,), "cache_info": (bool,),
 }  # fmt: skip
 _SUBSET_ALONE: Mapping[str, tuple[type, ...]] = {"image_dir": (str,), "is_reg": (bool,), "alpha_mask": (bool,)}
+# Of a subset with companions, which every one of its dataset must then have.
+_BESIDE = "conditioning_data_dir"
+_SUBSET_BESIDE: Mapping[str, tuple[type, ...]] = {"image_dir": (str,), _BESIDE: (str,)}
 _DATASET: Mapping[str, tuple[type, ...]] = {
     "batch_size": (int,), "bucket_no_upscale": (bool,), "bucket_reso_steps": (int,), "enable_bucket": (bool,),
     "max_bucket_reso": (int,), "min_bucket_reso": (int,), "validation_seed": (int,), "validation_split": (float,),
@@ -43,7 +46,8 @@ _NEUTRAL: Mapping[str, Value] = {
 }
 _FAR = 10**6
 # The one step that every one of its scripts takes (verify_bucket_reso_steps), and a bucket's longest side.
-_STEPS, _LARGEST = 64, 2048
+STEPS = 64
+_LARGEST = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,42 +77,46 @@ class Subset:
         return str(self.options.get("caption_extension", ".caption"))
 
     @property
+    def beside(self) -> str | None:
+        """Folder of its companions as it stands in the file; None where it has none."""
+        return self.options.get(_BESIDE)
+
+    @property
     def unset(self) -> list[str]:
         """Keys that change captions or pixels, and that the command line decides."""
-        return [key for key in ("enable_wildcard", "alpha_mask", *_NEUTRAL) if key not in self.options]
+        alone = () if self.beside is not None else ("alpha_mask",)
+        return [key for key in ("enable_wildcard", *alone, *_NEUTRAL) if key not in self.options]
 
 
-def area_side(sizes: Iterable[Size]) -> int:
-    """Return the side of the square, in steps, whose area holds all of some sizes: 1024 for the eight."""
-    area = max((size.width * size.height for size in sizes), default=1)
-    return max(1024, math.ceil(math.sqrt(area) / _STEPS) * _STEPS)
+def rule_of(sizes: Collection[Size], least: int = STEPS) -> Bucketing:
+    """Return what is to decide over some sizes: their area, and the greatest steps they are whole in, of those a script takes.
+
+    ``least`` is the least of these; 1024 in steps of 64 for the eight.
+    """
+    steps = (step for step in (STEPS, 32, 16, 8) if step >= least and all(side % step == 0 for size in sizes for side in size))
+    side = square_side(sizes, STEPS)
+    return Bucketing(Size(side, side), True, True, next(steps, least), min(256, side), max(_LARGEST, side))
 
 
-def rule_of(side: int) -> Bucketing:
-    """Return what decides over sizes in a file that is written for an area of this side."""
-    return Bucketing(Size(side, side), True, True, _STEPS, 256, max(_LARGEST, side))
-
-
-def write(folders: Sequence[tuple[str, int]], batch_size: int, wildcard: bool, side: int = 1024) -> bytes:
+def write(folders: Sequence[tuple[str, int, str | None]], batch_size: int, wildcard: bool, rule: Bucketing) -> bytes:
     """Return the file for some folders of pictures, each with its repeats, that share their buckets.
 
     Parameters
     ----------
     folders
-        (image_dir, num_repeats), absolute; 1 = once.
+        (image_dir, num_repeats, conditioning_data_dir), absolute; 1 = once; the last is None in all, or in none.
     batch_size
         Wins over ``--train_batch_size``.
     wildcard
         Draw one line of each caption file at every sampling.
-    side
-        Of the area that holds every picture; see `area_side`.
+    rule
+        What decides over sizes, as `rule_of` gives it.
 
     Raises
     ------
     UsageError
         A path cannot be written.
     """
-    rule = rule_of(side)
     general: dict[str, Value] = {
         "resolution": [*rule.resolution],
         "batch_size": batch_size,
@@ -123,8 +131,10 @@ def write(folders: Sequence[tuple[str, int]], batch_size: int, wildcard: bool, s
         **_NEUTRAL,
     }
     tables = [table("[general]", general), "[[datasets]]\n"]
-    for folder, repeats in folders:
-        tables.append(table("[[datasets.subsets]]", {"image_dir": folder, "num_repeats": repeats, "alpha_mask": False}))
+    for folder, repeats, beside in folders:
+        # A subset with companions knows no alpha_mask, and stops at it.
+        more: dict[str, Value] = {"alpha_mask": False} if beside is None else {_BESIDE: beside}
+        tables.append(table("[[datasets.subsets]]", {"image_dir": folder, "num_repeats": repeats, **more}))
     return "\n".join(tables).encode()
 
 
@@ -151,7 +161,9 @@ def read(path: Path) -> list[Subset]:
         if not isinstance(subsets, list) or not all(isinstance(each, dict) for each in subsets):
             raise UsageError(f"{path}: subsets of dataset {number} must be a list of tables, [[datasets.subsets]]")
         above = {**general, **own}
-        found += [_subset(above, each, [*wrong, *wrong_keys(each, {**_SUBSET, **_SUBSET_ALONE}, "a subset")]) for each in subsets]
+        # It decides by all subsets together which keys they may have (ConfigSanitizer, validate_flex_dataset).
+        alone = _SUBSET_BESIDE if subsets and all(_BESIDE in each for each in subsets) else _SUBSET_ALONE
+        found += [_subset(above, each, [*wrong, *wrong_keys(each, {**_SUBSET, **alone}, "a subset")]) for each in subsets]
     if not found:
         raise UsageError(f"{path} names no folder of pictures: it has no [[datasets.subsets]]")
     return found

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
-from datakit.trainers.kohya.file import Subset, read
+from datakit.sizes import set_around
+from datakit.trainers.beside import Beside, prove_beside
+from datakit.trainers.kohya.file import STEPS, Subset, read, rule_of
 from datakit.trainers.kohya.reading import LISTING
 from datakit.trainers.kohya.replay import Bucketing, replay
 from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
@@ -69,24 +72,32 @@ def prove(path: Path, execution: Execution) -> Verdict:
             folder,
             LISTING,
             partial(replay, rule=subset.bucketing),
-            *_cause(subset.bucketing),
+            partial(_cause, subset.bucketing),
             captions=_captions(subset),
         )
         found = prove_folder(trained, execution, verdict)
+        if subset.beside is not None:
+            prove_beside(_beside(subset.beside), trained, found, execution, verdict)
         verdict.faults += [*_caches(trained, found), *_choices(subset, trained, found)]
     return verdict
 
 
-def _cause(rule: Bucketing) -> tuple[str, str]:
-    """Say why sizes are changed where they are, and what keeps them."""
+def _beside(folder: str) -> Beside:
+    """Say what becomes of companions (library/train_util.py, ControlNetDataset): whatever is wrong with one ends the run."""
+    stops = "the trainer stops"
+    return Beside("conditioning_data_dir", folder, stops, extra=stops, other_size=stops)
+
+
+def _cause(rule: Bucketing, sizes: Collection[Size]) -> tuple[str, str]:
+    """Say why some sizes are changed where they are, and what keeps them."""
     if not rule.enable_bucket:
         return "enable_bucket is not set", "write enable_bucket = true and bucket_no_upscale = true"
     if not rule.bucket_no_upscale and rule.max_bucket_reso < 1472:
         return f"max_bucket_reso is {rule.max_bucket_reso}", "write bucket_no_upscale = true, or max_bucket_reso = 2048"
-    area = f"resolution is {rule.resolution}"
+    area, kept = f"resolution is {rule.resolution}", rule_of(set_around(sizes))
     return (
         f"{area}, in steps of {rule.bucket_reso_steps}",
-        "write resolution = 1024, bucket_no_upscale = true, bucket_reso_steps = 64",
+        f"write resolution = {max(1024, kept.resolution.width)}, bucket_no_upscale = true, bucket_reso_steps = {STEPS}",
     )
 
 
@@ -124,6 +135,9 @@ def _notes(subset: Subset) -> Iterator[str]:
         )
     if subset.options.get("is_reg"):
         yield "regularisation pictures: the trainer repeats or cuts them to as many as it trains"
+    if subset.bucketing and subset.bucketing.enable_bucket and subset.bucketing.bucket_reso_steps % STEPS:
+        steps = subset.bucketing.bucket_reso_steps
+        yield f"bucket_reso_steps {steps}: scripts for SD take {STEPS}, those for SDXL, SD3 and Flux multiples of 32, and stop at others"
     if subset.unset:
         yield f"not in the file, so that the command line decides: {', '.join(subset.unset)}"
 

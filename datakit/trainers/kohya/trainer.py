@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from datakit.audit.concept import Concept
 from datakit.caption.captions import read_caption
 from datakit.errors import CaptionError, UsageError
 from datakit.run.stage import Execution
-from datakit.trainers.kohya.file import area_side, recognises, rule_of, write
+from datakit.trainers.beside import Taken, Takes, taken
+from datakit.trainers.kohya.file import recognises, rule_of, write
 from datakit.trainers.kohya.prove import prove
 from datakit.trainers.kohya.reading import LISTING
 from datakit.trainers.kohya.replay import replay
@@ -20,7 +22,16 @@ from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, ThroughView, changed_sizes, old_views, plan_view, written_out
+from datakit.trainers.view import (
+    Layout,
+    ThroughView,
+    changed_sizes,
+    companion_view,
+    old_views,
+    plan_view,
+    with_companions,
+    written_out,
+)
 
 NAME = "kohya"
 # Its script for LoRAs by family, and what has to stand behind it: text encoders that are as big are run once, beforehand.
@@ -31,6 +42,16 @@ _SCRIPTS = {
     "flux": "flux_train_network.py --cache_latents --cache_text_encoder_outputs --network_train_unet_only",
     "lumina": "lumina_train_network.py --cache_latents --cache_text_encoder_outputs --network_train_unet_only",
 }
+# Its scripts for ControlNets; other families have none.
+_CONTROL_NETS = {
+    "sdxl": "sdxl_train_control_net.py --cache_latents",
+    "sd": "train_control_net.py --cache_latents",
+    "flux": "flux_train_control_net.py --cache_latents --cache_text_encoder_outputs",
+}
+# One folder of either, and it stops where a picture has none (library/train_util.py, ControlNetDataset).
+_TAKES = Takes("sd-scripts", masks=1, both=False, needs_masks=True)
+# The least that the steps of their buckets may be whole in (verify_bucket_reso_steps of each of these scripts).
+LEAST_STEPS = {"sdxl": 32, "sd": 64, "sd3": 32, "flux": 32, "lumina": 16}
 # Whose captions are read while training, so that one of several lines can be drawn.
 _DRAWS = frozenset({"sdxl", "sd"})
 # A lone line feed: the empty prompt. It stops at a file of no bytes (library/train_util.py, read_caption).
@@ -60,8 +81,8 @@ class Kohya(ThroughView):
 
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return the views of some datasets as they were or were called before."""
-        current = [plan_view([concept], cache_root, layout).folder for concept in concepts for layout in _LAYOUT.values()]
-        return old_views(NAME, current, concepts, cache_root)
+        views = [plan_view([concept], cache_root, layout) for concept in concepts for layout in _LAYOUT.values()]
+        return old_views(NAME, with_companions(views), concepts, cache_root)
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the file of ``--dataset_config``: one dataset, whose subsets share their buckets."""
@@ -73,22 +94,26 @@ class Kohya(ThroughView):
             for concept in concepts:
                 _refuse_wildcards(concept)
         views = tuple(plan_view([concept], cache_root, _LAYOUT[family in _DRAWS]) for concept in concepts)
-        folders = [(os.fspath(view.folder), view.passes) for view in views]
-        side = area_side(size for concept in concepts for size in concept.buckets)
-        rule = rule_of(side)
-        notes = []
+        given = taken(concepts, options, replace(_TAKES, controls=int(family in _CONTROL_NETS)))
+        beside = tuple(companion_view(view, given.names) for view in views) if given.names else ()
+        places: Sequence[str | None] = [os.fspath(view.folder) for view in beside] or [None] * len(views)
+        folders = [(os.fspath(view.folder), view.passes, place) for view, place in zip(views, places, strict=True)]
+        least = LEAST_STEPS[family]
+        rule = rule_of({size for concept in concepts for size in concept.buckets}, least)
+        because = f"its script for {family} takes sides that are multiples of {least}"
+        notes = [*given.notes]
         if draws:
             notes.append(
                 "one of the captions of a picture is drawn at every sampling (enable_wildcard): do not cache text encoder outputs, "
                 "which would make one prompt of them all"
             )
         return DatasetFile(
-            content=write(folders, options.batch_size or 1, draws, side),
+            content=write(folders, options.batch_size or 1, draws, rule),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule))),
+            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule), because)),
             notes=tuple(notes),
-            views=views,
-            command=f"accelerate launch {_SCRIPTS[family]} --dataset_config FILE",
+            views=(*views, *beside),
+            command=f"accelerate launch {_script(family, given)} --dataset_config FILE",
         )
 
     def recognises(self, content: bytes) -> bool:
@@ -102,6 +127,11 @@ class Kohya(ThroughView):
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
         """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
         return steps(concepts, batching)
+
+
+def _script(family: str, given: Taken) -> str:
+    """Return what trains a family with such companions: a ControlNet, or a LoRA, whose loss a mask weighs."""
+    return _CONTROL_NETS[family] if given.controls else _SCRIPTS[family] + (" --masked_loss" if given.masks else "")
 
 
 def _refuse_wildcards(concept: Concept) -> None:

@@ -18,11 +18,17 @@ class Family:
         Tokenizer tokens that each text encoder sees, those of the prompt's frame included.
     step
         Sides of its buckets are multiples of it.
+    controls
+        How many pictures it can be conditioned on.
+    edits
+        Whether each picture needs one that it was made from.
     """
 
     scripts: tuple[str, str, str]
     encoders: Mapping[str, int] = field(default_factory=dict)
     step: int = 16
+    controls: int = 0
+    edits: bool = False
 
 
 def _scripts(name: str, options: str = "") -> tuple[str, str, str]:
@@ -35,19 +41,34 @@ def _scripts(name: str, options: str = "") -> tuple[str, str, str]:
 
 # Limits: zimage/zimage_config.py, qwen_image/qwen_image_utils.py, flux_2/flux2_utils.py, krea2/krea2_encoder.py,
 # ideogram4/ideogram4_utils.py (stops beyond it), hunyuan_model/text_encoder.py, wan/configs/shared_config.py and
-# kandinsky5_cache_text_encoder_outputs.py. HiDream-O1 cuts nothing. Steps: dataset/bucket.py. FLUX.1 Kontext and
-# Qwen-Image-Edit are left out, as each picture needs one beside it that it was made from.
+# kandinsky5_cache_text_encoder_outputs.py, flux/flux_utils.py. HiDream-O1 cuts nothing. Steps: dataset/bucket.py. Controls:
+# dataset/image_video_dataset.py, ImageDataset; as many as anybody has where it sets no limit.
+_MANY = 9
 FAMILIES: Mapping[str, Family] = {
     "z-image": Family(_scripts("zimage"), {"Qwen3": 512}),
     "qwen-image": Family(_scripts("qwen_image"), {"Qwen2.5-VL": 1024}),
-    "flux2-dev": Family(_scripts("flux_2", " --model_version dev"), {"Mistral": 512}),
-    "flux2-klein-4b": Family(_scripts("flux_2", " --model_version klein-base-4b"), {"Qwen3": 512}),
-    "flux2-klein-9b": Family(_scripts("flux_2", " --model_version klein-base-9b"), {"Qwen3": 512}),
+    "flux2-dev": Family(_scripts("flux_2", " --model_version dev"), {"Mistral": 512}, controls=_MANY),
+    "flux2-klein-4b": Family(_scripts("flux_2", " --model_version klein-base-4b"), {"Qwen3": 512}, controls=_MANY),
+    "flux2-klein-9b": Family(_scripts("flux_2", " --model_version klein-base-9b"), {"Qwen3": 512}, controls=_MANY),
+    "flux-kontext": Family(
+        (
+            "flux_kontext_cache_latents.py --vae VAE",
+            "flux_kontext_cache_text_encoder_outputs.py --text_encoder1 T5 --text_encoder2 CLIP",
+            "flux_kontext_train_network.py --dit DIT",
+        ),
+        {"CLIP": 77, "T5": 512},
+        controls=1,
+        edits=True,
+    ),
+    "qwen-image-edit": Family(
+        _scripts("qwen_image", " --model_version edit-2511"), {"Qwen2.5-VL": 1024}, controls=_MANY, edits=True
+    ),
     "krea2": Family(_scripts("krea2"), {"Qwen3-VL": 512}),
     "ideogram4": Family(_scripts("ideogram4"), {"Qwen3-VL": 2048}),
     "hidream-o1": Family(
         ("hidream_o1_cache_pixel.py", "hidream_o1_cache_text_encoder_outputs.py", "hidream_o1_train_network.py --dit DIT"),
         step=32,
+        controls=_MANY,
     ),
     "hunyuan-video": Family(
         (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from datakit.errors import UsageError
 from datakit.geometry import Size
+from datakit.sizes import square_side
+from datakit.trainers.musubi.families import OTHER_STEPS, STEP
 from datakit.trainers.musubi.replay import Bucketing, buckets
 from datakit.trainers.toml import Value, general_and_datasets, lists_tables, table, wrong_keys
 
@@ -67,18 +69,29 @@ class Dataset:
         return str(self.options.get("cache_directory") or self.options.get("image_directory") or "")
 
     @property
+    def controls(self) -> str | None:
+        """Folder of pictures to condition on, as it stands in the file; None where there is none."""
+        return self.options.get("control_directory")
+
+    @property
     def caption_extension(self) -> str:
         """Of caption files; nothing where none is set."""
         return str(self.options.get("caption_extension", ""))
 
 
-def write(folders: Sequence[tuple[str, str, int]], batch_size: int, rule: Bucketing) -> bytes:
+def rule_of(sizes: Collection[Size], step: int = STEP) -> Bucketing:
+    """Return what is to decide over some sizes: a square, in steps of any model, of their area; 1024x1024 for the eight."""
+    side = square_side(sizes, max(STEP, *OTHER_STEPS))
+    return Bucketing(Size(side, side), True, True, step)
+
+
+def write(folders: Sequence[tuple[str, str, int, str | None]], batch_size: int, rule: Bucketing) -> bytes:
     """Return the file for some folders of pictures, a dataset each.
 
     Parameters
     ----------
     folders
-        (image_directory, cache_directory, num_repeats), absolute; 1 = once.
+        (image_directory, cache_directory, num_repeats, control_directory), absolute; 1 = once; the last is None where there is none.
     batch_size
         Pictures in a micro-batch.
     rule
@@ -97,13 +110,13 @@ def write(folders: Sequence[tuple[str, str, int]], batch_size: int, rule: Bucket
         "caption_extension": ".txt",
     }
     tables = [table("[general]", general)]
-    for images, caches, repeats in folders:
+    for images, caches, repeats, controls in folders:
         if _GLOB.intersection(caches):
             raise UsageError(
                 f"{caches}: musubi-tuner finds no caches in a folder with *, ? or [ in its path: name another --cache-root"
             )
         values: dict[str, Value] = {"image_directory": images, "cache_directory": caches, "num_repeats": repeats}
-        tables.append(table("[[datasets]]", values))
+        tables.append(table("[[datasets]]", values if controls is None else {**values, "control_directory": controls}))
     return "\n".join(tables).encode()
 
 
@@ -155,11 +168,17 @@ def _refusals(dataset: Dataset) -> list[str]:
     if not dataset.lists_rows and not dataset.caption_extension.startswith("."):
         said = repr(dataset.caption_extension) if dataset.caption_extension else "not set"
         found.append(f'caption_extension is {said}: the trainer stops at the first caption; use ".txt"')
-    if "control_directory" in dataset.options:
-        found.append("control_directory is set: what is trained beside each picture cannot be proved")
     if dataset.options.get("multiple_target"):
         found.append("multiple_target is true: what is trained beside each picture cannot be proved")
-    return found
+    return found + (_controls(dataset) if dataset.controls is not None else [])
+
+
+def _controls(dataset: Dataset) -> list[str]:
+    """Say what keeps control pictures from lying over their pictures."""
+    listed = "control_directory is set beside image_jsonl_file, which names pictures and not their controls"
+    apart = "control pictures are resized for themselves, and no longer lie over their pictures"
+    keys = [key for key in ("no_resize_control", "control_resolution") if dataset.options.get(key)]
+    return [*([listed] if dataset.lists_rows else []), *(f"{key} is set: {apart}" for key in keys)]
 
 
 def _bucketing(options: Mapping[str, Any], faults: list[str]) -> Bucketing | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,10 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
+from datakit.sizes import set_around
+from datakit.trainers.beside import Beside, prove_beside
 from datakit.trainers.musubi.families import OTHER_STEPS
-from datakit.trainers.musubi.file import Dataset, read
+from datakit.trainers.musubi.file import Dataset, read, rule_of
 from datakit.trainers.musubi.reading import LISTING
 from datakit.trainers.musubi.replay import Bucketing, replay
 from datakit.trainers.musubi.rows import prove_rows
@@ -22,6 +24,8 @@ from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
 from datakit.trainers.verdict import Fault, Verdict
 from datakit.trainers.view import read_made
 
+# Several control pictures of one picture: dataset/datasources.py, ImageDirectoryDatasource.
+_NUMBERED = re.compile(r"_\d+$")
 # ``<stem>_<width>x<height>_<model>.safetensors``: dataset/image_video_dataset.py, get_latent_cache_path.
 _LATENTS = re.compile(r"(.+)_(\d{4,})x(\d{4,})_[^_]+\.safetensors")
 
@@ -58,7 +62,7 @@ def _prove_dataset(name: str, dataset: Dataset, rule: Bucketing, execution: Exec
         Path(dataset.source),
         LISTING,
         partial(replay, rule=rule),
-        *_cause(rule, "resolution" in dataset.options),
+        partial(_cause, rule, "resolution" in dataset.options),
         captions=Captions(
             dataset.caption_extension,
             "left out of the training without a word",
@@ -71,14 +75,19 @@ def _prove_dataset(name: str, dataset: Dataset, rule: Bucketing, execution: Exec
         prove_rows(trained, execution, verdict)
         return
     seen = prove_folder(trained, execution, verdict)
+    if dataset.controls is not None:
+        stops = "the trainer stops"
+        beside = Beside("control_directory", dataset.controls, stops, stems=lambda stem: (_NUMBERED.sub("", stem),))
+        prove_beside(beside, trained, seen, execution, verdict)
     sizes = {picture: seen.looks[picture].size for picture in seen.pictures if picture in seen.looks}
     verdict.notes += [f"{name}: {note}" for note in _other_models(sizes, rule)]
     verdict.faults += _caches(trained, seen, sizes, Path(dataset.cache_directory))
 
 
-def _cause(rule: Bucketing, said: bool) -> tuple[str, str]:
-    """Say why sizes are changed where they are, and what keeps them."""
-    cure = "write resolution = [1024, 1024], enable_bucket = true, bucket_no_upscale = true"
+def _cause(rule: Bucketing, said: bool, sizes: Collection[Size]) -> tuple[str, str]:
+    """Say why some sizes are changed where they are, and what keeps them."""
+    side = max(1024, rule_of(set_around(sizes)).resolution.width)
+    cure = f"write resolution = [{side}, {side}], enable_bucket = true, bucket_no_upscale = true"
     if not rule.enable_bucket:
         return "enable_bucket is not set", cure
     if not rule.bucket_no_upscale:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from datakit.audit.concept import Concept
-from datakit.geometry import Size
+from datakit.errors import UsageError
 from datakit.run.stage import Execution
+from datakit.trainers.beside import Takes, taken
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.musubi.families import FAMILIES
-from datakit.trainers.musubi.file import recognises, write
+from datakit.trainers.musubi.file import recognises, rule_of, write
 from datakit.trainers.musubi.prove import prove
 from datakit.trainers.musubi.reading import LISTING
-from datakit.trainers.musubi.replay import Bucketing, replay
+from datakit.trainers.musubi.replay import replay
 from datakit.trainers.musubi.steps import steps
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
-from datakit.trainers.view import Layout, ThroughView, changed_sizes, old_views, plan_view, written_out
+from datakit.trainers.view import (
+    Layout,
+    ThroughView,
+    changed_sizes,
+    companion_view,
+    old_views,
+    plan_view,
+    with_companions,
+    written_out,
+)
 
 NAME = "musubi"
 # The whole of a caption file is one prompt, so that each caption needs a picture of its own.
@@ -46,24 +55,37 @@ class Musubi(ThroughView):
 
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return the views of some datasets as they were or were called before."""
-        return old_views(NAME, [plan_view([concept], cache_root, _LAYOUT).folder for concept in concepts], concepts, cache_root)
+        views = [plan_view([concept], cache_root, _LAYOUT) for concept in concepts]
+        return old_views(NAME, with_companions(views), concepts, cache_root)
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the file of ``--dataset_config``: a dataset with caches of its own for each concept."""
         refuse_settings(options, self.title)
         family = FAMILIES[options.model_family]
         views = tuple(plan_view([concept], cache_root, _LAYOUT) for concept in concepts)
-        rule = Bucketing(_resolution(size for view in views for size in view.buckets), True, True, family.step)
-        folders = [(os.fspath(view.folder), os.fspath(view.folder / _CACHES), view.passes) for view in views]
+        rule = rule_of({size for view in views for size in view.buckets}, family.step)
+        because = f"{options.model_family} takes sides that are multiples of {family.step}"
+        given = taken(concepts, options, Takes(self.title, controls=family.controls))
+        if family.edits and not given.controls:
+            raise UsageError(
+                f"{options.model_family} needs a picture for each that it was made from: crop with --companion control=..."
+            )
+        beside = tuple(companion_view(view, given.controls) for view in views) if given.controls else ()
+        places: Sequence[str | None] = [os.fspath(view.folder) for view in beside] or [None] * len(views)
+        folders = [
+            (os.fspath(view.folder), os.fspath(view.folder / _CACHES), view.passes, place)
+            for view, place in zip(views, places, strict=True)
+        ]
         latents, texts, training = (f"{script} --dataset_config FILE" for script in family.scripts)
         return DatasetFile(
             content=write(folders, options.batch_size or 1, rule),
             entries=tuple(view.folder.name for view in views),
-            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule))),
+            changed=tuple(said for view in views for said in changed_sizes(view, partial(replay, rule=rule), because)),
             notes=(
+                *given.notes,
                 "after every change run both caching scripts again, without --skip_existing: training reads their files alone",
             ),
-            views=views,
+            views=(*views, *beside),
             command=f"python {latents} && python {texts} && accelerate launch {training}",
         )
 
@@ -78,12 +100,6 @@ class Musubi(ThroughView):
     def steps(self, concepts: Sequence[Concept], batching: Batching) -> Epoch:
         """Say what each bucket gives in one epoch, and how many optimizer steps that makes."""
         return steps(concepts, batching)
-
-
-def _resolution(sizes: Iterable[Size]) -> Size:
-    """Return the square, in steps of any model, whose area holds all of some sizes: 1024x1024 for the eight."""
-    side = max(1024, math.ceil(math.sqrt(max(size.area for size in sizes)) / 32) * 32)
-    return Size(side, side)
 
 
 TRAINER: Trainer = Musubi()

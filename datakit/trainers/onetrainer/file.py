@@ -126,6 +126,8 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
     concepts: list[Entry] | None = None
     resolution: str | int = "512"
     aspect_ratio_bucketing: bool = True
+    masked_training: bool = False
+    custom_conditioning_image: bool = False
     model_type: str = ""
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from datakit.audit.concept import hash_in
 from datakit.caption.captions import read_caption
 from datakit.errors import CaptionError, UsageError
-from datakit.report import counted, few
+from datakit.report import counted
 from datakit.run.stage import Execution
 from datakit.trainers.onetrainer.captions import drawn
 from datakit.trainers.onetrainer.file import VERSION, Entry, Training, doubled, read_file, resizing, seed_of
-from datakit.trainers.onetrainer.reading import Reading
+from datakit.trainers.onetrainer.reading import CONDITION, LEFT_OUT, MASK, Reading
 from datakit.trainers.onetrainer.replay import Resizing, check, replay
 from datakit.trainers.proof import Captions, Seen, Trained, prove_folder
 from datakit.trainers.verdict import Fault, Verdict
@@ -79,13 +79,12 @@ def _prove_entry(entry: Entry, training: Training, execution: Execution, verdict
         folder=folder,
         reader=Reading(deep=entry.include_subdirectories),
         fate=partial(replay, rule=rule),
-        cause=_cause(entry, training, rule),
-        cure=_A_SIZE_EACH,
+        why=lambda _: (_cause(entry, training, rule), _A_SIZE_EACH),
         captions=Captions(missing="OneTrainer trains without a caption") if entry.text.prompt_source == "sample" else None,
     )
     seen = prove_folder(trained, execution, verdict)
-    verdict.faults += [*_unlisted(entry, seen), *_captions(entry, seen)]
-    verdict.notes += [f"{entry.title}: {said}" for said in _notes(entry, folder, seen)]
+    verdict.faults += [*_unlisted(entry, seen), *_captions(entry, seen), *_beside(entry, seen)]
+    verdict.notes += [f"{entry.title}: {said}" for said in (*_notes(entry, folder, seen), *_switched(training, seen))]
 
 
 def _quantization(model_type: str) -> int:
@@ -113,6 +112,48 @@ def _unlisted(entry: Entry, seen: Seen) -> Iterator[Fault]:
     for name in seen.files:
         if not entry.include_subdirectories and "/" in name and deep.takes(name):
             yield Fault(entry.title, name, "in a folder that is not looked into", "set include_subdirectories to true")
+
+
+def _beside(entry: Entry, seen: Seen) -> Iterator[Fault]:
+    """Name masks and conditions that are not read, or of another size than their picture."""
+    pictures = {os.path.splitext(name)[0]: name for name in seen.pictures}
+    for name in _companions(seen):
+        stem, extension = os.path.splitext(name)
+        picture = pictures.get(stem.rpartition("-")[0])
+        if picture is None:
+            yield Fault(
+                entry.title, name, "a mask or a condition of no picture, which is never read", "rename it, or move it out"
+            )
+        elif extension != ".png":
+            yield Fault(
+                entry.title, name, "a mask or a condition that is no .png and is not read", "crop again with --companions auto"
+            )
+        elif (look := seen.looks.get(name)) is not None and not look.error and look.size != seen.looks[picture].size:
+            problem = "another size than its picture: OneTrainer scales it to the picture, out of proportion or not"
+            yield Fault(entry.title, name, problem, "crop both again", f"{look.size}, not {seen.looks[picture].size}")
+
+
+def _companions(seen: Seen) -> list[str]:
+    return [name for name in seen.files if os.path.splitext(name)[0].endswith(LEFT_OUT) and name in seen.looks]
+
+
+def _switched(training: Training, seen: Seen) -> Iterator[str]:
+    """Say how many pictures have a mask or a condition, and what they are without."""
+    names = set(seen.files)
+    stems = [os.path.splitext(name)[0] for name in seen.pictures]
+    for ending, key, on, without in (
+        (MASK, "masked_training", training.masked_training, "all of a picture without one counts"),
+        (
+            CONDITION,
+            "custom_conditioning_image",
+            training.custom_conditioning_image,
+            "one without is conditioned on what its mask leaves of it",
+        ),
+    ):
+        number = sum(f"{stem}{ending}.png" in names for stem in stems)
+        if number or on:
+            where = "is on" if on else "must be on in the train config, or none is read"
+            yield f"{number} of {counted(len(stems), 'picture')} with a {ending} ({key} {where}); {without}"
 
 
 def _captions(entry: Entry, seen: Seen) -> Iterator[Fault]:
@@ -149,9 +190,6 @@ def _notes(entry: Entry, folder: Path, seen: Seen) -> Iterator[str]:
     yield from (f"{key} {said}" for key, said in entry.text.changes())
     if entry.text.prompt_source == "sample":
         yield from drawn(list(_lines(entry, seen).values()), entry.text_variations)
-    masks = [name for name in seen.files if name.lower().rpartition(".")[0].endswith(("-masklabel", "-condlabel"))]
-    if masks:
-        yield f"{counted(len(masks), 'file')} left out as a mask or a condition: {few(masks)}"
     if entry.balancing_strategy != "REPEATS":
         yield f"balancing_strategy {entry.balancing_strategy}: {entry.weight:g} of {counted(len(seen.pictures), 'picture')} in an epoch"
     elif entry.weight != int(entry.weight):

@@ -8,7 +8,8 @@ from typing import Literal
 
 _PICTURES = frozenset({".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif"})
 # Masks and conditioning pictures, which it leaves out wherever they lie.
-LEFT_OUT = ("-masklabel", "-condlabel")
+MASK, CONDITION = "-masklabel", "-condlabel"
+LEFT_OUT = (MASK, CONDITION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from datakit.audit.concept import Concept
+from datakit.dataset.companions import is_mask
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
+from datakit.trainers.beside import Takes, taken
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.onetrainer.captions import drawn, variations
 from datakit.trainers.onetrainer.file import Entry, Training, looks_like_concepts, make_entries, resizing, to_json
 from datakit.trainers.onetrainer.prove import QUANTIZATION, prove
-from datakit.trainers.onetrainer.reading import LEFT_OUT, Reading
+from datakit.trainers.onetrainer.reading import CONDITION, LEFT_OUT, MASK, Reading
 from datakit.trainers.onetrainer.replay import replay
 from datakit.trainers.onetrainer.steps import steps
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer, refuse_settings
@@ -23,6 +25,13 @@ from datakit.trainers.verdict import Verdict
 from datakit.trainers.view import Layout, ThroughView, View, changed_sizes, old_views, plan_view
 
 _LAYOUT = Layout("onetrainer", misread=LEFT_OUT)
+# One of either; a picture without a mask counts whole, one without a condition is conditioned on what its mask leaves of it.
+_TAKES = Takes("OneTrainer", masks=1, controls=1, needs_controls=False)
+_SWITCHES = (
+    "masks are read where the train config has masked_training on",
+    "conditions are read where the train config has custom_conditioning_image on",
+)
+_BECAUSE = f"OneTrainer rounds sides to multiples of {QUANTIZATION}"
 _NEEDED = (
     "OneTrainer's train config must name this file as concept_file_name, and have aspect_ratio_bucketing and latent_caching on, "
     "as they are by default"
@@ -61,7 +70,7 @@ class OneTrainer(ThroughView):
 
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return its views of some datasets as they were or were called before."""
-        current = [view.folder for concept in concepts for view in _views(concept, cache_root)]
+        current = [view.folder for concept in concepts for way in _ways(concept) for view in _views(concept, cache_root, way)]
         return old_views("onetrainer", current, concepts, cache_root)
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
@@ -71,8 +80,9 @@ class OneTrainer(ThroughView):
             raise UsageError("OneTrainer reads the batch size from its train config, and no dataset file says it: set it there")
         entries: list[Entry] = []
         views: list[View] = []
+        given = taken(concepts, options, _TAKES)
         for concept in concepts:
-            made = _views(concept, cache_root)
+            made = _views(concept, cache_root, {**dict.fromkeys(given.masks, MASK), **dict.fromkeys(given.controls, CONDITION)})
             entries += make_entries([(concept.name, view) for view in made], variations(concept))
             views += made
         return DatasetFile(
@@ -81,13 +91,16 @@ class OneTrainer(ThroughView):
             changed=tuple(
                 said
                 for entry, view in zip(entries, views, strict=True)
-                for said in changed_sizes(view, partial(replay, rule=resizing(entry, Training(), QUANTIZATION)))
+                for said in changed_sizes(view, partial(replay, rule=resizing(entry, Training(), QUANTIZATION)), _BECAUSE)
             ),
-            needs=(_NEEDED,),
+            needs=(_NEEDED, *(said for names, said in zip((given.masks, given.controls), _SWITCHES, strict=True) if names)),
+            notes=given.notes,
             views=tuple(views),
             command=(
                 "python scripts/train.py --config-path CONFIG.json --config-value concept_file_name=FILE "
                 "--config-value aspect_ratio_bucketing=true --config-value latent_caching=true"
+                + " --config-value masked_training=true" * bool(given.masks)
+                + " --config-value custom_conditioning_image=true" * bool(given.controls)
             ),
         )
 
@@ -104,8 +117,19 @@ class OneTrainer(ThroughView):
         return steps(concepts, batching)
 
 
-def _views(concept: Concept, cache_root: Path) -> list[View]:
-    return [plan_view([concept], cache_root, _LAYOUT, size) for size in concept.buckets]
+def _views(concept: Concept, cache_root: Path, beside: Mapping[str, str]) -> list[View]:
+    """Lay out each size of a dataset, with what is added to the names of companions by what they are called."""
+    return [plan_view([concept], cache_root, replace(_LAYOUT, beside=beside), size) for size in concept.buckets]
+
+
+def _ways(concept: Concept) -> list[Mapping[str, str]]:
+    """Return each way in which the companions of a dataset may lie beside its pictures."""
+    masks, controls = ([None, *(name for name in concept.companions if is_mask(name) == kind)] for kind in (True, False))
+    return [
+        {name: ending for name, ending in ((mask, MASK), (control, CONDITION)) if name is not None}
+        for mask in masks
+        for control in controls
+    ]
 
 
 TRAINER: Trainer = OneTrainer()

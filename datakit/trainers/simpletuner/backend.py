@@ -22,7 +22,7 @@ from datakit.trainers.simpletuner.entry import (
     read_entries,
 )
 from datakit.trainers.simpletuner.published import CREDENTIALS, Place, shared_latents
-from datakit.trainers.simpletuner.replay import unkept
+from datakit.trainers.simpletuner.replay import area_of, unkept, why_unkept
 from datakit.trainers.simpletuner.settings import parse_settings
 
 # Families whose sizes are multiples of 64 and whose canvas is not limited below the eight sizes, and the tokenizer
@@ -87,6 +87,7 @@ def emit(
             instance_data_dir=os.fspath(concept.folder),
             cache_dir_vae=os.fspath(cache / "vae" / family / concept.id),
             text_embeds=text_id,
+            resolution=area_of(concept.buckets) or 1.0,
             # SimpleTuner counts extra passes: 0 is once.
             repeats=concept.passes - 1 if concept.passes > 1 else UNSET,
             caption_shuffle=shuffle or UNSET,
@@ -152,6 +153,7 @@ def changed_sizes(entries: Sequence[Entry], concepts: Sequence[Concept]) -> list
         if isinstance(rule, str):
             found.append(f"{entry.id}: {rule}")
             continue
+        because = f": {why_unkept(concept.buckets)}" if area_of(concept.buckets) is None else ""
         for size, pictures in concept.buckets.items():
-            found += [f"{entry.id}: {pictures} pictures of {size} would be {words}" for words in unkept(size, rule)]
+            found += [f"{entry.id}: {pictures} pictures of {size} would be {words}{because}" for words in unkept(size, rule)]
     return found

@@ -31,6 +31,9 @@ MULTILINE = (
 # What SimpleTuner puts something else in place of, wherever it stands in an entry: 3.1.6 the first, 4.8 all of them.
 _FILLED_IN = re.compile(r"\{(?:model_family|output_dir|id|env:[^{}]*)\}")
 
+# What a dataset of companions may be (multiaspect/sampler.py).
+CONDITIONING_TYPES = ("controlnet", "mask", "segmentation", "reference_strict", "reference_loose")
+
 Positive = Annotated[int, Meta(ge=1)]
 # An aspect, width / height, or 0 for no limit.
 Aspect = Annotated[float, Meta(ge=0, le=100)]
@@ -109,6 +112,32 @@ class ImageEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     conditioning: dict[str, Any] | list[dict[str, Any]] | UnsetType = UNSET
     conditioning_config: dict[str, Any] | UnsetType = UNSET
     cache_dir_conditioning_image_embeds: Text | UnsetType = UNSET
+    conditioning_data: str | list[str] | UnsetType = UNSET
+
+
+class ConditioningEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A dataset of companions; its sizes are those of the pictures that it is linked to."""
+
+    id: str
+    type: Literal["local"] = "local"
+    dataset_type: Literal["conditioning"] = "conditioning"
+    conditioning_type: str
+    source_dataset_id: str
+    instance_data_dir: str
+    cache_dir_vae: str
+    caption_strategy: None = None  # the captions of the pictures are taken
+    metadata_backend: Literal["discovery"] = "discovery"
+    resolution: float
+    resolution_type: str
+    crop: bool
+    crop_aspect: str
+    crop_style: str
+    minimum_image_size: float
+    maximum_image_size: float
+    target_downsample_size: float
+    disabled: bool = False
+    skip_file_discovery: str = ""
+    repeats: int | UnsetType = UNSET
 
 
 class TextEmbedsEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,7 +162,7 @@ class ImageEmbedsEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     disabled: bool = False
 
 
-Entry = ImageEntry | ImageEmbedsEntry | TextEmbedsEntry
+Entry = ImageEntry | ConditioningEntry | ImageEmbedsEntry | TextEmbedsEntry
 
 
 class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +201,8 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
     end_step: int | None = None
     max_num_samples: int | None = None
     caption_filter_list: str | list[str] | None = None
+    conditioning_data: str | list[str] | None = None
+    conditioning_type: str | None = None
     # A global option of the trainer fills in what is absent; it stays unknown here.
     resolution: float | None = None
     resolution_type: str | None = None
@@ -194,6 +225,12 @@ class EntryOnFile(msgspec.Struct, frozen=True, kw_only=True):
         """Where in an object store its pictures lie."""
         prefix = self.aws_data_prefix
         return f"s3://{self.aws_bucket_name or ''}/{prefix if isinstance(prefix, str) else ''}"
+
+    @property
+    def companions(self) -> list[str]:
+        """Ids of the datasets of companions that its pictures are linked to."""
+        ids = self.conditioning_data
+        return ids if isinstance(ids, list) else [ids] if ids else []
 
     @property
     def reads_text_files(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,16 +19,21 @@ from datakit.errors import UsageError
 from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
+from datakit.sizes import set_around
 from datakit.trainers.fate import Fate
+from datakit.trainers.originals import compare_datasets
+from datakit.trainers.proof import Seen, Trained, taken_companions
+from datakit.trainers.simpletuner.companions import prove_companions
 from datakit.trainers.simpletuner.entry import EntryOnFile, filled_in, read_entries, refused_together
 from datakit.trainers.simpletuner.published import address_faults, provided
 from datakit.trainers.simpletuner.reading import Reading
-from datakit.trainers.simpletuner.replay import RELEASES, bucket_name, unkept
+from datakit.trainers.simpletuner.replay import RELEASES, Resizing, area_of, bucket_name, unkept, why_unkept
 from datakit.trainers.simpletuner.scan import latents, older, read_scan, scan_faults
 from datakit.trainers.verdict import Fault, Verdict
+from datakit.trainers.view import read_made
 
 # Of entries: pictures that are trained, and the caches made of them.
-_KINDS = ("image", "image_embeds", "text_embeds")
+_KINDS = ("image", "image_embeds", "text_embeds", "conditioning")
 # Where neither the id nor times can tell what the trainer saw.
 _BEYOND = (
     "its id holds no hash of what is there, so it is beyond proof whether a picture was exchanged, after the trainer saw it, for one "
@@ -42,12 +48,17 @@ class _Seen:
     pictures: Sequence[str]
     sizes: Mapping[str, Size]
     fates: Mapping[Size, Sequence[Fate]]
+    looks: Mapping[str, Look]
     # Whether the entry's id holds the hash of what is there.
     hashed: bool
 
 
-# The keys of an entry that keeps every size; see `datakit.trainers.simpletuner.entry.ImageEntry`.
-_KEPT_BY = "write resolution 1.0, resolution_type area, crop true, crop_aspect preserve, and 0 for every limit of size"
+def _kept_by(sizes: Collection[Size]) -> str:
+    """Say which keys of an entry keep pictures that were meant to have some sizes; see `entry.ImageEntry`."""
+    area = area_of(set_around(sizes))
+    if area is None:
+        return why_unkept(set_around(sizes))
+    return f"write resolution {area}, resolution_type area, crop true, crop_aspect preserve, and 0 for every limit of size"
 
 
 def prove(path: Path, releases: Sequence[str], execution: Execution, datasets: Sequence[Path] = ()) -> Verdict:
@@ -92,9 +103,14 @@ def prove(path: Path, releases: Sequence[str], execution: Execution, datasets: S
         f"{entry.id}: caption_filter_list changes the captions of what uses it" for entry in entries if entry.caption_filter_list
     ]
     verdict.faults += [Fault(name, "", reason) for name, reason in refused_together(entries)]
+    beside = {entry.id: entry for entry in entries if entry.dataset_type == "conditioning"}
+    linked = {name for entry in images for name in entry.companions}
+    verdict.notes += [
+        f"{name}: a conditioning dataset that no image dataset is linked to" for name in sorted(beside.keys() - linked)
+    ]
     for entry in images:
         if entry.type == "local":
-            _prove_local(entry, releases, execution, verdict)
+            _prove_local(entry, releases, execution, verdict, beside)
         elif entry.type == "aws":
             _prove_published(entry, releases, execution, published, verdict)
         else:
@@ -102,7 +118,9 @@ def prove(path: Path, releases: Sequence[str], execution: Execution, datasets: S
     return verdict
 
 
-def _prove_local(entry: EntryOnFile, releases: Sequence[str], execution: Execution, verdict: Verdict) -> None:
+def _prove_local(
+    entry: EntryOnFile, releases: Sequence[str], execution: Execution, verdict: Verdict, beside: Mapping[str, EntryOnFile]
+) -> None:
     """Check and replay every picture of an entry for a folder, and compare it with what the trainer made of it."""
     folder = Path(entry.instance_data_dir)
     if not folder.is_absolute():
@@ -112,8 +130,22 @@ def _prove_local(entry: EntryOnFile, releases: Sequence[str], execution: Executi
         verdict.faults.append(Fault(entry.id, "", f"instance_data_dir {entry.instance_data_dir!r} is not there"))
         return
     seen = _look_over(entry, releases, execution, verdict)
-    if seen is not None:
-        _compare_scan(entry, seen, verdict)
+    if seen is None:
+        return
+    _compare_scan(entry, seen, verdict)
+    if entry.companions:
+        rule = entry.resizing()
+        assert not isinstance(rule, str)  # nothing would have been seen
+        fate = partial(_worst, rule=rule, releases=releases)
+        said = "the entry of its pictures says so"
+        trained = Trained(entry.id, folder, Reading(releases), fate, lambda sizes: (said, _kept_by(sizes)))
+        prove_companions(entry, beside, Seen((), tuple(seen.pictures), seen.looks), trained, execution, verdict)
+
+
+def _worst(size: Size, rule: Resizing, releases: Sequence[str]) -> Fate:
+    """Return what a release does to a size that does not keep it, if any does."""
+    fates = [RELEASES[release](size, rule) for release in releases]
+    return next((fate for fate in fates if not fate.keeps(size)), fates[0])
 
 
 def _prove_published(
@@ -157,13 +189,14 @@ def _look_over(entry: EntryOnFile, releases: Sequence[str], execution: Execution
     verdict.pictures[entry.id] = len(pictures)
     sizes = {name: looks[name].size for name in pictures if name in looks and not looks[name].error}
     verdict.buckets[entry.id] = dict(Counter(map(bucket_name, sizes.values())))
+    kept_by = _kept_by(set(sizes.values())) if sizes else ""
     verdict.faults += [
-        Fault(entry.id, name, f"{size} is {words}", _KEPT_BY)
+        Fault(entry.id, name, f"{size} is {words}", kept_by)
         for name, size in sizes.items()
         for words in unkept(size, rule, releases)
     ]
     fates = {size: [RELEASES[release](size, rule) for release in releases] for size in set(sizes.values())}
-    return _Seen(pictures, sizes, fates, hashed)
+    return _Seen(pictures, sizes, fates, looks, hashed)
 
 
 def _compare_scan(entry: EntryOnFile, seen: _Seen, verdict: Verdict) -> None:
@@ -190,13 +223,18 @@ def _check(entry: EntryOnFile, files: Sequence[str], looks: Mapping[str, Look], 
     if (folder / MANIFEST).exists():
         concept = read_concept(folder)
         named = hash_in(entry.id)
-        hashed = named == content_hash(concept.records)
+        made = read_made(folder)
+        if made is not None:
+            compare_datasets(entry.id, folder, verdict)
+        # A view is called after the content of what it shows.
+        hashed = named in ({*made.datasets.values()} if made else {content_hash(concept.records)})
         # Under an old id the trainer reads old latents.
         if named and not hashed:
             problem = "the dataset has changed since this file was written: run datakit backend again"
             verdict.faults.append(Fault(entry.id, "", problem))
         # Sizes are judged by the replay.
         findings = [finding for finding in check_dataset(concept, files, looks, reading) if finding.kind != "size"]
+        findings += taken_companions(concept, reading)
         if not entry.reads_text_files:
             findings = [finding for finding in findings if not finding.kind.startswith("caption")]
     else:

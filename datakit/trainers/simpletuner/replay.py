@@ -9,11 +9,12 @@ The rules were read in three releases and are checked against 3.1.6's own code b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from datakit.geometry import Size
+from datakit.sizes import square_side
 from datakit.trainers.fate import Fate
 
 # Sides of a target are multiples of this; SD3, SDXL and Flux all train with it.
@@ -93,6 +94,29 @@ def unkept(size: Size, rule: Resizing, releases: Iterable[str] = tuple(RELEASES)
         if not fate.keeps(size):
             described.setdefault(fate.describe(size), []).append(release)
     return [f"{words} by SimpleTuner {' and '.join(by)}" for words, by in described.items()]
+
+
+def area_of(sizes: Collection[Size]) -> float | None:
+    """Return the ``resolution`` of an entry, in megapixels, at which it keeps all of some sizes; None where none does.
+
+    1.0 for the eight. Else the area of a square in steps of the alignment, to two decimals, the nearest to that of the sizes.
+    """
+    area = max(size.area for size in sizes)
+    sides = sorted(range(ALIGNMENT, 2 * square_side(sizes, ALIGNMENT), ALIGNMENT), key=lambda side: abs(side * side - area))
+    areas = (1.0, *(round(side * side / 1e6, 2) for side in sides))
+    rules = (Resizing(each, "area", True, False) for each in areas if each)
+    return next((rule.resolution for rule in rules if not any(unkept(size, rule) for size in sizes)), None)
+
+
+def why_unkept(sizes: Collection[Size]) -> str:
+    """Say why no ``resolution`` keeps all of some sizes, as a clause."""
+    odd = [str(size) for size in sizes if any(side % ALIGNMENT for side in size)]
+    if odd:
+        return f"SimpleTuner trains sides that are multiples of {ALIGNMENT}"
+    alone = [str(size) for size in sizes if area_of([size]) is None]
+    if alone:
+        return f"SimpleTuner makes {', '.join(alone)} of no area: it rounds the sides of an aspect and an area to {ALIGNMENT}"
+    return "an entry of SimpleTuner has one area, and none keeps all of these sizes: crop with sizes of one area, such as --sizes 512"
 
 
 def _too_small(size: Size, rule: Resizing) -> bool:

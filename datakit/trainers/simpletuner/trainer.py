@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from datakit.audit.concept import Concept
 from datakit.errors import UsageError
 from datakit.run.stage import Execution
+from datakit.trainers.beside import Taken, taken
 from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer
 from datakit.trainers.simpletuner.backend import CAPTION_SHUFFLE_SINCE, FAMILIES, changed_sizes, emit, to_json
 from datakit.trainers.simpletuner.captions import told
+from datakit.trainers.simpletuner.companions import NAME, TAKES, linked, shown, view_of
 from datakit.trainers.simpletuner.entry import MULTILINE, CaptionShuffle, ImageEntry, looks_like_entries
 from datakit.trainers.simpletuner.leftovers import old_caches, old_scans
 from datakit.trainers.simpletuner.prove import prove
@@ -21,6 +24,9 @@ from datakit.trainers.simpletuner.replay import RELEASES
 from datakit.trainers.simpletuner.steps import steps
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
+from datakit.trainers.view import old_views, with_companions
+
+_UNPUBLISHED = "companions are not published, and are left out: give the folders themselves, without --at"
 
 
 class SimpleTuner(Reading):
@@ -42,8 +48,9 @@ class SimpleTuner(Reading):
         return old_scans(concept, ids)
 
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
-        """Return its caches of some datasets as they were or were called before."""
-        return old_caches(concepts, cache_root)
+        """Return its caches and views of some datasets as they were or were called before."""
+        views = with_companions(view_of(concept, cache_root) for concept in concepts)
+        return [*old_caches(concepts, cache_root), *old_views(NAME, views, concepts, cache_root)]
 
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make ``multidatabackend.json``: one image entry a concept and one entry for the text embeddings."""
@@ -52,7 +59,17 @@ class SimpleTuner(Reading):
         count = options.caption_shuffle
         shuffle = None if count is None else CaptionShuffle(count=count, position_start=options.keep)
         places = read_places(options.at, options.endpoint, len(concepts))
+        given = (
+            Taken(notes=(_UNPUBLISHED,) * any(each.companions for each in concepts))
+            if places
+            else taken(concepts, options, TAKES)
+        )
+        views = [view_of(concept, cache_root) for concept in concepts] if any(each.companions for each in concepts) else []
+        views = [] if places else views
+        concepts = shown(concepts, views) if views else concepts
         entries = emit(concepts, cache_root, options.model_family, options.settings, shuffle, places)
+        cache = Path(os.path.abspath(cache_root)) / "vae" / options.model_family
+        entries, beside = linked(entries, views, given, cache)
         since = f"caption_shuffle needs SimpleTuner {CAPTION_SHUFFLE_SINCE} or later; earlier ones ignore it without a word"
         unsplit = any(isinstance(entry, ImageEntry) and entry.disable_multiline_split is True for entry in entries)
         return DatasetFile(
@@ -60,7 +77,8 @@ class SimpleTuner(Reading):
             entries=tuple(entry.id for entry, _ in zip(entries, concepts, strict=False)),
             changed=tuple(changed_sizes(entries, concepts)),
             needs=((MULTILINE,) if unsplit else ()) + (() if shuffle is None else (since,)) + needs_of(places),
-            notes=() if shuffle is None else tuple(told(concepts, shuffle)),
+            notes=(*given.notes, *(() if shuffle is None else told(concepts, shuffle))),
+            views=(*views, *beside),
             provided=provided(dict(zip(map(str, places), concepts, strict=False))),
         )
 

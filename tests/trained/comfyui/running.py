@@ -98,6 +98,14 @@ class Running:
                 env=os.environ | {"PYTHONPATH": str(self.comfyui / "stubs"), "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"},
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()  # nobody else would
+            raise
+
+    def _wait(self) -> None:
+        assert self.process is not None
         end = time.monotonic() + PATIENCE
         while True:
             assert self.process.poll() is None, self.log.read_text()[-2000:]
