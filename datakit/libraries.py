@@ -1,11 +1,13 @@
-"""Import what a name in a table stands for, and say which system package a library needs that cannot be opened."""
+"""Import what a name in a table stands for, and say what to install where something is missing: a package, an extra, a library."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +22,48 @@ _PACKAGES = (
 )
 # What the loaders of Linux and macOS say: of a library that is there but too old, or of a symbol, they say something else.
 _CANNOT_OPEN = re.compile(r"([^\s:/]+): cannot open shared object file|Library not loaded: (?:\S*/)?([^\s/]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """An optional dependency: the packages that it installs, and what that brings, as a clause."""
+
+    packages: tuple[str, ...]
+    brings: str
+
+
+# As pyproject.toml has them; `dev` is for working on datakit itself.
+EXTRAS: Mapping[str, Extra] = {
+    "mediapipe": Extra(("mediapipe",), "a second face detector, --detector mediapipe"),
+    "parquet": Extra(("pyarrow",), "captions in .parquet tables, datasets in shards"),
+    "s3": Extra(("boto3", "obstore", "pyarrow"), "shards in object storage"),
+    "ray": Extra(("pyarrow", "ray"), "shards on a cluster, --executor ray"),
+    "tokenizer": Extra(("tokenizers",), "exact counts of caption tokens, --tokenizer FILE"),
+}
+# What the tools that give a program an environment of its own leave at its top: pipx, and `uv tool`.
+_MARKS = {"pipx": "pipx_metadata.json", "uv": "uv-receipt.toml"}
+
+
+def installer() -> str:
+    """Return which tool looks after this installation: pipx, uv or pip."""
+    return next((tool for tool, mark in _MARKS.items() if os.path.exists(os.path.join(sys.prefix, mark))), "pip")
+
+
+def to_install(package: str) -> str:
+    """Return the command that adds a package to this installation."""
+    return {
+        "pipx": f"pipx inject {os.path.basename(sys.prefix)} {package}",
+        "uv": f"uv tool install datakit --with {package}",
+        "pip": f"pip install {package}",
+    }[installer()]
+
+
+def to_install_extra(name: str) -> str:
+    """Return the command that adds an extra to this installation."""
+    tool = installer()
+    if tool == "pipx":
+        return to_install(" ".join(EXTRAS[name].packages))  # it adds no extras to what is there
+    return f"{'uv tool' if tool == 'uv' else 'pip'} install 'datakit[{name}]'"
 
 
 def imported(table: Mapping[str, str | None], kind: str, name: str) -> Any:
@@ -90,18 +134,8 @@ def extra(module: str, name: str, what: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise MissingLibraryError(f"{what} needs the extra {name}: {installing(name, package)}") from error
+        raise MissingLibraryError(f"{what} needs the extra {name}: {to_install_extra(name)}") from error
     return import_module(module)
-
-
-def installing(name: str, package: str) -> str:
-    """Return the command that adds an extra to datakit where it is installed, by whatever tool."""
-    place = sys.prefix.replace("\\", "/")
-    if "/pipx/" in place:
-        return f"pipx inject datakit {package}"
-    if "/uv/tools/" in place:
-        return f"uv tool install 'datakit[{name}]'"
-    return f"pip install 'datakit[{name}]'"
 
 
 def check_opencv() -> None:

@@ -37,6 +37,8 @@ SEQUENCE = [
     "config WORK/copies --preset=tutorial-lora --into=WORK/st --name=fantasy --backend-config=WORK/b.json",
     "config convert WORK/config.json --output=WORK/low.env",
     "config check WORK/config.json",
+    "run WORK/datakit.toml --all",
+    "doctor SRC --json",
 ]
 
 
@@ -55,10 +57,13 @@ def source(corpus, tmp_path):
 def run_all(source, work, cwd):
     """Run every command and hold the source against what it was."""
     before = untouched(source)
+    (work / "datakit.toml").write_text(
+        f"[crop]\nsource = '{source}'\noutput = 'run'\nupscale = 3\ndetector = 'none'\nsaliency = 'none'\n"
+    )
     for line in SEQUENCE:
         status, output = said(line.replace("SRC", "." if cwd == source else str(source)).replace("WORK", str(work)), cwd)
-        # `check` finds that there are few pictures, and `config convert` what the trainer would drop.
-        assert status == 0 or (status == 1 and line.split()[0] in ("check", "config")), (line, output)
+        # `check` finds that there are few pictures, `config convert` what the trainer would drop, `doctor` what is not installed.
+        assert status == 0 or (status == 1 and line.split()[0] in ("check", "config", "doctor")), (line, output)
         assert untouched(source) == before, line
 
 

@@ -15,6 +15,7 @@ from datakit.audit.concept import Concept
 from datakit.caption.captions import read_caption
 from datakit.caption.lines import lines_are
 from datakit.errors import CaptionError, UsageError
+from datakit.libraries import to_install_extra
 
 _MARKS = 2
 # A word of CLIP's vocabulary of common English words is one token; longer ones fall into pieces of about seven letters.
@@ -48,7 +49,7 @@ def tokenizer_counter(file: Path) -> Callable[[str], int]:
     try:
         library = import_module("tokenizers")
     except ImportError:
-        raise UsageError("counting tokens exactly needs the library tokenizers: pip install tokenizers") from None
+        raise UsageError(f"counting tokens exactly needs an extra: {to_install_extra('tokenizer')}") from None
     try:
         tokenizer = library.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception

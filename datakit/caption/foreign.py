@@ -12,6 +12,7 @@ from typing import Any
 
 from datakit.caption.captions import decode_caption
 from datakit.errors import CaptionError
+from datakit.libraries import to_install_extra
 
 # Tried in this order, wherever a caption may have several names.
 KEYS = ("caption", "text", "prompt", "description", "tags", "tag_string", "caption_string")
@@ -145,7 +146,7 @@ def _parquet(data: bytes, name: str) -> list[Any]:
     try:
         parquet, arrow = import_module("pyarrow.parquet"), import_module("pyarrow")
     except ImportError:
-        raise CaptionError(f"{name} needs the library pyarrow: pip install pyarrow, or save it as .csv") from None
+        raise CaptionError(f"{name} needs an extra: {to_install_extra('parquet')}, or save it as .csv") from None
     try:
         table = parquet.read_table(arrow.BufferReader(data))
         wanted = [column for column in table.column_names if column in (*KEYS, *_FILES)]

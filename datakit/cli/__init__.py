@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from datakit import __version__
+from datakit.cli.sections import SectionedGroup
 from datakit.errors import DatakitError
 from datakit.libraries import named
 
@@ -28,12 +29,15 @@ _COMMANDS = {
     "config": ("datakit.cli.config:config", "Write or convert the trainer's own config files."),
     "pack": ("datakit.cli.shards:pack", "Write a dataset into shards: tar files with their records."),
     "unpack": ("datakit.cli.shards:unpack", "Write shards into a folder, all or some of the samples."),
+    "init": ("datakit.cli.init:init", "Write a pipeline file from the commands used so far."),
+    "run": ("datakit.cli.run:run", "Run the stages that a pipeline file writes down, only what changed."),
     "checkpoints": ("datakit.cli.checkpoints:checkpoints", "List and link a training's checkpoints, compare them in ComfyUI."),
     "weights": ("datakit.cli.weights:weights", "List a model's layers, merge shards, choose layers to train."),
+    "doctor": ("datakit.cli.doctor:doctor", "Say what is installed, what is missing, and what this machine can do."),
 }
 
 
-class _Commands(click.Group):
+class _Commands(SectionedGroup):
     """Imports a command when it is called, and turns datakit's own errors into one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -87,9 +91,13 @@ def main() -> None:
     datakit crop src/ out/                 crop around faces and what stands out
     datakit shuffle --repeats 5 --keep 2   copies with shuffled captions
     datakit backend --cache-root cache/    the trainer's dataset file, checked
+    datakit init                           all of it in one file, for datakit run
 
     Nothing in a source folder is ever changed. Exit codes: 0 all done, 1 some pictures were refused or
     failed (each is named), 2 nothing could be started, 130 interrupted.
+
+    To have commands and options completed with Tab, put eval "$(_DATAKIT_COMPLETE=bash_source datakit)" into ~/.bashrc,
+    the same with zsh_source into ~/.zshrc, or _DATAKIT_COMPLETE=fish_source datakit | source into fish's config.fish.
     """
     signal.signal(signal.SIGTERM, _terminate)
     for stream in (sys.stdout, sys.stderr):

@@ -19,6 +19,8 @@ from datakit.cli.findings import (
     print_written,
     start_of,
 )
+from datakit.cli.pipeline import remember_stage
+from datakit.cli.sections import CHOOSE, RUN, WRITE, SectionedCommand, section
 from datakit.cli.shards import check_shards
 from datakit.cli.shared import (
     Command,
@@ -55,6 +57,7 @@ fix_option = click.option(
 def looking_options(command: Command) -> Command:
     """Add how many processes look at pictures, and pass it on as ``execution``."""
 
+    @section(RUN)
     @click.option("-j", "--jobs", type=click.IntRange(min=1), show_default="one a core", help="Worker processes.")
     @functools.wraps(command)
     def wrapped(*, jobs: int | None, **options: Any) -> Any:
@@ -68,6 +71,7 @@ def looking_options(command: Command) -> Command:
 def backend_options(command: Command) -> Command:
     """Add what decides which dataset file is written, and pass it on as ``options``."""
 
+    @section(CHOOSE)
     @trainer_option
     @click.option(
         "--id",
@@ -187,8 +191,9 @@ def audit_options(command: Command) -> Command:
     return wrapped
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @datasets_argument
+@section(WRITE)
 @click.option(
     "--cache-root",
     required=True,
@@ -198,6 +203,7 @@ def audit_options(command: Command) -> Command:
 )
 @click.option("--output", metavar="FILE", show_default="as the trainer calls it", help="Where to write; - for stdout.")
 @backend_options
+@section(RUN)
 @fix_option
 @click.option(
     "--prune",
@@ -275,6 +281,7 @@ def backend(
         click.echo(emission.content, nl=False)
     else:
         write_files([(Path(output), emission.content)], overwrite, folders, quiet=as_json)
+        remember_stage("backend", folders, datasets=list(map(str, folders)), output=output)
     current = {view.folder for view in emission.views}
     _say_deleted(delete(each for each in caches if each.path not in current))  # no sooner: the file of before may name them
     if as_json and output != "-":
@@ -286,9 +293,11 @@ def backend(
         print_written(emission, output, err=output == "-")
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @datasets_argument
+@section(CHOOSE)
 @audit_options
+@section(RUN)
 @fix_option
 @looking_options
 @json_option

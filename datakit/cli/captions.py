@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from datakit.cli.sections import RUN, SHOW, SectionedGroup, section
 from datakit.cli.shared import json_option, overwrite_option, print_json, write_files
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-class _ImportsByDefault(click.Group):
+class _ImportsByDefault(SectionedGroup):
     """A group whose command `import` needs no name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -48,6 +49,10 @@ def export(ctx: click.Context, *, folder: Path, target: Path, overwrite: bool, a
 
     Read are a.txt, else a.caption, a.tags, a.json; else metadata.jsonl, .csv or .parquet, captions.json, kohya's
     meta_cap.json; else the prompt or the description inside the picture. Nothing in SRC is changed.
+
+    \b
+    datakit captions export out/ captions.csv
+    datakit captions export src/ texts/
     """
     from datakit.dataset.exchange import FORMATS, export_captions, written
     from datakit.errors import UsageError
@@ -76,6 +81,7 @@ def export(ctx: click.Context, *, folder: Path, target: Path, overwrite: bool, a
 @click.argument("dataset", metavar="DATASET", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--join-lines", is_flag=True, help="Make one caption of a file with one tag a line, or with wrapped lines.")
 @click.option("--encoding", metavar="NAME", help="Of captions in the folder SRC that are not UTF-8, such as cp1250.")
+@section(SHOW)
 @click.option("--dry-run", is_flag=True, help="Only say which captions would change.")
 @json_option
 @click.pass_context
@@ -87,6 +93,10 @@ def import_(
     SRC is a .csv, .jsonl, .json or .parquet with file_name and text, or a folder with captions in whatever form
     export reads. What differs is noted in DATASET/decisions.jsonl, as an edit on the review page is, and written by
     the next datakit crop. The source of DATASET stays as it is.
+
+    \b
+    datakit captions import captions.csv out/
+    datakit captions import src/ out/ --join-lines --dry-run
     """
     import codecs
 
@@ -134,7 +144,9 @@ def import_(
 @click.option(
     "--tokenizer", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Count exactly, by a tokenizer.json."
 )
+@section(SHOW)
 @click.option("--top", type=click.IntRange(min=0), default=30, show_default=True, metavar="N", help="Words and phrases to list.")
+@section(RUN)
 @click.option("-j", "--jobs", type=click.IntRange(min=1), show_default="one a core", help="Worker processes.")
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="List every file and every word.")

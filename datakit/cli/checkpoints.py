@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from datakit.cli.sections import CHOOSE, RUN, SHOW, WRITE, SectionedGroup, section
 from datakit.cli.shared import json_option, print_json
 from datakit.cli.strip import compare, strip
 
@@ -29,7 +30,7 @@ steps_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=SectionedGroup)
 def checkpoints() -> None:
     """Choose among the checkpoints of a training, with ComfyUI.
 
@@ -61,6 +62,7 @@ def read_run(run: Path, steps: str | None, family: str | None, base: Path | None
 
 @checkpoints.command("list", short_help="List checkpoints, and whether ComfyUI reads them.")
 @run_argument
+@section(CHOOSE)
 @family_option
 @base_option
 @steps_option
@@ -78,6 +80,10 @@ def list_(
     beside each layer's weights; without, it applies strength 1. Both are mended by `datakit checkpoints link`.
 
     Exit 1 where a file is damaged, cut off, still being written, or not wholly read by ComfyUI as it was trained.
+
+    \b
+    datakit checkpoints list output/fantasy/
+    datakit checkpoints list output/fantasy/ --steps 1000::1000,last --json
     """
     found, notes = read_run(run, steps, family, base)
     if as_json:
@@ -118,12 +124,18 @@ def _span(values: Sequence[float]) -> str:
 @click.argument("loras", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--name", metavar="NAME", help="Of the folder in LORAS, and before each number. [default: the name of RUN]")
 @steps_option
+@section(CHOOSE)
 @click.option("--ema", is_flag=True, help="Link the moving averages too.")
+@section(WRITE)
 @click.option("--copy", is_flag=True, help="Copies instead of links.")
 @click.option("--as-is", is_flag=True, help="Link files unchanged, whatever ComfyUI would make of them.")
+@section(CHOOSE)
 @click.option("--alpha", type=float, metavar="X", help="Of layers without one, where a file does not tell.")
+@section(RUN)
 @click.option("--prune", is_flag=True, help="Delete links of this command's own whose checkpoint is gone.")
+@section(SHOW)
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@section(CHOOSE)
 @family_option
 @base_option
 @json_option

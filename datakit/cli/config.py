@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from datakit.cli.convert import check, convert
+from datakit.cli.pipeline import remember_stage
+from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedGroup, section
 from datakit.cli.shared import Command, overwrite_option, write_files
 from datakit.cli.steps import Planned, print_training, training_options
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from datakit.trainers.simpletuner.layout import Layout
 
 
-class _WritesByDefault(click.Group):
+class _WritesByDefault(SectionedGroup):
     """A group whose command `write` needs no name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -73,6 +75,7 @@ def target_options(command: Command) -> Command:
     """Add where the files are to be written, and pass it on as ``target``."""
     file = click.Path(path_type=Path, dir_okay=False)
 
+    @section(WRITE)
     @click.option("--output", metavar="FILE", help="Where to write config.json; - for stdout. [default: config.json]")
     @click.option(
         "--env",
@@ -133,6 +136,7 @@ def target_options(command: Command) -> Command:
 def config_options(command: Command) -> Command:
     """Add what is to stand in config.json beside the steps, and pass it on as ``options``."""
 
+    @section(CHOOSE)
     @click.option(
         "--preset",
         default="sd3-lora",
@@ -166,16 +170,19 @@ def config_options(command: Command) -> Command:
     )
     @click.option(
         "--backend-config",
+        type=click.Path(),
         default="multidatabackend.json",
         show_default=True,
         metavar="PATH",
         help="Where the trainer finds multidatabackend.json; with --into it is copied from there.",
     )
+    @section(WRITE)
     @click.option(
         "--output-dir",
         metavar="DIR",
         help="Where the trainer writes checkpoints. [default: output, below DIR of --into; with --name output/NAME]",
     )
+    @section(CHOOSE)
     @click.option(
         "--targets",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -238,6 +245,7 @@ def config_options(command: Command) -> Command:
 @config_options
 @training_options
 @overwrite_option
+@section(SHOW)
 @click.option("-v", "--verbose", is_flag=True, help="Name the recipe's options that are left out, and what took their place.")
 def write(
     planned: Planned,
@@ -290,6 +298,9 @@ def write(
     if not overwrite:
         _show_differences(files)
     write_files(files, overwrite, planned.folders, quiet=target.config is None)
+    if target.config is not None and planned.folders:
+        places = {} if target.layout else {"output": str(target.config)}
+        remember_stage("config", list(planned.folders), datasets=list(map(str, planned.folders)), **places)
     for need in needs(written):
         click.echo(need, err=True)
     _say_apart(options, backend_config, verbose)

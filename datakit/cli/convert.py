@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from datakit.cli.sections import WRITE, SectionedCommand, section
 from datakit.cli.shared import overwrite_option, write_files
 
 if TYPE_CHECKING:
     from datakit.trainers.simpletuner.oldenv.envfile import Notice
 
 
-@click.command(short_help="Turn config.env into config.json, or back.")
+@click.command(cls=SectionedCommand, short_help="Turn config.env into config.json, or back.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@section(WRITE)
 @click.option("--output", default="-", show_default=True, metavar="FILE", help="Where to write the other format; - for stdout.")
 @overwrite_option
 @click.pass_context
@@ -68,7 +70,7 @@ def _other_format(text: str, from_json: bool) -> tuple[str, list[Notice]]:
     return environment, sorted([*notices, *more], key=lambda notice: notice.line)
 
 
-@click.command(short_help="Tell what a release would refuse, ignore or mis-read.")
+@click.command(cls=SectionedCommand, short_help="Tell what a release would refuse, ignore or mis-read.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--release",

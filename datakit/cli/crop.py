@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from datakit.cli.pipeline import remember_stage
 from datakit.cli.printing import print_report
+from datakit.cli.sections import CHOOSE, RUN, SHOW, WRITE, SectionedCommand, section
 from datakit.cli.shards import on_cluster, report_shards
 from datakit.cli.shared import execution_options
 from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from datakit.run.stage import Execution
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("source", metavar="SRC")
 @click.argument("output", metavar="OUT", required=False)
 @click.option(
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     metavar="FACTOR",
     help="Enlarge pictures by up to this factor; 1 refuses what is too small.",
 )
+@section(WRITE)
 @click.option(
     "--format",
     "file_format",
@@ -85,6 +88,7 @@ if TYPE_CHECKING:
 @click.option(
     "--background", default="white", show_default=True, metavar="COLOUR", help="Under transparent pixels: a CSS name or #rrggbb."
 )
+@section(CHOOSE)
 @click.option(
     "--captions",
     type=click.Choice(["required", "optional"]),
@@ -133,6 +137,7 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Of what stands out in it that a picture may lose for that; of a face never any.",
 )
+@section(SHOW)
 @click.option(
     "--plan",
     "plan_file",
@@ -141,6 +146,7 @@ if TYPE_CHECKING:
     help="Write the plan as JSON lines (- for stdout) and stop; what people decided is left out of it.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan on stdout and stop; the same as --plan -.")
+@section(CHOOSE)
 @click.option(
     "--apply",
     "apply_file",
@@ -148,6 +154,7 @@ if TYPE_CHECKING:
     metavar="PLAN",
     help="Crop as a plan says, and keep what was edited in it.",
 )
+@section(RUN)
 @click.option(
     "--executor",
     type=click.Choice(["local", "ray"]),
@@ -156,6 +163,7 @@ if TYPE_CHECKING:
     help="Of shards: the processes of this machine, or a Ray cluster.",
 )
 @click.option("--address", metavar="A", help="Of the Ray cluster; without it, and RAY_ADDRESS, one begins on this machine.")
+@section(SHOW)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
 @execution_options
@@ -268,6 +276,7 @@ def crop(
         report = crop_folder(source, Path(output), options, plan=apply_file, execution=execution)
         if not report.withheld:
             remember(Path.cwd(), "crop", Path(output))
+            remember_stage("crop", [Path(output)], source=source, output=output)
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 

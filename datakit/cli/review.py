@@ -10,15 +10,18 @@ from threading import Thread
 
 import click
 
+from datakit.cli.sections import RUN, WRITE, SectionedCommand, section
 from datakit.cli.shared import cores, say_using
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("dataset", metavar="[OUT]", type=click.Path(path_type=Path, file_okay=False), required=False)
+@section(RUN)
 @click.option("--no-open", is_flag=True, help="Print the address and leave the browser alone.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, show_default="a free one", metavar="N", help="Port to listen on."
 )
+@section(WRITE)
 @click.option(
     "--static",
     "static_file",
@@ -26,6 +29,7 @@ from datakit.cli.shared import cores, say_using
     metavar="FILE",
     help="Write one self-contained HTML file instead, to mail or to keep, and stop.",
 )
+@section(RUN)
 @click.option("--overwrite", is_flag=True, help="Replace the --static FILE if it is there.")
 def review(*, dataset: Path | None, no_open: bool, port: int, static_file: Path | None, overwrite: bool) -> None:
     """Look at a dataset on a page in the browser, and mend what is wrong.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from datakit.cli.printing import Say, print_bars, print_list, print_report
+from datakit.cli.sections import CHOOSE, RUN, WRITE, SectionedCommand, section
 from datakit.cli.shared import cores, json_option, overwrite_option, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from datakit.shards.summary import Inspection
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("dataset", metavar="DATASET", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("shards", metavar="SHARDS")
+@section(WRITE)
 @click.option(
     "--shard-size", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, metavar="N", help="Samples in a shard."
 )
+@section(RUN)
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=None, show_default="one a core", help="Worker processes.")
 @click.option("--overwrite", is_flag=True, help="Make everything anew, also where SHARDS holds something else.")
 @click.option("--prune", is_flag=True, help="Delete shards that the dataset is too small for now.")
@@ -63,9 +66,10 @@ def pack(
     print_run(ctx, report, as_json)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("shards", metavar="SHARDS")
 @click.argument("dataset", metavar="DATASET", type=click.Path(path_type=Path, file_okay=False))
+@section(CHOOSE)
 @click.option(
     "--where",
     "conditions",
@@ -74,6 +78,7 @@ def pack(
     help="Only samples that meet this, such as bucket=1024x1024, area_kept>=0.9 or source=cats/*; repeat for several.",
 )
 @click.option("--most", type=click.IntRange(min=1), metavar="N", help="The first N of them.")
+@section(WRITE)
 @click.option(
     "--to",
     "kind",

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from datakit.cli.sections import RUN, SHOW, section
 from datakit.trainers import DEFAULT, TRAINERS
 
 # More files than these are not named one by one.
@@ -42,10 +43,17 @@ family_option = click.option(
     metavar="NAME",
     help="Which model is trained, by the trainer's name for it, such as sd3, sdxl or flux.",
 )
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace files that datakit did not write, or that were edited since."
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+
+
+def overwrite_option(command: Command) -> Command:
+    """Add --overwrite for files that are written whole."""
+    help_text = "Replace files that datakit did not write, or that were edited since."
+    return section(RUN)(click.option("--overwrite", is_flag=True, help=help_text)(command))
+
+
+def json_option(command: Command) -> Command:
+    """Add --json, and put the options below it that have no section beside it."""
+    return section(SHOW)(click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(command))
 
 
 def batching_options(command: Command) -> Command:
@@ -71,6 +79,7 @@ def batching_options(command: Command) -> Command:
 def execution_options(command: Command) -> Command:
     """Add the options of a run that change no byte of its result, and pass them on as ``execution``."""
 
+    @section(RUN)
     @click.option("-j", "--jobs", type=click.IntRange(min=1), default=None, show_default="one a core", help="Worker processes.")
     @click.option(
         "--timeout",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from datakit.cli.sections import RUN, WRITE, SectionedCommand, section
 from datakit.cli.shared import say_using
 from datakit.report import counted
 
@@ -14,12 +15,14 @@ from datakit.report import counted
 _NAMED = 5
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("arguments", nargs=-1, metavar="[OUT] SHEET", type=click.Path(path_type=Path))
+@section(WRITE)
 @click.option(
     "--columns", type=click.IntRange(1, 40), default=6, show_default=True, metavar="N", help="Pictures across one sheet."
 )
 @click.option("--rows", type=click.IntRange(1, 40), default=8, show_default=True, metavar="N", help="Pictures down one sheet.")
+@section(RUN)
 @click.option("--overwrite", is_flag=True, help="Replace sheets that are there.")
 def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bool) -> None:
     """Write a contact sheet: every picture as it will be trained, with its size and the beginning of its caption.

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from datakit.cli.pipeline import remember_stage
 from datakit.cli.printing import print_report
+from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedCommand, section
 from datakit.cli.shards import over_shards, print_run
 from datakit.cli.shared import execution_options, say_using
 
@@ -29,7 +31,7 @@ blur=1          largest standard deviation in pixels, 0 to 10
 noise=5         largest standard deviation in levels of 255, 0 to 50"""
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("source", metavar="[SRC]", type=click.Path(path_type=Path), required=False)
 @click.argument("output", metavar="[OUT]", type=click.Path(path_type=Path), required=False)
 @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Copies of each picture.")
@@ -73,14 +75,17 @@ noise=5         largest standard deviation in levels of 255, 0 to 50"""
 )
 @click.option("--wildcards", is_flag=True, help="Choose one of {a|b} anew for each copy.")
 @click.option("--shuffle-first", is_flag=True, help="Shuffle copy 1 too, which otherwise keeps its order.")
+@section(WRITE)
 @click.option(
     "--captions-only",
     is_flag=True,
     help="Write each picture once, with N captions as N lines of one .txt, so that a trainer encodes it once. SimpleTuner "
     "and OneTrainer draw one of the lines; kohya's sd-scripts do with enable_wildcard, otherwise they read the first alone.",
 )
+@section(CHOOSE)
 @click.option("--augment", "augment_text", default="", metavar="NAME[=STRENGTH],...", help=_AUGMENT_HELP)
 @click.option("--flip-anyway", is_flag=True, help="Mirror pictures whose captions speak of text, letters or a sign too.")
+@section(WRITE)
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of augmented jpg and webp.")
 @click.option(
     "--link",
@@ -90,7 +95,9 @@ noise=5         largest standard deviation in levels of 255, 0 to 50"""
     help="How copies that are not augmented are made; auto is the first that works of hard, reflink, copy. Editing a hard "
     "link in place edits the source too.",
 )
+@section(CHOOSE)
 @click.option("--seed", type=int, default=42, show_default=True, help="Of all that is drawn.")
+@section(SHOW)
 @click.option("--dry-run", is_flag=True, help="Print every copy as a JSON line on stdout and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="List every warning and every problem.")
@@ -185,6 +192,7 @@ def shuffle(
         report = shuffle_folder(dataset, target, options, execution=execution)
         if not report.withheld:
             remember(Path.cwd(), "shuffle", target)
+            remember_stage("shuffle", [target], source=str(dataset), output=str(target))
         print_report(report, as_json, verbose)
     ctx.exit(report.exit_code)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from datakit.cli.sections import SectionedCommand
 from datakit.cli.shared import (
     Command,
     batching_options,
@@ -101,7 +102,7 @@ def training_options(command: Command) -> Command:
     return wrapped
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @training_options
 @trainer_option
 @family_option

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from datakit.cli.sections import CHOOSE, RUN, SHOW, WRITE, SectionedCommand, section
 from datakit.cli.shared import Command, json_option, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def request_options(command: Command) -> Command:
 
     @click.argument("workflow", type=click.Path(path_type=Path, dir_okay=False))
     @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+    @section(RUN)
     @click.option(
         "--server",
         default="127.0.0.1:8188",
@@ -65,6 +67,7 @@ def request_options(command: Command) -> Command:
         metavar="ADDRESS",
         help="Of ComfyUI; a token for it is read from DATAKIT_COMFY_TOKEN.",
     )
+    @section(CHOOSE)
     @click.option(
         "--prompt", "prompts", multiple=True, metavar="TEXT", help="A row for each seed; repeatable. [default: the workflow's]"
     )
@@ -87,6 +90,7 @@ def request_options(command: Command) -> Command:
     )
     @click.option("--save-node", metavar="NODE", help="The node that saves the picture, by number or title, where several do.")
     @click.option("--prompt-node", metavar="NODE", help="The node that takes the prompt, where several could be meant.")
+    @section(RUN)
     @click.option(
         "--timeout",
         type=click.FloatRange(1),
@@ -95,6 +99,7 @@ def request_options(command: Command) -> Command:
         metavar="SECONDS",
         help="For one picture, once it runs; and for a server that does not answer.",
     )
+    @section(WRITE)
     @click.option(
         "--height",
         type=click.IntRange(64, 4096),
@@ -103,12 +108,14 @@ def request_options(command: Command) -> Command:
         metavar="PIXELS",
         help="Of pictures in a strip.",
     )
+    @section(CHOOSE)
     @click.option(
         "--dataset",
         type=click.Path(path_type=Path, file_okay=False, exists=True),
         metavar="DIR",
         help="Training pictures: what looks like one of them is told.",
     )
+    @section(SHOW)
     @click.option("--dry-run", is_flag=True, help="Say which nodes are used and how many pictures are missing.")
     @json_option
     @functools.wraps(command)
@@ -156,8 +163,9 @@ lora_node_option = click.option(
 )
 
 
-@click.command(short_help="Draw every prompt with every checkpoint, side by side.")
+@click.command(cls=SectionedCommand, short_help="Draw every prompt with every checkpoint, side by side.")
 @request_options
+@section(CHOOSE)
 @click.option(
     "--loras",
     multiple=True,
@@ -213,8 +221,9 @@ def strip(
     ctx.exit(_draw(request, wanted, opens=False))
 
 
-@click.command(short_help="Draw base, LoRA and LoRA with APG.")
+@click.command(cls=SectionedCommand, short_help="Draw base, LoRA and LoRA with APG.")
 @request_options
+@section(CHOOSE)
 @click.option(
     "--lora", "loras", multiple=True, required=True, metavar="NAME", help="A name in the server's list of LoRAs; repeatable."
 )

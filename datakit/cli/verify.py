@@ -9,6 +9,7 @@ import click
 
 from datakit.cli.backend import looking_options, verbose_option
 from datakit.cli.findings import print_verdict
+from datakit.cli.sections import SectionedCommand
 from datakit.cli.shared import json_option, print_json
 from datakit.trainers import DEFAULT, TRAINERS
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from datakit.run.stage import Execution
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option(
     "--trainer",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from datakit.cli.sections import WRITE, SectionedGroup, section
 from datakit.cli.shared import json_option, overwrite_option, print_json, write_files
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 weights_argument = click.argument("source", metavar="FILE|FOLDER|INDEX", type=click.Path(path_type=Path))
 
 
-@click.group()
+@click.group(cls=SectionedGroup)
 def weights() -> None:
     """Look into safetensors files, put shards together, choose layers to train.
 
@@ -32,6 +33,7 @@ def weights() -> None:
 
 @weights.command(short_help="List the blocks of a model.")
 @weights_argument
+@section(WRITE)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the list there.")
 @overwrite_option
 @json_option
@@ -41,6 +43,10 @@ def layers(source: Path, output: Path | None, overwrite: bool, as_json: bool, ve
 
     A folder stands for its one file or for the shards that its index names; each shard's header is held against its
     file, and the index against the shards. Exit 2 where a file is damaged, cut off or missing.
+
+    \b
+    datakit weights layers stable-diffusion-3.5-large/transformer/
+    datakit weights layers sd35-large.safetensors --output layers.txt
     """
     from datakit.trained.weights.collection import open_weights
     from datakit.trained.weights.groups import grouped
@@ -95,6 +101,9 @@ def merge(source: Path, target: Path, as_json: bool) -> None:
 
     The index is held against the shards and the room on the disk is asked for before anything is written; TARGET
     appears whole or not at all, and must not be there yet.
+
+    \b
+    datakit weights merge stable-diffusion-3.5-large/transformer/ sd35-large.safetensors
     """
     from tqdm import tqdm
 
@@ -124,6 +133,7 @@ def merge(source: Path, target: Path, as_json: bool) -> None:
     help="What the layers do; context is the text's side of each block.",
 )
 @click.option("--without", type=click.Choice(["embedders"]), help="Leave out the layers that take text, time and picture in.")
+@section(WRITE)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the text there.")
 @overwrite_option
 @json_option

@@ -26,10 +26,13 @@ VIEWS_TEMPORARY = f"{STATE_FOLDER}/view"
 # What people decided, which is theirs and lies beside the manifest; and who is changing it.
 DECISIONS = "decisions.jsonl"
 DECISIONS_LOCK = f"{STATE_FOLDER}/decisions.lock"
-# In a folder that commands were run from: the dataset last written, and config files as they were written.
+# In a folder that commands were run from: the dataset last written, config files as they were written, the commands; and in one
+# of a pipeline file, what its stages read and left.
 LAST = f"{STATE_FOLDER}/last.json"
 FILES = f"{STATE_FOLDER}/files.json"
+COMMANDS = f"{STATE_FOLDER}/commands.json"
 FILES_LOCK = f"{STATE_FOLDER}/files.lock"
+PIPELINE = f"{STATE_FOLDER}/pipeline.json"
 # In a folder of links to checkpoints: which name stands for which content. In one of strips: how each picture was made.
 LINKS = f"{STATE_FOLDER}/links.json"
 CELLS = "cells.jsonl"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from datakit.errors import SampleError
 
@@ -36,6 +38,19 @@ def place(picture: str, target: str, link: str, temporary: str) -> None:
                 raise
             if kind == kinds[-1]:
                 raise SampleError(f"a {kind} link cannot be made here ({error.strerror or error}): use --link auto") from error
+
+
+def why_not_hard(folder: Path) -> str | None:
+    """Try a hard link in a folder and leave no trace; return why there are none here, None where they work."""
+    try:
+        before = folder.stat()
+        with tempfile.TemporaryDirectory(prefix=".datakit-", dir=folder) as name:
+            (Path(name) / "file").touch()
+            os.link(Path(name) / "file", Path(name) / "link")
+        os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _hard(picture: str, target: str, temporary: str) -> None:

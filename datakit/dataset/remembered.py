@@ -1,4 +1,4 @@
-"""Remember what was done: the dataset last written from a folder, the config files written to one, the last run of crop.
+"""Remember what was done: the dataset last written from a folder, the commands, the config files, the last run of crop.
 
 All of it is kept in the ``.datakit`` of that folder.
 """
@@ -6,6 +6,7 @@ All of it is kept in the ``.datakit`` of that folder.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 
-from datakit.dataset.layout import FILES, FILES_LOCK, LAST, REPORT, STATE_FOLDER
+from datakit.dataset.layout import COMMANDS, FILES, FILES_LOCK, LAST, REPORT, STATE_FOLDER
 from datakit.dataset.manifest import NOT_JSON, write_atomically
 from datakit.dataset.origin import source_around
 from datakit.errors import DatasetBusyError, UsageError
@@ -108,6 +109,37 @@ def last_dataset(folder: Path) -> tuple[Path, str]:
     if not dataset.is_dir():
         raise UsageError(f"{dataset}, which the last {last.stage} wrote, is gone: name the folder to use")
     return dataset, last.stage
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A command that wrote something: its stage, and its arguments and options by the names that they have in a pipeline file."""
+
+    stage: str
+    values: dict[str, str | int | float | bool | list[str]]
+
+    @property
+    def written(self) -> str:
+        """Where it wrote to, as it was typed."""
+        return str(self.values.get("output") or self.values.get("into"))
+
+
+def remember_command(folder: Path, command: Command, datasets: Iterable[Path]) -> None:
+    """Note a command run from a folder, in the place of one that wrote the same; a source is left alone, as by `remember`."""
+    if source_around(folder, datasets):
+        return
+    same = (command.stage, command.written)
+    known = {(each.stage, each.written): each for each in remembered_commands(folder)} | {same: command}
+    with suppress(OSError):
+        write_atomically(folder / COMMANDS, msgspec.json.encode(list(known.values())))
+
+
+def remembered_commands(folder: Path) -> list[Command]:
+    """Return the commands that were run from a folder, as far as what they wrote is still there, the first first."""
+    try:
+        known = msgspec.json.decode((folder / COMMANDS).read_bytes(), type=list[Command])
+    except (OSError, *NOT_JSON):
+        return []
+    return [command for command in known if os.path.lexists(folder / command.written)]
 
 
 @contextmanager

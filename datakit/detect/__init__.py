@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from datakit.errors import MissingLibraryError
-from datakit.libraries import imported, named
+from datakit.libraries import EXTRAS, imported, named, to_install_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +50,6 @@ _LOOKS: Mapping[str, str | None] = {"objects": "datakit.detect.objects:look"}
 
 # What loads the network of a map that asks one, which it does itself only where it is first needed.
 _NETWORKS: Mapping[str, str | None] = {"objects": "datakit.detect.objects:network"}
-
-# Packages that only an extra installs, and the extra's name, which is the same.
-_EXTRAS = ("mediapipe",)
 
 
 def check_available(detector: str, saliency: str) -> None:
@@ -104,6 +101,7 @@ def _load(table: Mapping[str, str | None], kind: str, name: str) -> Any:
         with named(f"{kind} {name}"):
             return imported(table, kind, name)
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        extra = next((each for each, what in EXTRAS.items() if error.name in what.packages), None)
+        if extra is None:
             raise
-        raise MissingLibraryError(f"{kind} {name} needs an extra: pip install 'datakit[{error.name}]'") from error
+        raise MissingLibraryError(f"{kind} {name} needs an extra: {to_install_extra(extra)}") from error

@@ -1,4 +1,4 @@
-"""The formats of pictures that datakit writes: names, suffixes, and how large a picture may be."""
+"""Formats of pictures: the ones that datakit writes, those that need a plug-in, and how large a picture may be."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ KEPT: dict[str, Format] = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp"
 _JPEGS = (".jpe", ".jfif", ".jpg", ".jpeg")
 # What a picture of a dataset may be called, since captions are found by the stem they share.
 PICTURE_SUFFIXES = (*KEPT, ".bmp")
+
+# Formats that Pillow reads with a plug-in alone: what to install, and the module in it.
+PLUGINS = {"HEIF": ("pillow-heif", "pillow_heif"), "JXL": ("pillow-jxl-plugin", "pillow_jxl")}
 
 # Pillow's own limit, above which it calls a file a decompression bomb (PIL/Image.py, MAX_IMAGE_PIXELS x 2).
 DEFAULT_MAX_PIXELS = 178_956_970

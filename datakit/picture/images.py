@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from datakit.errors import PictureError, TooLargeError
 from datakit.geometry import Box, Size
+from datakit.libraries import to_install
 from datakit.picture import bmp, isobmff, jpeg, png, tiff, webp
 from datakit.picture.colour import CONVERTED, hdr_of, is_for_other_pixels, is_srgb, parse_colour, to_srgb
 from datakit.picture.colourspaces import ADOBE_RGB, profile_of
@@ -285,7 +286,7 @@ def _reported(kind: str) -> Iterator[None]:
     except UnidentifiedImageError:
         raise PictureError(f"is damaged: it begins like a {said(kind)} picture, and what follows is none") from None
     except ImportError as error:
-        raise PictureError(f"cannot be read without a package that is not installed: pip install {error.name}") from error
+        raise PictureError(f"cannot be read without a package that is not installed: {to_install(str(error.name))}") from error
     except Exception as error:  # decoders raise nearly anything on hostile input: OSError, ValueError, struct.error, ...
         raise PictureError(f"is damaged or not readable: {_reason(error)}") from error
 

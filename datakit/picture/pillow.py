@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from PIL import Image, PngImagePlugin
 
 from datakit.errors import PictureError
+from datakit.libraries import to_install
+from datakit.picture.formats import PLUGINS
 from datakit.picture.kinds import misnamed, said
 from datakit.picture.png import MOST_TEXT
 
-# Formats that need a plug-in: what to install, and the module in it.
-_PLUGINS = {"HEIF": ("pillow-heif", "pillow_heif"), "JXL": ("pillow-jxl-plugin", "pillow_jxl")}
 _stderr = threading.Lock()
 # What Pillow says it also raises, or it is said on stderr by its decoders.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -47,14 +47,14 @@ def opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
 
 def add_plugin(kind: str, name: str) -> None:
     """Import what Pillow needs to read a format. Raises PictureError, which names the package, where it is missing."""
-    if kind not in _PLUGINS:
+    if kind not in PLUGINS:
         return
-    package, module = _PLUGINS[kind]
+    package, module = PLUGINS[kind]
     try:
         imported = __import__(module)
     except ImportError:
         what = f"is a {said(kind)} picture{misnamed(kind, name)}"
-        raise PictureError(f"{what}, which needs a plug-in: pip install {package}") from None
+        raise PictureError(f"{what}, which needs a plug-in: {to_install(package)}") from None
     if module == "pillow_heif":
         imported.register_heif_opener()
 

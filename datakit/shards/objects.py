@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from datakit.errors import ShardError, StorageError, UsageError
-from datakit.libraries import extra, installing
+from datakit.libraries import extra, to_install_extra
 from datakit.shards.storage import Blob, scheme_of
 
 # Read at once: 8 MB need four times as many requests, of which S3 answers about 5,500 a second for one prefix.
@@ -213,7 +213,7 @@ def _signing(environment: Mapping[str, str], address: str) -> dict[str, Any]:
         boto3 = extra("boto3", "s3", address)
     except ImportError:
         if environment.get("AWS_PROFILE"):
-            raise UsageError(f"{address}: AWS_PROFILE is read by boto3: {installing('s3', 'boto3')}") from None
+            raise UsageError(f"{address}: AWS_PROFILE is read by boto3: {to_install_extra('s3')}") from None
         return {"skip_signature": True}
     from botocore.exceptions import BotoCoreError
 

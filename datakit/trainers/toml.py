@@ -9,7 +9,7 @@ from typing import Any
 
 from datakit.errors import UsageError
 
-Value = str | int | float | bool | list[int] | list[list[int]]
+Value = str | int | float | bool | list[int] | list[list[int]] | list[str]
 
 # Besides TOMLDecodeError: what is no UTF-8, numbers of thousands of digits, and tables within tables without end.
 _NOT_TOML = (ValueError, RecursionError)

@@ -122,8 +122,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cache", type=Path, required=True, help="where downloads are kept")
     parser.add_argument("--pictures", type=int, default=12, help="of each kind")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args()
-    for name, folder in build(options.folder, options.cache, options.pictures).items():
+    for name, folder in build(options.folder, options.cache, options.pictures, tuple(options.kinds)).items():
         sizes = [path.stat().st_size / _MEGABYTE for path in sorted(folder.iterdir())]
         print(f"{name}: {len(sizes)} pictures of {min(sizes):.1f} to {max(sizes):.1f} MB")
 

@@ -6,6 +6,7 @@ new file (fs/ext4/ialloc.c, recently_deleted), which costs a new caption up to t
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import shutil
@@ -24,7 +25,7 @@ from datakit import CropOptions, crop_folder
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
 
-PICTURES, REPEATS, SIZE, ROUNDS = 500, 5, 1_500_000, 3
+PICTURES, REPEATS, SIZE, ROUNDS = 500, 5, 1_500_000, 3  # unless the command line says otherwise
 CAPTION = "woman in a red coat, smiling, short brown hair, white helmet, wet street, neon sign, night, reflections, grey sky"
 # What the copies may cost, as a share of what copying costs.
 ALLOWED = 1 / 20
@@ -35,12 +36,18 @@ def main() -> int:
 
     The last row is the file system's own: the same links and caption files with nothing decided, hashed or recorded.
     """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", help="on the disk that is measured")
+    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--allowed", type=float, default=ALLOWED, help="share of what copying costs")
+    options = parser.parse_args()
     ways = {"shutil.copy2": _copy, "shuffle": _shuffle, "bare links": _bare_links}
     costs: dict[str, list[tuple[float, float, int]]] = {way: [] for way in ways}
-    with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as name:
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
         root = Path(name)
-        dataset = _dataset(root)
-        for each in range(ROUNDS):
+        dataset = _dataset(root, options.pictures)
+        for each in range(options.rounds):
             for way, make in ways.items():
                 costs[way].append(_cost(partial(make, dataset, root / f"{way}-{each}"), root / f"{way}-{each}", dataset))
             shutil.rmtree(root / f"shutil.copy2-{each}")
@@ -53,10 +60,12 @@ def main() -> int:
                 f"1/{theirs / max(ours, 1e-9):.1f}" for ours, theirs in zip(medians[way], medians["shutil.copy2"], strict=True)
             ]
             print(f"{'':14}" + "".join(f"{share:>12}" for share in shares))
-    return int(any(ours > ALLOWED * theirs for ours, theirs in zip(medians["shuffle"], medians["shutil.copy2"], strict=True)))
+    return int(
+        any(ours > options.allowed * theirs for ours, theirs in zip(medians["shuffle"], medians["shutil.copy2"], strict=True))
+    )
 
 
-def _dataset(root: Path) -> Path:
+def _dataset(root: Path, pictures: int) -> Path:
     """Make pictures that crop takes over as they are, each with bytes of its own, and crop them."""
     noise = np.random.default_rng(1).integers(0, 256, (1024, 1024, 3), np.uint8)
     buffer = io.BytesIO()
@@ -64,7 +73,7 @@ def _dataset(root: Path) -> Path:
     picture = buffer.getvalue()
     source = root / "source"
     source.mkdir()
-    for number in range(PICTURES):
+    for number in range(pictures):
         # Decoders stop at the end marker; what follows makes up the size and tells the files apart.
         (source / f"{number:04}.jpg").write_bytes(picture + f"{number:08}".encode() * ((SIZE - len(picture)) // 8))
         (source / f"{number:04}.txt").write_text(CAPTION)
@@ -83,7 +92,7 @@ def _copy(dataset: Path, target: Path) -> None:
 
 def _shuffle(dataset: Path, target: Path) -> None:
     report = shuffle_folder(dataset, target, ShuffleOptions(repeats=REPEATS, keep=2))
-    assert report.done == PICTURES * REPEATS, report
+    assert report.done == REPEATS * len(list(dataset.glob("*.jpg"))), report
 
 
 def _bare_links(dataset: Path, target: Path) -> None:

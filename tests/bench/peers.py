@@ -32,16 +32,16 @@ class Peer:
     missing: str = ""
 
 
-def find_peers(cache: Path) -> list[Peer]:
-    """Return all peers; packages are installed under ``cache``, each into an environment of its own."""
-    return [
-        Peer("limit", partial(_loop, sys.executable, "limit")),
-        Peer("vipsthumbnail", _vipsthumbnail, _absent("vipsthumbnail", "libvips-tools")),
-        *(_package(name, cache) for name in ("pyvips", "smartcrop", "autocrop")),
-        _package("datasety", cache),
-        Peer("imagemagick", _mogrify, _absent("mogrify", "imagemagick")),
-        Peer("pillow", partial(_loop, sys.executable, "pillow")),
-    ]
+def find_peers(cache: Path, names: Sequence[str] = ()) -> list[Peer]:
+    """Return all peers, or those named; packages are installed under ``cache``, each into an environment of its own."""
+    found: dict[str, Callable[[], Peer]] = {
+        "limit": lambda: Peer("limit", partial(_loop, sys.executable, "limit")),
+        "vipsthumbnail": lambda: Peer("vipsthumbnail", _vipsthumbnail, _absent("vipsthumbnail", "libvips-tools")),
+        **{name: partial(_package, name, cache) for name in ("pyvips", "smartcrop", "autocrop", "datasety")},
+        "imagemagick": lambda: Peer("imagemagick", _mogrify, _absent("mogrify", "imagemagick")),
+        "pillow": lambda: Peer("pillow", partial(_loop, sys.executable, "pillow")),
+    }
+    return [find() for name, find in found.items() if not names or name in names]
 
 
 def _package(name: str, cache: Path) -> Peer:

@@ -37,9 +37,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="where the corpus is kept")
     parser.add_argument("--pictures", type=int, default=12, help="of each kind")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args()
     lowest, rows = math.inf, []
-    for kind, folder in build(options.cache / "corpus", options.cache, options.pictures).items():
+    for kind, folder in build(options.cache / "corpus", options.cache, options.pictures, tuple(options.kinds)).items():
         pairs = [_compare(path) for path in sorted(folder.iterdir())[: options.pictures]]
         pixels, files = ([pair[column] for pair in pairs] for column in (0, 1))
         lowest = min(lowest, *pixels)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.bench.corpus import KINDS, build
 from tests.bench.measure import Cost, median, run, table
 
-# Distinct pictures; the folder repeats them under other names.
+# Distinct pictures at most; the folder repeats them under other names.
 _DISTINCT = 12
 
 
@@ -24,8 +24,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5, help="of running it again")
     options = parser.parse_args()
-    corpus = build(options.cache / "corpus", options.cache, _DISTINCT, (options.kind,))[options.kind]
-    pictures = sorted(corpus.iterdir())[:_DISTINCT]
+    distinct = min(_DISTINCT, options.pictures)
+    corpus = build(options.cache / "corpus", options.cache, distinct, (options.kind,))[options.kind]
+    pictures = sorted(corpus.iterdir())[:distinct]
     with tempfile.TemporaryDirectory(dir=options.cache) as name:
         source = Path(name) / "in"
         source.mkdir()

@@ -52,14 +52,23 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--peers", nargs="+", help="only these")
     options = parser.parse_args()
-    peers = [peer for peer in find_peers(options.cache) if not options.peers or peer.name in options.peers]
+    peers = find_peers(options.cache, options.peers or ())
     for peer in peers:
         if peer.missing:
             print(f"{peer.name} is left out: {peer.missing}")
     present = [peer for peer in peers if not peer.missing]
     corpus = options.cache / "corpus"
     # In a process of its own: the peak memory of a new process begins with that of the one it was forked from.
-    corpus_command = ["tests.bench.corpus", corpus, "--cache", options.cache, "--pictures", str(options.pictures)]
+    corpus_command = [
+        "tests.bench.corpus",
+        corpus,
+        "--cache",
+        options.cache,
+        "--pictures",
+        str(options.pictures),
+        "--kinds",
+        *options.kinds,
+    ]
     subprocess.run([sys.executable, "-m", *corpus_command], check=True)
     for kind in options.kinds:
         _measure_kind(kind, sorted((corpus / kind).iterdir())[: options.pictures], present, options.jobs, options.rounds)

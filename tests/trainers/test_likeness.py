@@ -108,7 +108,7 @@ def test_without_its_library_the_exact_counter_says_what_to_install(tmp_path):
     try:
         import tokenizers  # noqa: F401
     except ImportError:
-        with pytest.raises(UsageError, match="pip install tokenizers"):
+        with pytest.raises(UsageError, match=r"pip install 'datakit\[tokenizer\]'"):
             tokenizer_counter(tmp_path / "tokenizer.json")
     else:
         with pytest.raises(UsageError, match=r"no tokenizer\.json"):
