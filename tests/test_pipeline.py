@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tarfile
 import tomllib
 
 import pytest
+from PIL import Image
 
 from datakit.cli.init import init
 from datakit.cli.pipeline import STAGES, keys_of, stage_command
@@ -310,3 +312,29 @@ def test_no_option_stands_in_a_table_of_its_own():
         shown = {each.opts[-1] for each in command.params} - {f"--{key}" for key in keys_of(command)} - set(keys_of(command))
         assert shown <= {"--json", "--verbose", "--dry-run", "--plan"}
     assert {each.name for each in init.params} == {"overwrite"}
+
+
+def test_options_of_companions_and_crops_come_back_as_they_were_typed(folder):
+    for name in ("fig0", "djembe0"):
+        with Image.open(folder / "src" / f"{name}.jpg") as picture:
+            Image.new("L", picture.size, 200).save(folder / "src" / f"{name}-m.png")
+    typed = ["--companion=mask={stem}-m.png", "--companions=auto", "--crops=full,main"]
+    assert invoke(["crop", "src", "out", *CROP, *typed], folder).exit_code == 0
+    made = tree(folder / "out")
+    assert invoke(["init"], folder).exit_code == 0
+    table = tomllib.loads((folder / "datakit.toml").read_text())["crop"]
+    assert (table["companion"], table["companions"], table["crops"]) == (["mask={stem}-m.png"], "auto", "full,main")
+    assert states(folder) == {"[crop]": "ran"}
+    assert tree(folder / "out") == made
+
+
+def test_shards_are_looked_at_each_time(folder):
+    pytest.importorskip("pyarrow", reason="a dataset in shards needs the extra parquet")
+    (folder / "raw").mkdir()
+    with tarfile.open(folder / "raw" / "0.tar", "w") as tar:
+        tar.add(folder / "src", "src")
+    crop = FILE[: FILE.index("[shuffle]")].replace('"src"', '"raw/*.tar"').replace('"out"', '"shards"')
+    write(folder, f'{crop}format = "jpg"\n')
+    assert states(folder) == states(folder) == {"[crop]": "ran"}
+    assert (folder / "shards" / "dataset.json").exists()
+    assert "cannot be seen from here" in run(folder, "--dry-run").stdout

@@ -299,9 +299,9 @@ def backend(
 @audit_options
 @section(RUN)
 @fix_option
+@click.option("--verify", is_flag=True, help="Of shards: hash every tar instead of trusting its size.")
 @looking_options
 @json_option
-@click.option("--verify", is_flag=True, help="Of shards: hash every tar instead of trusting its size.")
 @verbose_option
 @click.pass_context
 def check(

@@ -106,13 +106,20 @@ def _why(step: Step, ran: Ran | None, everything: bool, pending: Collection[str]
         return "it has not run so far, or left something out"
     if ran.words != list(step.words):
         return "its options have changed"
-    if any("://" in place for place in step.reads):
-        return "what it reads cannot be seen from here"
+    if any(map(_is_elsewhere, (*step.reads, *step.writes))):
+        return "what it reads or writes cannot be seen from here"
     if not _real(step.reads).isdisjoint(pending):
         return "what it reads may change before"
     if _digest(step.reads) != ran.read:
         return "what it reads has changed"
     return "what it wrote has changed" if _digest(step.writes) != ran.wrote else ""
+
+
+def _is_elsewhere(place: str) -> bool:
+    """Tell whether a place is no file or folder: an address, or a pattern of shards."""
+    from datakit.shards.patterns import is_shards
+
+    return "://" in place or (is_shards(place) and not os.path.exists(place))
 
 
 def _invoke(file: Path, step: Step) -> int:

@@ -243,8 +243,10 @@ def test_limits_that_leave_nothing_out_are_no_fault_and_parts_of_a_training_are_
 def test_entries_of_other_kinds_and_filtered_captions_are_told(config):
     image, text = json.loads(config.read_text())
     other = {"id": "masks", "type": "local", "dataset_type": "conditioning", "instance_data_dir": "/masks"}
-    config.write_text(json.dumps([image, text | {"caption_filter_list": ["blurry"]}, other]))
+    judged = other | {"id": "judged", "dataset_type": "eval"}
+    config.write_text(json.dumps([image, text | {"caption_filter_list": ["blurry"]}, other, judged]))
     verdict = verify_backend(config)
     assert verdict.faults == []
-    assert "masks: a dataset of type conditioning is not looked at" in verdict.notes
+    assert "judged: a dataset of type eval is not looked at" in verdict.notes
+    assert any(note.startswith("masks: a conditioning dataset that no") for note in verdict.notes)
     assert any("caption_filter_list changes the captions" in note for note in verdict.notes)
