@@ -29,6 +29,7 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {
     "links": (["CACHE"], ["CACHE", "--pictures", "5", "--rounds", "1", "--allowed", "100"]),
     "scale": ([], ["--records", "50", "100"]),
     "review": ([], ["--samples", "20"]),
+    "captions": ([], ["--captions", "200"]),
 }
 _LIBRARIES = ("numpy", "pillow", "onnxruntime", "opencv-contrib-python", "cykooz-resizer", "imagecodecs", "msgspec")
 
