@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -49,7 +49,7 @@ def _png(header: Header) -> NDArray[np.uint16]:
     return scaled(stored, bits)
 
 
-def _fill(planes: NDArray[np.unsignedinteger], bits: int, significant: tuple[int, ...]) -> None:
+def _fill(planes: NDArray[np.unsignedinteger[Any]], bits: int, significant: tuple[int, ...]) -> None:
     """Spread values whose low bits were filled up with zeros over the whole range, as they were before (PNG, 13.12)."""
     lows = np.array([2 ** (bits - number) - 1 for number in significant], planes.dtype)
     if len(lows) != planes.shape[-1] or any((planes[rows] & lows).any() for rows in bands(len(planes))):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -45,7 +45,7 @@ class Values:
     associated: bool = False
 
 
-def scaled(values: NDArray[np.unsignedinteger], bits: int) -> NDArray[np.uint16]:
+def scaled(values: NDArray[np.unsignedinteger[Any]], bits: int) -> NDArray[np.uint16]:
     """Turn integers of 0 to 2 ** ``bits`` - 1 into 0 to `TOP`, to the nearest."""
     if bits == 16:
         return values.astype(np.uint16, copy=False)
