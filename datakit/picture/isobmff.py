@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from datakit.errors import PictureError
 from datakit.geometry import Box, Size
 from datakit.picture.av1 import codes_of
 from datakit.picture.colourspaces import of_codes
@@ -16,10 +17,24 @@ from datakit.picture.header import Header
 # Boxes whose content is boxes, and how many bytes stand before them.
 _INSIDE = {b"meta": 4, b"iprp": 0}
 _MOST_BOXES = 100_000
+# Matrix coefficients of ITU-T H.273 that libavif does not turn into RGB (reformat.c).
+_NOT_DECODED = {
+    3: "a reserved one",
+    10: "BT.2020 with constant luminance",
+    11: "SMPTE ST 2085",
+    13: "derived, with constant luminance",
+    14: "ICtCp",
+}
 
 
 def look(data: bytes, kind: str) -> Header:
-    """Return what the boxes of an AVIF or HEIC (``kind`` is Pillow's name) say of its main picture."""
+    """Return what the boxes of an AVIF or HEIC (``kind`` is Pillow's name) say of its main picture.
+
+    Raises
+    ------
+    PictureError
+        Its colours are coded in a way that is not decoded.
+    """
     header = Header(kind, data)
     try:
         header.data = data = _with_one_association(data)
@@ -31,7 +46,13 @@ def look(data: bytes, kind: str) -> Header:
         _look_at_colours(header, codes_of(units) or (2, 2))
     for name, body in properties:
         if name == b"colr" and body[:4] == b"nclx" and len(body) >= 11:
-            _look_at_colours(header, struct.unpack_from(">HH", body, 4))
+            *codes, matrix = struct.unpack_from(">HHH", body, 4)
+            if kind == "AVIF" and matrix in _NOT_DECODED:
+                raise PictureError(
+                    f"has colours of matrix {matrix} ({_NOT_DECODED[matrix]}), which is not decoded: save it with another one, "
+                    "such as 9 (BT.2020)"
+                )
+            _look_at_colours(header, tuple(codes))
         elif name == b"pixi" and len(body) > 4:
             header.bits = max(body[5 : 5 + body[4]], default=8)
         elif name == b"av1C" and len(body) >= 3:

@@ -164,6 +164,11 @@ def with_codes(data, primaries, transfer):
     return data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :]
 
 
+def with_matrix(data, matrix):
+    at = data.index(b"nclx") + 8
+    return data[:at] + struct.pack(">H", matrix) + data[at + 2 :]
+
+
 def boxes(data, start, end):
     """(name, start of the box, start of its content, end) of each box."""
     while start < end:

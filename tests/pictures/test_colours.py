@@ -145,6 +145,18 @@ def test_the_codes_of_an_ordinary_avif_change_nothing(crop):
         assert np.array_equal(crop(making.avif(Image.fromarray(CHART), *codes), "a.avif").pixels, plain)
 
 
+@pytest.mark.parametrize("matrix", range(1, 16))
+def test_a_matrix_of_an_avif_is_decoded_or_named(crop, matrix):
+    data = making.with_matrix(making.avif(Image.fromarray(CHART)), matrix)
+    try:
+        Image.open(io.BytesIO(data)).load()
+    except RuntimeError:
+        reason = f"has colours of matrix {matrix} ("
+        assert [said[: len(reason)] for said in crop(data, "a.avif").why] == [reason]
+    else:
+        assert crop(data, "a.avif").pixels.shape == CHART.shape
+
+
 def test_colours_in_the_stream_of_an_avif_count_where_no_box_says_any(crop):
     plain = making.avif(Image.fromarray(CHART))
     out = crop(making.with_colours_in_the_stream(plain, 12, 13), "a.avif")
