@@ -25,7 +25,7 @@ from datakit.report import counted as told
 from datakit.run.executors import Crash
 from datakit.run.stage import Execution
 
-# So many captions are looked at in one step; fewer than some steps take less time than it takes to start processes.
+# The captions of so many pictures are looked at in one step; fewer than some steps take less time than it takes to start processes.
 _AT_ONCE, _FEW = 1000, 4
 CURES = "take the words out of the captions where they are not the point, or vary the pictures"
 
@@ -174,11 +174,9 @@ class _Seen:
 
 
 def _parts(dataset: Path) -> Iterator[list[Record]]:
-    """Yield the pictures with captions, some at a time; the copies of one stay together."""
+    """Yield the pictures, some at a time; the copies of one stay together."""
     part: list[Record] = []
     for record in read_manifest(dataset):
-        if record.caption is None:
-            continue
         if len(part) >= _AT_ONCE and record.source != part[-1].source:
             yield part
             part = []

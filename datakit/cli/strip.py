@@ -148,6 +148,14 @@ def _lines(file: Path) -> list[str]:
     return [line for line in lines if line]
 
 
+strength_option = click.option(
+    "--strength",
+    "strengths",
+    type=float,
+    multiple=True,
+    metavar="X",
+    help="A column for each; repeatable. [default: the workflow's]",
+)
 apg_option = click.option(
     "--apg",
     metavar="SETTINGS",
@@ -174,14 +182,7 @@ lora_node_option = click.option(
 )
 @click.option("--models", multiple=True, metavar="NAME", help="The same of whole models, in its diffusion_models.")
 @click.option("--steps", metavar="LIST", help="Only these: 500:4000:500 (from, to, every), single numbers, last.")
-@click.option(
-    "--strength",
-    "strengths",
-    type=float,
-    multiple=True,
-    metavar="X",
-    help="A column for each; repeatable. [default: the workflow's]",
-)
+@strength_option
 @click.option("--base", is_flag=True, help="The model without a LoRA first.")
 @apg_option
 @same_scale_option
@@ -227,14 +228,7 @@ def strip(
 @click.option(
     "--lora", "loras", multiple=True, required=True, metavar="NAME", help="A name in the server's list of LoRAs; repeatable."
 )
-@click.option(
-    "--strength",
-    "strengths",
-    type=float,
-    multiple=True,
-    metavar="X",
-    help="A column for each; repeatable. [default: the workflow's]",
-)
+@strength_option
 @apg_option
 @same_scale_option
 @lora_node_option

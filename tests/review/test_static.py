@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
@@ -18,25 +17,10 @@ from datakit.errors import UsageError
 from datakit.review.static import write_static
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
+from tests.markup import Seen
 from tests.review.scripts import SCRIPTS
 
 EVIL = "<script>alert(1)</script> \"><img src=x onerror=alert(1)> & 'quoted' </style>"
-
-
-class Seen(HTMLParser):
-    """The elements of a page with their attributes, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def report(folder, path, **options) -> tuple[Seen, str]:

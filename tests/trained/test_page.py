@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -15,23 +14,10 @@ from datakit.trained.comfy.figures import Figures, Measuring
 from datakit.trained.comfy.strip import Shown, draw_strip
 from datakit.trained.comfy.webpage import Page, Place, Strip, write_page
 from tests.commands import invoke
+from tests.markup import Seen
 from tests.trained.fake import TINY
 
 EVIL = "<script>alert(1)</script> \"><img src=x onerror=alert(1)> & 'quoted' </style> מגדלור"
-
-
-class Seen(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
 
 
 @pytest.fixture

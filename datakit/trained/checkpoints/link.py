@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from datakit.dataset.fingerprints import hash_file
 from datakit.dataset.layout import LINKS
 from datakit.dataset.links import place as put
 from datakit.dataset.manifest import NOT_JSON, write_atomically
@@ -241,7 +242,7 @@ class _Links:
             for name in self.names.values()
             if (name.source, name.size, name.changed) == (str(source), status.st_size, status.st_mtime_ns)
         )
-        sha256 = next(known, None) or _sha256(source)
+        sha256 = next(known, None) or hash_file(source)
         content = sha256 if mended is None else hashlib.sha256(sha256.encode() + mended.beginning).hexdigest()
         kind: Literal["link", "copy", "mended"] = "mended" if mended else "copy" if self.options.copy else "link"
         return Name(sha256, content, str(source), status.st_size, status.st_mtime_ns, kind)
@@ -282,7 +283,7 @@ class _Links:
             status = source.stat()
             if (status.st_size, status.st_mtime_ns) == (name.size, name.changed):
                 continue
-            if _sha256(source) == name.sha256:
+            if hash_file(source) == name.sha256:
                 name.size, name.changed = status.st_size, status.st_mtime_ns
                 continue
             name.gone = True
@@ -314,8 +315,3 @@ class _Links:
 
     def _is_ours(self, path: Path, name: Name) -> bool:
         return path.is_symlink() and os.readlink(path) == name.source
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
