@@ -105,8 +105,12 @@ def test_what_is_no_pattern_is_refused_before_anything_is_read(text):
         ("a.png", "a-masklabel.png", "mask"),
         ("a.png", "a-condlabel.png", "control"),
         ("a.png", "masks/a.png", "mask"),
-        ("img/a.png", "train_masks/a.png", "train_masks"),
-        ("img/a.png", "My  masks/a.png", "my_masks"),
+        ("img/a.png", "train_masks/a.png", "mask"),
+        ("img/a.png", "My  masks/a.png", "mask"),
+        ("img/a.png", "face_masks/a.png", "face_mask"),
+        ("img/a.png", "conditioning_data/a.png", "control"),
+        ("img/a.png", "control_2/a.png", "control_2"),
+        ("img/a.png", "reference/a.png", "reference"),
         ("img/a.png", "control/a.png", "control"),
         ("img/deep/a.png", "conditioning_images/deep/a.png", "control"),
         ("10_x/a.png", "10_x/depth_maps/a.png", "depth"),
@@ -120,6 +124,26 @@ def test_layouts_of_trainers_are_known(tmp_path, picture, companion, name):
     save(tmp_path / companion, chequered(SIDE))
     (sample,) = accompany(find_samples(tmp_path), [], auto=True).samples
     assert sample.companions == ((name, companion),)
+
+
+def test_each_companion_goes_with_one_picture_or_is_named(tmp_path):
+    pixels = np.zeros((4, 4), np.uint8)
+    for name in ("a.png", "sub/a.png", "x/b.png", "y/b.png"):
+        save(tmp_path / name, pixels)
+        (tmp_path / name).with_suffix(".txt").write_text("a")
+    for name in ("masks/a.png", "train_masks/a.png", "masks/b.png", "masks/gone.png", "gone-masklabel.png"):
+        save(tmp_path / name, pixels)
+    patterns = [parse_companion("mask=masks/{stem}.*"), parse_companion("mask={stem}-masklabel.png")]
+    found = accompany(find_samples(tmp_path), patterns, auto=True)
+    # That of the picture above is none of the one of the same name in a folder.
+    beside = (("mask", "masks/b.png"),)
+    assert {sample.id: sample.companions for sample in found.samples} == {
+        "a.png": (("mask", "masks/a.png"),), "sub/a.png": (), "x/b.png": beside, "y/b.png": beside,
+    }  # fmt: skip
+    assert (found.missing["mask"], found.second, found.shared) == (["sub/a.png"], ["train_masks/a.png"], ["masks/b.png"])
+    assert found.left == ["gone-masklabel.png", "masks/gone.png"]
+    said = " ".join(found.notes())
+    assert all(name in said for name in (*found.left, *found.second, *found.shared))
 
 
 def test_a_mask_gets_the_window_of_its_picture_and_its_hashes_are_kept(tmp_path):

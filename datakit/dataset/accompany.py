@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from datakit.dataset.companions import COMPANION_NAME, layout_of
@@ -46,21 +47,22 @@ class Pattern:
         named = len(stem) > len(self.before) + len(self.after) and fold(stem).startswith(fold(self.before))
         return within and named and fold(stem).endswith(fold(self.after)) and self.extension in ("", extension.lower())
 
-    def candidates(self, identity: str) -> Iterator[str]:
-        """Yield the stems that the companion of a picture may have, the nearest first.
+    def candidates(self, identity: str) -> Iterator[tuple[str, str]]:
+        """Yield the stems that the companion of a picture may have, the nearest first, each with the stem of the picture that it
+        goes with before all others.
 
         Beside the picture; or in the folder of companions inside the picture's folder or one above it, or beside one of these.
         """
         *parts, stem = os.path.splitext(identity)[0].split("/")
-        file = f"{self.before}{stem}{self.after}"
+        file, whole = f"{self.before}{stem}{self.after}", "/".join((*parts, stem))
         if not self.folder:
-            yield "/".join((*parts, file))
+            yield "/".join((*parts, file)), whole
             return
         for depth in range(len(parts), -1, -1):
-            below = parts[depth:]
-            yield "/".join((*parts[:depth], self.folder, *below, file))
+            above, below = parts[:depth], parts[depth:]
+            yield "/".join((*above, self.folder, *below, file)), whole
             if below:
-                yield "/".join((*parts[:depth], self.folder, *below[1:], file))
+                yield "/".join((*above, self.folder, *below[1:], file)), "/".join((*above, *below[1:], stem))
 
 
 def parse_companion(text: str) -> Pattern:
@@ -118,6 +120,10 @@ class Accompanied:
         Ids of samples without a companion of each name, by that name.
     left
         Ids of companions that were asked for and go with no picture.
+    second
+        Ids of companions whose picture has another one of the same name, which is taken.
+    shared
+        Ids of companions that go with several pictures.
     unused
         Ids of companions that nobody asked for.
     """
@@ -125,6 +131,8 @@ class Accompanied:
     samples: tuple[Sample, ...]
     missing: Mapping[str, Sequence[str]]
     left: Sequence[str]
+    second: Sequence[str]
+    shared: Sequence[str]
     unused: Sequence[str]
 
     def notes(self) -> list[str]:
@@ -137,6 +145,11 @@ class Accompanied:
                 )
         if self.left:
             said.append(f"{counted(len(self.left), 'companion')} without a picture of that name: {few(self.left)}")
+        if self.second:
+            rule = "their pictures have another one of that name; --companion NAME=PATTERN gives them a name of their own"
+            said.append(f"{counted(len(self.second), 'companion')} left out, as {rule}: {few(self.second)}")
+        if self.shared:
+            said.append(f"{counted(len(self.shared), 'companion')} taken for several pictures each: {few(self.shared)}")
         return said + unused_companions(self.unused)
 
 
@@ -170,7 +183,9 @@ def accompany(found: Found, patterns: Sequence[Pattern], auto: bool) -> Accompan
     index: dict[str, list[str]] = defaultdict(list)
     for identity in sorted(told | known):
         index[fold(os.path.splitext(identity)[0])].append(identity)
-    used: set[str] = set()
+    stems = {fold(os.path.splitext(sample.id)[0]) for sample in found.samples if sample.id not in told}
+    owners: dict[str, list[str]] = defaultdict(list)
+    second: set[str] = set()
     missing: dict[str, list[str]] = {pattern.name: [] for pattern in every}
     samples = []
     for sample in found.samples:
@@ -178,26 +193,34 @@ def accompany(found: Found, patterns: Sequence[Pattern], auto: bool) -> Accompan
             continue
         paired: dict[str, str] = {}
         for pattern in every:
-            companion = _companion(sample.id, pattern, index)
-            if companion is not None:
-                paired.setdefault(pattern.name, companion)
-        used |= {*paired.values()}
+            for companion in _companions(sample.id, pattern, index, stems):
+                if paired.setdefault(pattern.name, companion) != companion:
+                    second.add(companion)
+        for companion in paired.values():
+            owners[companion].append(sample.id)
         for name, ids in missing.items():
             if name not in paired:
                 ids.append(sample.id)
         samples.append(replace(sample, companions=tuple(sorted(paired.items()))) if paired else sample)
+    used = owners.keys()
     return Accompanied(
         tuple(samples),
         missing,
-        sorted((told | known) - used),
-        sorted(set(found.companions) - told - known),
+        left=sorted((told | known) - used - second),
+        second=sorted(second - used),
+        shared=sorted(companion for companion, ids in owners.items() if len(ids) > 1),
+        unused=sorted(set(found.companions) - told - known),
     )
 
 
-def _companion(identity: str, pattern: Pattern, index: Mapping[str, Sequence[str]]) -> str | None:
-    """Return the companion of a picture; None where there is none."""
-    for candidate in pattern.candidates(identity):
+def _companions(
+    identity: str, pattern: Pattern, index: Mapping[str, Sequence[str]], stems: AbstractSet[str]
+) -> Iterator[str]:
+    """Yield what lies where the companion of a picture may be, the nearest first, and goes with no other before it."""
+    own = fold(os.path.splitext(identity)[0])
+    for candidate, owner in pattern.candidates(identity):
+        if fold(owner) != own and fold(owner) in stems:
+            continue
         for companion in index.get(fold(candidate), ()):
             if companion != identity and pattern.extension in ("", os.path.splitext(companion)[1].lower()):
-                return companion
-    return None
+                yield companion

@@ -20,32 +20,23 @@ _ENDING = re.compile(
 _FOLDER = re.compile(
     r"(?:(?:.*[-_ ])?(?:masks?|controls?|conditionings?)(?:[-_ ](?:images?|data|maps?))?(?:[-_ ]?\d+)?"
     r"|condition_images|conditions?|depths?|depth_?maps?|canny|(?:open)?poses?"
-    r"|normals?|normal_maps?|segmentations?|segs?|lineart|scribbles?|softedge|hed|mlsd)",
+    r"|normals?|normal_maps?|references?|reference_images?|segmentations?|segs?|lineart|scribbles?|softedge|hed|mlsd)",
     re.IGNORECASE,
 )
 # The folders of a dataset that datakit wrote.
 _OURS = re.compile(r"((?:.+?/)?)(companions/([a-z0-9_-]+))/(.+)", re.DOTALL)
-# What these words stand for, where it is not the word itself without its plural.
+# What a folder is of, of whose pictures, or that it is one, says nothing of what the companions are.
+_SAYS_NOTHING = frozenset("train training my image images img data dataset map maps".split())
+# What the last of the other words stands for, where it is not that word itself without its plural.
 _MEANS = {
     **dict.fromkeys(("masklabel", "masks"), "mask"),
-    **dict.fromkeys(
-        (
-            "condlabel",
-            "conditioning",
-            "conditionings",
-            "conditioning_images",
-            "condition",
-            "conditions",
-            "controls",
-            "control_images",
-        ),
-        "control",
-    ),
-    **dict.fromkeys(("depths", "depth_map", "depth_maps"), "depth"),
+    **dict.fromkeys(("condlabel", "conditioning", "conditionings", "condition", "conditions", "controls"), "control"),
+    **dict.fromkeys(("depths", "depthmap", "depthmaps"), "depth"),
     **dict.fromkeys(("poses", "openpose", "openposes"), "pose"),
-    **dict.fromkeys(("normals", "normal_map", "normal_maps"), "normal"),
+    "normals": "normal",
     **dict.fromkeys(("segmentations", "seg", "segs"), "segmentation"),
     "scribbles": "scribble",
+    "references": "reference",
 }
 
 
@@ -93,9 +84,14 @@ def layout_of(companion: str) -> tuple[str, str, str]:
     match = _ENDING.match(_stem(companion))
     folders = [part for part in companion.split("/")[:-1] if _FOLDER.fullmatch(part)]
     ending = match[2] if match else ""
-    # As a name may be spelt: a folder may be called "My masks".
-    word = re.sub("[^a-z0-9]+", "_", (folders[-1] if folders else ending[1:]).lower()).strip("_")
-    return _MEANS.get(word, word), folders[-1] if folders else "", ending
+    return _meaning(folders[-1] if folders else ending[1:]), folders[-1] if folders else "", ending
+
+
+def _meaning(text: str) -> str:
+    """Return what companions are called that lie in a folder of this name, or end so: ``mask`` for ``My train_masks``."""
+    words = re.findall(r"[a-z]+|\d+", text.lower())
+    told = [_MEANS.get(word, word) for word in words if word not in _SAYS_NOTHING]
+    return "_".join(told or words)
 
 
 def _stem(name: str) -> str:
