@@ -213,9 +213,7 @@ def accompany(found: Found, patterns: Sequence[Pattern], auto: bool) -> Accompan
     )
 
 
-def _companions(
-    identity: str, pattern: Pattern, index: Mapping[str, Sequence[str]], stems: AbstractSet[str]
-) -> Iterator[str]:
+def _companions(identity: str, pattern: Pattern, index: Mapping[str, Sequence[str]], stems: AbstractSet[str]) -> Iterator[str]:
     """Yield what lies where the companion of a picture may be, the nearest first, and goes with no other before it."""
     own = fold(os.path.splitext(identity)[0])
     for candidate, owner in pattern.candidates(identity):

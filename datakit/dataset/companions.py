@@ -26,7 +26,7 @@ _FOLDER = re.compile(
 # The folders of a dataset that datakit wrote.
 _OURS = re.compile(r"((?:.+?/)?)(companions/([a-z0-9_-]+))/(.+)", re.DOTALL)
 # What a folder is of, of whose pictures, or that it is one, says nothing of what the companions are.
-_SAYS_NOTHING = frozenset("train training my image images img data dataset map maps".split())
+_SAYS_NOTHING = frozenset(["train", "training", "my", "image", "images", "img", "data", "dataset", "map", "maps"])
 # What the last of the other words stands for, where it is not that word itself without its plural.
 _MEANS = {
     **dict.fromkeys(("masklabel", "masks"), "mask"),

@@ -31,7 +31,11 @@ class Takes:
     both
         Whether masks and the others go together.
     needs_masks, needs_controls
-        Whether it stops where a picture has none.
+        Whether a picture without one is refused.
+    no_mask, no_control
+        What it does with a picture that has none and needs one, as a clause.
+    all_or_none
+        Whether a dataset may lack what it needs altogether.
     """
 
     title: str
@@ -40,6 +44,9 @@ class Takes:
     both: bool = True
     needs_masks: bool = False
     needs_controls: bool = True
+    no_mask: str = "stops there"
+    no_control: str = "stops there"
+    all_or_none: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +104,13 @@ def _lacking(concepts: Sequence[Concept], found: Taken, takes: Takes) -> list[st
     for name in found.names:
         for concept in concepts:
             without = [record.output for record in concept.records if name not in {each.name for each in record.companions}]
-            if not without:
+            if not without or (takes.all_or_none and len(without) == len(concept.records)):
                 continue
             said = f"{counted(len(without), 'picture')} of {concept.folder} without a {name}: {few(without)}"
-            if takes.needs_masks if is_mask(name) else takes.needs_controls:
+            needed, fate = (takes.needs_masks, takes.no_mask) if is_mask(name) else (takes.needs_controls, takes.no_control)
+            if needed:
                 raise UsageError(
-                    f"{said}: {takes.title} stops there; crop with --companions required, or leave it out with --companion {NO_COMPANIONS}"
+                    f"{said}: {takes.title} {fate}; crop with --companions required, or leave it out with --companion {NO_COMPANIONS}"
                 )
             notes.append(f"{said}, trained without")
     return notes

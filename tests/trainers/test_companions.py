@@ -156,6 +156,21 @@ def test_simpletuner_takes_companions_of_one_type_alone(emitted, tmp_path):
     assert any("crop is False" in problem for problem in problems)
 
 
+def test_what_is_called_a_reference_is_given_to_simpletuner_as_one(dataset, emitted, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(dataset, folder)
+    shutil.copytree(folder / "companions/depth", folder / "companions/reference")
+    manifest = folder / "manifest.jsonl"
+    manifest.write_bytes(
+        manifest.read_bytes().replace(b'"depth"', b'"reference"').replace(b"companions/depth/", b"companions/reference/")
+    )
+    file, _ = emitted("simpletuner", "flux", ("reference",), folder)
+    assert json.loads(file.read_bytes())[1]["conditioning_type"] == "reference_strict"
+    assert not verify_backend(file).faults
+    with pytest.raises(ValueError, match=r"control \(controlnet\), reference \(reference_strict\)"):
+        emitted("simpletuner", "flux", ("control", "reference"), folder)
+
+
 def test_kohya_stops_at_a_condition_of_no_picture_and_knows_no_alpha_mask_beside_one(emitted):
     file, emission = emitted("kohya", None, ("mask",))
     shutil.copy(emission.views[1].folder / "a.png", emission.views[1].folder / "z.png")
@@ -204,8 +219,17 @@ def test_a_picture_without_one_is_refused_where_the_trainer_stops(dataset, emitt
     (folder / records[0].companions[-1].output).unlink()
     records[0] = msgspec.structs.replace(records[0], companions=records[0].companions[:-1])
     (folder / "manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
-    with pytest.raises(ValueError, match=r"1 picture of .* without a mask: a.png"):
+    with pytest.raises(ValueError, match=r"1 picture of .* without a mask: a.png.* stops there"):
         emitted("kohya", None, ("mask",), folder)
+    with pytest.raises(
+        ValueError, match=r"without a mask: a.png: ai-toolkit takes it for masked all over where its batch has a mask"
+    ):
+        emit_backend([folder], tmp_path / "cache", BackendOptions("ai-toolkit", None, batch_size=2, companions=("mask",)))
+    job, _ = emitted("ai-toolkit", None, ("mask",), folder)
+    assert not verify_backend(job).faults
+    job.write_text(job.read_text().replace("batch_size: 1", "batch_size: 2"))
+    (fault,) = verify_backend(job).faults
+    assert "no companion in mask_path: ai-toolkit takes it for masked all over" in fault.problem
     file, emission = emitted("diffusion-pipe", None, ("mask",), folder)
     assert any("without a mask: a.png, trained without" in note for note in emission.notes)
     verdict = verify_backend(file)

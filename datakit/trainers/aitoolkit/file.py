@@ -34,6 +34,8 @@ _STEP = 32
 EPOCHS = 10
 # What is replaced in captions by the trigger word, or by nothing (toolkit/prompt_utils.py, inject_trigger_into_prompt).
 REPLACED = ("[trigger]", "[name]")
+# What it does at a batch size above 1 with a picture without a mask (toolkit/data_transfer_object/data_loader.py).
+NO_MASK = "takes it for masked all over where its batch has a mask, so that nothing of it is trained"
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):

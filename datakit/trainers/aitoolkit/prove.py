@@ -16,7 +16,16 @@ from datakit.geometry import Size
 from datakit.report import counted, few
 from datakit.run.stage import Execution
 from datakit.sizes import set_around
-from datakit.trainers.aitoolkit.file import REPLACED, RESOLUTION, Dataset, Process, read_captions, read_job, resolution_of
+from datakit.trainers.aitoolkit.file import (
+    NO_MASK,
+    REPLACED,
+    RESOLUTION,
+    Dataset,
+    Process,
+    read_captions,
+    read_job,
+    resolution_of,
+)
 from datakit.trainers.aitoolkit.reading import Listed, Reading
 from datakit.trainers.aitoolkit.replay import replay
 from datakit.trainers.beside import Beside, prove_beside
@@ -133,7 +142,7 @@ def _prove_dataset(read: _Read, execution: Execution, verdict: Verdict) -> None:
     reading = Reading(path)
     trained = _trained(read, path, reading)
     seen = prove_folder(trained, execution, verdict)
-    for beside in _beside(dataset):
+    for beside in _beside(dataset, read.process.train.batch_size):
         prove_beside(beside, trained, seen, execution, verdict)
     verdict.faults += [
         Fault(read.name, name, "in a folder that is a link, which ai-toolkit does not enter", "name the folder it leads to")
@@ -145,10 +154,11 @@ def _prove_dataset(read: _Read, execution: Execution, verdict: Verdict) -> None:
     _compare_latents(read, path, seen, verdict)
 
 
-def _beside(dataset: Dataset) -> Iterator[Beside]:
-    """Yield the folders of masks and of control pictures (toolkit/dataloader_mixins.py)."""
+def _beside(dataset: Dataset, batch_size: int) -> Iterator[Beside]:
+    """Yield the folders of masks and of control pictures (toolkit/dataloader_mixins.py, data_transfer_object/data_loader.py)."""
     if dataset.mask_path is not None and not dataset.alpha_mask:
-        yield Beside("mask_path", dataset.mask_path, "all of it counts", stops=False)
+        several = (dataset.batch_size or batch_size) > 1
+        yield Beside("mask_path", dataset.mask_path, f"ai-toolkit {NO_MASK}" if several else "all of it counts", stops=several)
     for number, folder in enumerate(dataset.controls, 1):
         key = "control_path" if len(dataset.controls) == 1 else f"control_path {number}"
         yield Beside(key, folder, "it has nothing to be conditioned on")

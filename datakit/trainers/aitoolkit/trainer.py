@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from datakit.caption.captions import read_caption
 from datakit.dataset.manifest import Record
 from datakit.errors import CaptionError, UsageError
 from datakit.run.stage import Execution
-from datakit.trainers.aitoolkit.file import REPLACED, as_read, looks_like_job, make_job, to_yaml
+from datakit.trainers.aitoolkit.file import NO_MASK, REPLACED, as_read, looks_like_job, make_job, to_yaml
 from datakit.trainers.aitoolkit.models import FAMILIES, Family
 from datakit.trainers.aitoolkit.prove import prove
 from datakit.trainers.aitoolkit.reading import Reading
@@ -36,7 +37,7 @@ from datakit.trainers.view import (
 
 _LAYOUT = Layout("ai-toolkit", expand=True)
 # One mask a dataset, and as many control pictures as its three numbered keys name; without either it goes on.
-_TAKES = Takes("ai-toolkit", masks=1, controls=3)
+_TAKES = Takes("ai-toolkit", masks=1, controls=3, no_mask=NO_MASK, no_control="conditions it on nothing", all_or_none=True)
 # As of which commit sizes are kept (c9264bd).
 SINCE = "2026-05-28"
 
@@ -67,7 +68,7 @@ class AiToolkit(ThroughView):
         """Make a small complete job with one dataset for each concept."""
         refuse_settings(options, self.title)
         family, views = FAMILIES[options.model_family], _views(concepts, cache_root)
-        given = taken(concepts, options, _TAKES)
+        given = taken(concepts, options, replace(_TAKES, needs_masks=(options.batch_size or 1) > 1))
         beside = [
             {
                 "mask_path": [companion_view(view, [name]) for name in given.masks],

@@ -8,6 +8,7 @@ lists all folders inside a dataset, so that pictures and companions are given a 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 from datakit.audit.concept import Concept
 from datakit.dataset.companions import is_mask
 from datakit.dataset.origin import is_inside
+from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.trainers.beside import Beside, Taken, Takes, prove_beside
 from datakit.trainers.proof import Seen, Trained
@@ -59,7 +61,18 @@ def linked(entries: Sequence[Entry], views: Sequence[View], given: Taken, cache:
         The companions.
     cache
         Folder for the latents of companions.
+
+    Raises
+    ------
+    UsageError
+        They are of several types, at which the trainer stops.
     """
+    types = {name: _type_of(name) for name in given.names}
+    if len(set(types.values())) > 1:
+        told = ", ".join(f"{name} ({each})" for name, each in types.items())
+        raise UsageError(
+            f"SimpleTuner takes companions of one conditioning_type: {told}: say which, --companion {given.names[0]}"
+        )
     images: list[Entry] = []
     more: list[Entry] = []
     made: list[View] = []
@@ -75,7 +88,7 @@ def linked(entries: Sequence[Entry], views: Sequence[View], given: Taken, cache:
             more.append(
                 ConditioningEntry(
                     id=beside.folder.name,
-                    conditioning_type="mask" if is_mask(name) else "controlnet",
+                    conditioning_type=types[name],
                     source_dataset_id=entry.id,
                     instance_data_dir=os.fspath(beside.folder),
                     cache_dir_vae=os.fspath(cache / beside.folder.name),
@@ -86,6 +99,11 @@ def linked(entries: Sequence[Entry], views: Sequence[View], given: Taken, cache:
             msgspec.structs.replace(entry, conditioning_data=names[0] if len(names) == 1 else names) if names else entry
         )
     return [*images, *more, *entries[len(images) :]], made
+
+
+def _type_of(name: str) -> str:
+    """Return how SimpleTuner is to read companions: what models edit is called a reference, as it calls it."""
+    return "mask" if is_mask(name) else "reference_strict" if "reference" in re.split("[_-]", name) else "controlnet"
 
 
 def prove_companions(
