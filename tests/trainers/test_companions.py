@@ -156,19 +156,14 @@ def test_simpletuner_takes_companions_of_one_type_alone(emitted, tmp_path):
     assert any("crop is False" in problem for problem in problems)
 
 
-def test_what_is_called_a_reference_is_given_to_simpletuner_as_one(dataset, emitted, tmp_path):
-    folder = tmp_path / "out"
-    shutil.copytree(dataset, folder)
-    shutil.copytree(folder / "companions/depth", folder / "companions/reference")
-    manifest = folder / "manifest.jsonl"
-    manifest.write_bytes(
-        manifest.read_bytes().replace(b'"depth"', b'"reference"').replace(b"companions/depth/", b"companions/reference/")
-    )
-    file, _ = emitted("simpletuner", "flux", ("reference",), folder)
+def test_simpletuner_is_given_pictures_to_condition_on_as_a_type_that_no_model_stops_at(emitted):
+    file, _ = emitted("simpletuner", "sdxl", ("control",))
     assert json.loads(file.read_bytes())[1]["conditioning_type"] == "reference_strict"
-    assert not verify_backend(file).faults
-    with pytest.raises(ValueError, match=r"control \(controlnet\), reference \(reference_strict\)"):
-        emitted("simpletuner", "flux", ("control", "reference"), folder)
+    assert not any("conditioning_type" in note for note in verify_backend(file).notes)
+    file.write_text(file.read_text().replace("reference_strict", "controlnet"))
+    verdict = verify_backend(file)
+    assert not verdict.faults
+    assert any("conditioning_type controlnet ends SDXL's training" in note for note in verdict.notes)
 
 
 def test_kohya_stops_at_a_condition_of_no_picture_and_knows_no_alpha_mask_beside_one(emitted):

@@ -8,7 +8,6 @@ lists all folders inside a dataset, so that pictures and companions are given a 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ import msgspec
 from datakit.audit.concept import Concept
 from datakit.dataset.companions import is_mask
 from datakit.dataset.origin import is_inside
-from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.trainers.beside import Beside, Taken, Takes, prove_beside
 from datakit.trainers.proof import Seen, Trained
@@ -33,6 +31,9 @@ _SHARED = (
 )  # fmt: skip
 # Of these, what a file may give to either alone.
 _ALIGNED = ("resolution", "resolution_type", "crop", "crop_aspect", "crop_style")
+# How it is to read pictures to condition on. ControlNets and models that edit take either type alike (training/collate.py), but of
+# ``controlnet`` no folder is scanned where the model takes pixels, as SDXL does, and the trainer stops at an empty dataset.
+_ALIGNED_TYPE = "reference_strict"
 NAME = "simpletuner"
 TAKES = Takes("SimpleTuner", masks=1, controls=9, both=False, needs_masks=True)
 _LAYOUT = Layout(NAME)
@@ -61,18 +62,7 @@ def linked(entries: Sequence[Entry], views: Sequence[View], given: Taken, cache:
         The companions.
     cache
         Folder for the latents of companions.
-
-    Raises
-    ------
-    UsageError
-        They are of several types, at which the trainer stops.
     """
-    types = {name: _type_of(name) for name in given.names}
-    if len(set(types.values())) > 1:
-        told = ", ".join(f"{name} ({each})" for name, each in types.items())
-        raise UsageError(
-            f"SimpleTuner takes companions of one conditioning_type: {told}: say which, --companion {given.names[0]}"
-        )
     images: list[Entry] = []
     more: list[Entry] = []
     made: list[View] = []
@@ -88,7 +78,7 @@ def linked(entries: Sequence[Entry], views: Sequence[View], given: Taken, cache:
             more.append(
                 ConditioningEntry(
                     id=beside.folder.name,
-                    conditioning_type=types[name],
+                    conditioning_type="mask" if is_mask(name) else _ALIGNED_TYPE,
                     source_dataset_id=entry.id,
                     instance_data_dir=os.fspath(beside.folder),
                     cache_dir_vae=os.fspath(cache / beside.folder.name),
@@ -99,11 +89,6 @@ def linked(entries: Sequence[Entry], views: Sequence[View], given: Taken, cache:
             msgspec.structs.replace(entry, conditioning_data=names[0] if len(names) == 1 else names) if names else entry
         )
     return [*images, *more, *entries[len(images) :]], made
-
-
-def _type_of(name: str) -> str:
-    """Return how SimpleTuner is to read companions: what models edit is called a reference, as it calls it."""
-    return "mask" if is_mask(name) else "reference_strict" if "reference" in re.split("[_-]", name) else "controlnet"
 
 
 def prove_companions(
@@ -121,6 +106,8 @@ def prove_companions(
     verdict.faults += [Fault(entry.id, "", *said) for said in _refusals(entry, others)]
     for name in entry.companions:
         other = others.get(name)
+        if other is not None and other.conditioning_type == "controlnet":
+            verdict.notes.append(f"{name}: conditioning_type controlnet ends SDXL's training before it starts: use {_ALIGNED_TYPE}")
         if other is not None and other.type == "local":
             beside = Beside(name, other.instance_data_dir, "the trainer stops", same_name=True)
             prove_beside(beside, trained, seen, execution, verdict)
