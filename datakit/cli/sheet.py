@@ -22,9 +22,10 @@ _NAMED = 5
     "--columns", type=click.IntRange(1, 40), default=6, show_default=True, metavar="N", help="Pictures across one sheet."
 )
 @click.option("--rows", type=click.IntRange(1, 40), default=8, show_default=True, metavar="N", help="Pictures down one sheet.")
+@click.option("--companion", metavar="NAME", help="Lay these masks or control pictures over the pictures.")
 @section(RUN)
 @click.option("--overwrite", is_flag=True, help="Replace sheets that are there.")
-def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bool) -> None:
+def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, companion: str | None, overwrite: bool) -> None:
     """Write a contact sheet: every picture as it will be trained, with its size and the beginning of its caption.
 
     OUT is a folder that crop or shuffle wrote, by default the one last written from here; of shards the first pictures are
@@ -49,7 +50,7 @@ def sheet(*, arguments: tuple[Path, ...], columns: int, rows: int, overwrite: bo
     refuse_in_source(arguments[-1], [folder])
     # Of a dataset in shards one sheet of its first pictures: there may be millions.
     with unpacked(folder, columns * rows) if is_sharded(folder) else nullcontext(folder) as shown:
-        sheets = write_sheets(shown, arguments[-1], columns=columns, rows=rows, overwrite=overwrite)
+        sheets = write_sheets(shown, arguments[-1], columns=columns, rows=rows, companion=companion, overwrite=overwrite)
     for path in sheets.files:
         click.echo(f"wrote {path}")
     if sheets.missing:

@@ -121,6 +121,10 @@ class Gallery:
             return None
         return files.source, self.source / found.source
 
+    def written_companions(self, files: Files) -> dict[str, Path]:
+        """Return what was written beside an output, by name."""
+        return {each.name: self.folder / each.output for each in files.record.companions} if files.record else {}
+
     def files(self, key: str) -> Files | None:
         """Return where the pictures of an entry or a copy lie; None for an unknown key."""
         return self._files.get(key)

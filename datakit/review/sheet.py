@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
+from datakit.dataset.companions import is_mask
 from datakit.dataset.manifest import write_atomically
 from datakit.errors import SampleError, UsageError
 from datakit.geometry import Size
 from datakit.picture.encoding import encode
 from datakit.picture.formats import FORMATS, Format
+from datakit.report import few
 from datakit.review.entries import Entry
 from datakit.review.gallery import Gallery
 from datakit.review.lines import broken, ending
@@ -37,7 +39,15 @@ class Sheets:
     missing: tuple[str, ...]
 
 
-def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int = _ROWS, overwrite: bool = False) -> Sheets:
+def write_sheets(
+    folder: Path,
+    path: Path,
+    *,
+    columns: int = _COLUMNS,
+    rows: int = _ROWS,
+    companion: str | None = None,
+    overwrite: bool = False,
+) -> Sheets:
     """Write a dataset's pictures to sheets: ``path``, then ``path`` with -2, -3 and so on.
 
     Parameters
@@ -48,19 +58,25 @@ def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int
         A .jpg, .png or .webp file.
     columns, rows
         Pictures across and down one sheet, 1 or more.
+    companion
+        Which of their companions lies over the pictures, such as ``mask``; none where it is not given.
     overwrite
         Replace files that are there.
 
     Raises
     ------
     UsageError
-        The folder is no dataset or holds no pictures, the format is unknown, or a file is there already.
+        The folder is no dataset or holds no pictures or no such companion, the format is unknown, or a file is there already.
     """
     written = path.suffix.lower().removeprefix(".").replace("jpeg", "jpg")
     if written not in FORMATS:
         raise UsageError(f"{path} has no format that can be written: name it .jpg, .png or .webp")
     gallery = Gallery(folder)
-    entries = sorted(entry for whole in gallery.entries() if whole.output for entry in _shown(whole))
+    wholes = [whole for whole in gallery.entries() if whole.output]
+    entries = sorted(entry for whole in wholes for entry in _shown(whole))
+    known = sorted({name for whole in wholes for name in whole.companions})
+    if companion is not None and companion not in known:
+        raise UsageError(f"--companion {companion}: the pictures have {few(known) or 'none'}")
     if not entries:
         raise UsageError(f"{folder} holds no pictures: nothing to show")
     each = columns * rows
@@ -72,7 +88,8 @@ def write_sheets(folder: Path, path: Path, *, columns: int = _COLUMNS, rows: int
     typesetter = Typesetter(_SIZE)
     for number, file in enumerate(files):
         shown = entries[number * each : (number + 1) * each]
-        image = _drawn(gallery, thumbnails, typesetter, shown, min(columns, len(entries)))
+        pictures = [_picture(gallery, thumbnails, entry, companion) for entry in shown]
+        image = _drawn(typesetter, shown, pictures, min(columns, len(entries)))
         write_atomically(file, encode(image, _format(written), _QUALITY))
     return Sheets(tuple(files), typesetter.missing)
 
@@ -99,7 +116,7 @@ def _format(name: str) -> Format:
     return next(known for known in FORMATS if known == name)
 
 
-def _drawn(gallery: Gallery, thumbnails: Thumbnails, typesetter: Typesetter, entries: list[_Shown], columns: int) -> Image.Image:
+def _drawn(typesetter: Typesetter, entries: list[_Shown], pictures: list[Image.Image | None], columns: int) -> Image.Image:
     """Draw one sheet."""
     rows = math.ceil(len(entries) / columns)
     step = Size(_CELL + _GAP, _CELL + _TEXT + _GAP)
@@ -110,10 +127,9 @@ def _drawn(gallery: Gallery, thumbnails: Thumbnails, typesetter: Typesetter, ent
     def write(text: str, left: int, top: int, colour: tuple[int, int, int]) -> None:
         typesetter.draw(canvas, text, (left, top + _SIZE), colour)
 
-    for index, entry in enumerate(entries):
+    for index, (entry, picture) in enumerate(zip(entries, pictures, strict=True)):
         left, top = _MARGIN + index % columns * step.width, _MARGIN + index // columns * step.height
         sheet.paste(_WELL, (left, top, left + _CELL, top + _CELL))
-        picture = _picture(gallery, thumbnails, entry)
         if picture is None:
             write("no picture", left + (_CELL - typesetter.width("no picture")) // 2, top + (_CELL - _SIZE) // 2, _MUTED)
         else:
@@ -128,12 +144,17 @@ def _drawn(gallery: Gallery, thumbnails: Thumbnails, typesetter: Typesetter, ent
     return sheet
 
 
-def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: _Shown) -> Image.Image | None:
-    """Return what was written of an entry, as large as a cell takes it; None where it cannot be read."""
+def _picture(gallery: Gallery, thumbnails: Thumbnails, entry: _Shown, companion: str | None) -> Image.Image | None:
+    """Return what was written of an entry, under its companion if it has that, as large as a cell takes it; None where it cannot be
+    read.
+    """
     found = gallery.files(entry.key)
     if found is None or found.output is None:
         return None
+    over = gallery.written_companions(found).get(companion) if companion else None
     try:
-        return thumbnails.image(found.output, _CELL)
+        if over is None or companion is None:
+            return thumbnails.image(found.output, _CELL)
+        return thumbnails.covered(found.output, over, _CELL, mask=is_mask(companion))
     except (SampleError, OSError):
         return None

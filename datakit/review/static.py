@@ -8,12 +8,14 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from datakit.dataset.companions import is_mask
 from datakit.dataset.manifest import Face, write_atomically
 from datakit.errors import SampleError, UsageError
 from datakit.geometry import Box, Size
+from datakit.picture.encoding import encode
 from datakit.review.entries import Dataset, Entry
 from datakit.review.gallery import Gallery
-from datakit.review.thumbnails import Thumbnails
+from datakit.review.thumbnails import THUMBNAIL_SIDE, Thumbnails
 from datakit.trainers.training import Batching
 
 # A file from elsewhere may not load or run anything either, whatever a caption holds.
@@ -22,6 +24,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _ANY = 'lang="" dir="auto"'
 # A frame is this much lower than wide, as on the page.
 _FRAME = 0.8
+_QUALITY = 85
 
 
 def write_static(folder: Path, path: Path, *, overwrite: bool = False) -> int:
@@ -57,7 +60,7 @@ def _page(gallery: Gallery, dataset: Dataset) -> Iterator[str]:
     yield '<main><div class="grid" role="list">\n'
     thumbnails = Thumbnails(gallery.folder, gallery.background)
     for entry in dataset.samples:
-        yield _card(entry, _thumbnail(gallery, thumbnails, entry))
+        yield _card(entry, _thumbnail(gallery, thumbnails, entry), _covered(gallery, thumbnails, entry))
     yield "</div></main>\n</body>\n</html>\n"
 
 
@@ -89,11 +92,31 @@ def _thumbnail(gallery: Gallery, thumbnails: Thumbnails, entry: Entry) -> tuple[
     return None
 
 
-def _card(entry: Entry, picture: tuple[bytes, bool] | None) -> str:
+def _covered(gallery: Gallery, thumbnails: Thumbnails, entry: Entry) -> str:
+    """Return what was written of an entry under each of its companions, as figures; of copies the first."""
+    found = gallery.files(entry.copies[0].key if entry.copies else entry.key)
+    figures = ""
+    for name, path in (gallery.written_companions(found) if found and found.output else {}).items():
+        assert found is not None
+        assert found.output is not None
+        try:
+            image = thumbnails.covered(found.output, path, THUMBNAIL_SIDE, mask=is_mask(name))
+        except (SampleError, OSError):
+            figures += f"<figure><figcaption>no {name}</figcaption></figure>"
+            continue
+        figures += f'<figure>{_img(encode(image, "jpg", _QUALITY))}<figcaption class="muted">{name}</figcaption></figure>'
+    return f'<div class="companions">{figures}</div>' if figures else ""
+
+
+def _img(content: bytes) -> str:
+    return f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
+
+
+def _card(entry: Entry, picture: tuple[bytes, bool] | None, companions: str) -> str:
     size = entry.size if picture and picture[1] else entry.bucket
     image, width, shape = "", 100.0, ""
     if picture:
-        image = f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{base64.b64encode(picture[0]).decode()}">'
+        image = _img(picture[0])
     if size:
         width = round(100 * min(1, _FRAME * size[0] / size[1]), 2)
         shape = f"; aspect-ratio: {size[0]} / {size[1]}"
@@ -110,7 +133,7 @@ def _card(entry: Entry, picture: tuple[bytes, bool] | None) -> str:
     classes = "".join(f" {word}" for word, holds in _states(entry).items() if holds)
     return (
         f'<article class="cell{classes}" role="listitem">'
-        f'<div class="frame"><div class="figure{"" if picture else " missing"}" style="width: {width}%{shape}">{image}{overlay}</div></div>'
+        f'<div class="frame"><div class="figure{"" if picture else " missing"}" style="width: {width}%{shape}">{image}{overlay}</div></div>{companions}'
         f'<div class="line"><span class="name" {_ANY} title="{escape(entry.id)}">{escape(entry.id)}</span>'
         f'<span class="bucket muted">{Size(*bucket) if bucket else ""}</span></div>'
         f'<p class="caption{"" if caption else " muted"}" {_ANY}>{escape(caption or ("" if entry.refused else "no caption"))}</p>'

@@ -110,24 +110,36 @@ class Thumbnails:
         SampleError
             It is no picture that can be decoded, or does not lie over its picture.
         """
+        return encode(self._over(picture, companion, PICTURE_SIDE, mask=mask), "png", 0)
+
+    def covered(self, picture: Path, companion: Path, side: int, *, mask: bool) -> Image.Image:
+        """Return a picture under what goes with it, with a long side of at most ``side``. Raises as `companion`."""
+        below, over = self.image(picture, side), self._over(picture, companion, side, mask=mask)
+        below.paste(over, mask=over.getchannel("A"))
+        return below
+
+    def _over(self, picture: Path, companion: Path, side: int, *, mask: bool) -> Image.Image:
         with self._decoding:
             below = open_picture(picture)
             layer = transparency(below) if companion == picture else lay_over(open_picture(companion), below, mask=mask)[0]
             if layer is None:
                 raise PictureError(f"{picture.name} has no transparency any more")
-            factor = min(1.0, PICTURE_SIDE / max(layer.size))
-            size = Size(*(max(1, round(side * factor)) for side in layer.size))
-            pixels = np.asarray(layer.render(Box(0, 0, *layer.size), size))
+            pixels = np.asarray(layer.render(Box(0, 0, *layer.size), _within(layer.size, side)))
         layers = np.empty((*pixels.shape[:2], 4), np.uint8)
         layers[..., :3] = _MASK_COLOUR if pixels.ndim == 2 else pixels
         layers[..., 3] = np.rint((pixels if pixels.ndim == 2 else 255) * _OVER_OPACITY).astype(np.uint8)
-        return encode(Image.fromarray(layers), "png", 0)
+        return Image.fromarray(layers)
 
     def _pixels(self, path: Path, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         picture = open_picture(path)
-        factor = min(1.0, side / max(picture.size))
-        target = Size(max(1, round(picture.size.width * factor)), max(1, round(picture.size.height * factor)))
+        target = _within(picture.size, side)
         return preview(picture, decode(picture, picture.size, target, self._background), max(target))
+
+
+def _within(size: Size, side: int) -> Size:
+    """Return a size shrunk to a long side of at most ``side``."""
+    factor = min(1.0, side / max(size))
+    return Size(*(max(1, round(each * factor)) for each in size))
 
 
 @lru_cache(maxsize=100_000)

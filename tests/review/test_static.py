@@ -8,12 +8,14 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from datakit import CropOptions, crop_folder
 from datakit.dataset.decisions import DECISIONS
 from datakit.errors import UsageError
+from datakit.review.sheet import write_sheets
 from datakit.review.static import write_static
 from datakit.shuffle.folder import shuffle_folder
 from datakit.shuffle.variants import ShuffleOptions
@@ -41,6 +43,42 @@ def test_every_picture_is_inside_with_its_window(out, tmp_path):
     assert len(windows) == 4
     assert "half a fig, red pointed bowl" in seen.text
     assert "1216x832" in seen.text
+
+
+def test_each_companion_lies_over_its_picture_on_the_file_and_on_the_sheet(source, tmp_path):
+    for name, colour in (("masks", 255), ("control", "red")):
+        (source / name).mkdir()
+        with Image.open(source / "fig.jpg") as image:
+            Image.new("L" if name == "masks" else "RGB", image.size, colour).save(source / name / "fig.png")
+    crop_folder(source, tmp_path / "out", CropOptions(detector="none", upscale=1.5, companions="auto"))
+    shuffle_folder(tmp_path / "out", tmp_path / "copies", ShuffleOptions(repeats=2, augment={"rotate": 4.0}))
+    for folder, picture in (("out", "fig.jpg"), ("copies", "fig_1.jpg")):
+        _, text = report(tmp_path / folder, tmp_path / f"{folder}.html")
+        assert re.findall(r'<figcaption class="muted">(\w+)', text) == ["control", "mask"]
+        *_, control, mask = (
+            _middle(base64.b64decode(each)) for each in re.findall(r'base64,([^"]+)"', _card_of(text, "fig.jpg"))
+        )
+        own = _middle((tmp_path / folder / picture).read_bytes())
+        assert np.abs(control - (0.4 * own + 0.6 * np.array((255, 0, 0)))).max() < 8
+        assert np.abs(mask - (0.4 * own + 0.6 * np.array((0, 200, 255)))).max() < 8
+    plain, covered = (tmp_path / f"{name}.png" for name in ("plain", "covered"))
+    write_sheets(tmp_path / "out", plain)
+    write_sheets(tmp_path / "out", covered, companion="mask")
+    assert plain.read_bytes() != covered.read_bytes()
+    with pytest.raises(UsageError, match="control, mask"):
+        write_sheets(tmp_path / "out", tmp_path / "x.png", companion="depth")
+
+
+def _card_of(text: str, name: str) -> str:
+    return next(card for card in text.split("<article")[1:] if f">{name}<" in card)
+
+
+def _middle(content: bytes) -> np.ndarray:
+    """The mean colour of the middle of a picture."""
+    with Image.open(io.BytesIO(content)) as image:
+        pixels = np.asarray(image).astype(float)
+    height, width = pixels.shape[:2]
+    return pixels[height // 3 : height * 2 // 3, width // 3 : width * 2 // 3].mean((0, 1))
 
 
 def test_nothing_is_loaded_from_anywhere_and_nothing_runs(out, tmp_path):

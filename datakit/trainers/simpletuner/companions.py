@@ -107,7 +107,9 @@ def prove_companions(
     for name in entry.companions:
         other = others.get(name)
         if other is not None and other.conditioning_type == "controlnet":
-            verdict.notes.append(f"{name}: conditioning_type controlnet ends SDXL's training before it starts: use {_ALIGNED_TYPE}")
+            verdict.notes.append(
+                f"{name}: conditioning_type controlnet ends SDXL's training before it starts: use {_ALIGNED_TYPE}"
+            )
         if other is not None and other.type == "local":
             beside = Beside(name, other.instance_data_dir, "the trainer stops", same_name=True)
             prove_beside(beside, trained, seen, execution, verdict)
