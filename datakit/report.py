@@ -38,7 +38,7 @@ KINDS = {
     "blank": "that come out in one colour",
     "exif": "with a broken EXIF block",
     "companion-turn": "with a companion that may not be turned as the picture is",
-    "companion-blank": "with a mask that is black all over",
+    "companion-blank": "with a mask that is black all over, or nearly",
     "source-gone": "augmented from the crop, its source being gone",
     "not-made-anew": "not made anew",
     "older": "noted by an older datakit",

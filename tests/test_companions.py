@@ -116,6 +116,7 @@ def test_what_is_no_pattern_is_refused_before_anything_is_read(text):
         ("10_x/a.png", "10_x/depth_maps/a.png", "depth"),
         ("a.png", "openpose/a_control.png", "pose"),
         ("sub/a.png", "companions/mask/sub/a.png", "mask"),
+        ("a\nb.png", "a\nb-masklabel.png", "mask"),
     ],
 )
 def test_layouts_of_trainers_are_known(tmp_path, picture, companion, name):
@@ -327,11 +328,15 @@ def test_pictures_where_companions_are_written_are_refused(tmp_path):
         crop_folder(source, tmp_path / "out", CropOptions(companions="auto"))
 
 
-def test_a_mask_that_is_black_in_the_window_is_named(tmp_path):
-    source = lay(tmp_path / "src", ("a",))
+def test_a_mask_that_is_black_in_the_window_or_nearly_is_named(tmp_path):
+    source = lay(tmp_path / "src", ("a", "b", "c"))
     save(source / "a-masklabel.png", np.zeros(SIDE[::-1], np.uint8))
+    save(source / "b-masklabel.png", chequered(SIDE) // 255)
     report = crop_folder(source, tmp_path / "out", CropOptions(detector="none", upscale=3, companions="auto"))
-    assert [warning.kind for _, warning in report.warnings if warning.kind.startswith("companion")] == ["companion-blank"]
+    said = {name: warning.sentence for name, warning in report.warnings if warning.kind == "companion-blank"}
+    assert said.keys() == {"a.png", "b.png"}
+    assert "1 of 255" in said["b.png"]
+    assert set(np.unique(grey(tmp_path / "out/companions/mask/b.png"))) == {0, 1}
 
 
 def test_a_control_picture_is_cropped_to_the_byte_as_the_picture_is(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # What a picture's own transparency is called.
 ALPHA = "mask"
+# No brighter than this a mask holds numbers of labels, and not how much counts: 0 and 1 above all.
+_LABEL = 9
 
 
 class Accompaniment(NamedTuple):
@@ -92,10 +94,8 @@ def crop_companions(
         rendered.append((ALPHA, request.sample.id, picture.sha256, _window_of(layer, plan)))
     written, made = [], []
     for name, identity, sha256, image in sorted(rendered, key=lambda each: each[0]):
-        if is_mask(name) and not image.getextrema()[1]:
-            warnings.append(
-                Warned("companion-blank", f"its {name} is black all over in the window: nothing of it would be trained")
-            )
+        if is_mask(name):
+            warnings += _dark(name, image)
         content = encode(image, "png", options.quality)
         written.append(content)
         digest = hashlib.sha256(content).hexdigest()
@@ -103,6 +103,18 @@ def crop_companions(
             Companion(name=name, output=companion_of(request.output, name), sha256=digest, source=identity, source_sha256=sha256)
         )
     return Accompaniment(tuple(written), tuple(made), tuple(warnings))
+
+
+def _dark(name: str, mask: Image) -> Iterator[Warned]:
+    """Warn of a mask that lets next to nothing be trained."""
+    brightest = max(value for value, number in enumerate(mask.histogram()) if number)
+    if not brightest:
+        yield Warned("companion-blank", f"its {name} is black all over in the window: nothing of it would be trained")
+    elif brightest <= _LABEL:
+        sentence = (
+            f"the brightest value of its {name} is {brightest} of 255, so next to nothing of it would be trained: use 0 and 255"
+        )
+        yield Warned("companion-blank", sentence)
 
 
 def _window_of(material: Material, plan: CropPlan) -> Image:

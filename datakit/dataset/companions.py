@@ -14,14 +14,14 @@ COMPANIONS = "companions"
 # Endings by which OneTrainer (-masklabel, -condlabel), mask editors and preprocessors of ControlNet name them beside the picture.
 _ENDING = re.compile(
     r"^(.+?)([-_.](?:masklabel|condlabel|mask|conditioning|control|depth|canny|openpose|lineart|scribble|softedge)(?:[-_]?\d+)?)$",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 # Folders in which trainers of masks and of ControlNet keep them under the picture's name.
 _FOLDER = re.compile(
     r"(?:(?:.*[-_ ])?(?:masks?|controls?|conditionings?)(?:[-_ ](?:images?|data|maps?))?(?:[-_ ]?\d+)?"
     r"|condition_images|conditions?|depths?|depth_?maps?|canny|(?:open)?poses?"
     r"|normals?|normal_maps?|references?|reference_images?|segmentations?|segs?|lineart|scribbles?|softedge|hed|mlsd)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
 # The folders of a dataset that datakit wrote.
 _OURS = re.compile(r"((?:.+?/)?)(companions/([a-z0-9_-]+))/(.+)", re.DOTALL)
