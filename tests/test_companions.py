@@ -132,7 +132,7 @@ def test_each_companion_goes_with_one_picture_or_is_named(tmp_path):
     for name in ("a.png", "sub/a.png", "x/b.png", "y/b.png"):
         save(tmp_path / name, pixels)
         (tmp_path / name).with_suffix(".txt").write_text("a")
-    for name in ("masks/a.png", "train_masks/a.png", "masks/b.png", "masks/gone.png", "gone-masklabel.png"):
+    for name in ("masks/a.png", "train_masks/a.png", "masks/b.png", "train_masks/lost.png", "gone-masklabel.png"):
         save(tmp_path / name, pixels)
     patterns = [parse_companion("mask=masks/{stem}.*"), parse_companion("mask={stem}-masklabel.png")]
     found = accompany(find_samples(tmp_path), patterns, auto=True)
@@ -142,7 +142,7 @@ def test_each_companion_goes_with_one_picture_or_is_named(tmp_path):
         "a.png": (("mask", "masks/a.png"),), "sub/a.png": (), "x/b.png": beside, "y/b.png": beside,
     }  # fmt: skip
     assert (found.missing["mask"], found.second, found.shared) == (["sub/a.png"], ["train_masks/a.png"], ["masks/b.png"])
-    assert found.left == ["gone-masklabel.png", "masks/gone.png"]
+    assert found.left == ["gone-masklabel.png", "train_masks/lost.png"]
     said = " ".join(found.notes())
     assert all(name in said for name in (*found.left, *found.second, *found.shared))
 
@@ -307,6 +307,19 @@ def test_transparency_is_kept_as_a_mask(tmp_path):
     assert crop_folder(source, tmp_path / "out", options).skipped == report.done == 2
     assert crop_folder(source, tmp_path / "out", PLAIN).done == 2
     assert not (tmp_path / "out/companions/mask/a.png").exists()
+
+
+def test_transparency_stands_in_for_a_mask_that_is_required(tmp_path):
+    source, pattern = lay(tmp_path / "src", ("a",)), chequered(SIDE)
+    save(source / "b.png", np.dstack([np.full_like(pattern, 90)] * 3 + [pattern]))
+    save(source / "c.png", np.dstack([pattern] * 3))
+    options = CropOptions(detector="none", upscale=3, companions="required", keep_alpha=True)
+    report = crop_folder(source, tmp_path / "out", options)
+    assert [(each.source, each.kind) for each in report.refused] == [("c.png", "companion-missing")]
+    assert {record.source: record.companions[0].source for record in read_manifest(tmp_path / "out")} == {
+        "a.png": "a-masklabel.png", "b.png": "b.png",
+    }  # fmt: skip
+    assert any("2 pictures without a companion mask, their transparency" in note for note in report.notes)
 
 
 def test_a_file_of_the_users_is_in_the_way_of_a_kept_transparency(tmp_path):

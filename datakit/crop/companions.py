@@ -18,7 +18,7 @@ from datakit.errors import CompanionError, CompanionMissingError, PictureError, 
 from datakit.picture.encoding import encode
 from datakit.picture.images import Picture, read_picture
 from datakit.picture.material import Material, lay_over, settled, transparency
-from datakit.report import Problem, Report, Warned, few
+from datakit.report import Problem, Report, Warned, counted, few
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,11 +51,16 @@ def find_companions(found: Found, options: CropOptions, report: Report) -> tuple
     theirs = next((sample.id for sample in paired.samples if sample.id.startswith(f"{COMPANIONS}/")), None)
     if wanted and theirs is not None:
         raise UsageError(f"{theirs} is a picture in a folder {COMPANIONS}/, where companions are written: give that another name")
-    if options.companions is not None and not paired.missing:
+    if options.companions is not None and not paired.missing and not options.keep_alpha:
         said = f"{report.source} has no companions of a known layout: name them with --companion NAME=PATTERN"
         if options.companions == "required":
             raise UsageError(said)
         report.notes.append(said)
+    if options.keep_alpha and (masks := paired.missing.get(ALPHA)):
+        # Whether one is transparent is seen when it is cropped.
+        paired = replace(paired, missing={name: ids for name, ids in paired.missing.items() if name != ALPHA})
+        kept = "their transparency is kept as it, where they have any"
+        report.notes.append(f"{counted(len(masks), 'picture')} without a companion {ALPHA}, {kept}: {few(masks)}")
     lacking: dict[str, list[str]] = {}
     for name, ids in paired.missing.items():
         for identity in ids:
@@ -79,6 +84,8 @@ def crop_companions(
     ------
     CompanionError
         One cannot be read, or has another size than its picture.
+    CompanionMissingError
+        One is required, and there is neither that nor transparency.
     """
     warnings: list[Warned] = []
     rendered: list[tuple[str, str, str, Image]] = []
@@ -90,8 +97,14 @@ def crop_companions(
         except PictureError as error:
             raise CompanionError(f"its {name} {identity}: {error}") from error
         warnings += (*companion.warnings, *notes)
-    if options.keep_alpha and ALPHA not in companions and (layer := transparency(picture)) is not None:
-        rendered.append((ALPHA, request.sample.id, picture.sha256, _window_of(layer, plan)))
+    if options.keep_alpha and ALPHA not in companions:
+        layer = transparency(picture)
+        if layer is not None:
+            rendered.append((ALPHA, request.sample.id, picture.sha256, _window_of(layer, plan)))
+        elif options.companions == "required":
+            raise CompanionMissingError(
+                f"no {ALPHA} of its name, and no transparency: give it one, or leave out --companions required"
+            )
     written, made = [], []
     for name, identity, sha256, image in sorted(rendered, key=lambda each: each[0]):
         if is_mask(name):

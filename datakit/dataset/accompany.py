@@ -146,8 +146,8 @@ class Accompanied:
         if self.left:
             said.append(f"{counted(len(self.left), 'companion')} without a picture of that name: {few(self.left)}")
         if self.second:
-            rule = "their pictures have another one of that name; --companion NAME=PATTERN gives them a name of their own"
-            said.append(f"{counted(len(self.second), 'companion')} left out, as {rule}: {few(self.second)}")
+            rule = "as the same picture has another of that name; --companion NAME=PATTERN gives them a name of their own"
+            said.append(f"{counted(len(self.second), 'companion')} left out, {rule}: {few(self.second)}")
         if self.shared:
             said.append(f"{counted(len(self.shared), 'companion')} taken for several pictures each: {few(self.shared)}")
         return said + unused_companions(self.unused)
@@ -179,12 +179,15 @@ def accompany(found: Found, patterns: Sequence[Pattern], auto: bool) -> Accompan
     told = {each.id for each in found.samples if any(pattern.fits(each.id) for pattern in patterns)}
     told |= {each for each in found.companions if any(pattern.fits(each) for pattern in patterns)}
     known = set(found.companions) if auto else set()
-    every = [*patterns, *known_layouts(sorted(known - told))]
+    layouts = known_layouts(sorted(known - told))
+    # What lies and is called as they are, without a caption, is one that has lost its picture.
+    told |= {each.id for each in found.samples if each.caption_id is None and any(layout.fits(each.id) for layout in layouts)}
+    every = [*patterns, *layouts]
     index: dict[str, list[str]] = defaultdict(list)
     for identity in sorted(told | known):
         index[fold(os.path.splitext(identity)[0])].append(identity)
     stems = {fold(os.path.splitext(sample.id)[0]) for sample in found.samples if sample.id not in told}
-    owners: dict[str, list[str]] = defaultdict(list)
+    owners: dict[str, set[str]] = defaultdict(set)
     second: set[str] = set()
     missing: dict[str, list[str]] = {pattern.name: [] for pattern in every}
     samples = []
@@ -197,7 +200,7 @@ def accompany(found: Found, patterns: Sequence[Pattern], auto: bool) -> Accompan
                 if paired.setdefault(pattern.name, companion) != companion:
                     second.add(companion)
         for companion in paired.values():
-            owners[companion].append(sample.id)
+            owners[companion].add(sample.id)
         for name, ids in missing.items():
             if name not in paired:
                 ids.append(sample.id)
