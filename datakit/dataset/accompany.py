@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -176,44 +176,42 @@ def accompany(found: Found, patterns: Sequence[Pattern], auto: bool) -> Accompan
     auto
         Whether the companions that trainers' layouts tell are taken too.
     """
-    told = {each.id for each in found.samples if any(pattern.fits(each.id) for pattern in patterns)}
-    told |= {each for each in found.companions if any(pattern.fits(each) for pattern in patterns)}
     known = set(found.companions) if auto else set()
-    layouts = known_layouts(sorted(known - told))
-    # What lies and is called as they are, without a caption, is one that has lost its picture.
-    told |= {each.id for each in found.samples if each.caption_id is None and any(layout.fits(each.id) for layout in layouts)}
-    every = [*patterns, *layouts]
+    every, told = _patterns_of(found, patterns, known)
+    if not every:
+        return Accompanied(found.samples, {}, left=(), second=(), shared=(), unused=sorted(set(found.companions) - known))
     index: dict[str, list[str]] = defaultdict(list)
     for identity in sorted(told | known):
         index[fold(os.path.splitext(identity)[0])].append(identity)
-    stems = {fold(os.path.splitext(sample.id)[0]) for sample in found.samples if sample.id not in told}
-    owners: dict[str, set[str]] = defaultdict(set)
-    second: set[str] = set()
-    missing: dict[str, list[str]] = {pattern.name: [] for pattern in every}
+    pictures = [sample for sample in found.samples if sample.id not in told]
+    stems = {fold(os.path.splitext(sample.id)[0]) for sample in pictures}
+    fitting: set[str] = set()
     samples = []
-    for sample in found.samples:
-        if sample.id in told:
-            continue
-        paired: dict[str, str] = {}
-        for pattern in every:
-            for companion in _companions(sample.id, pattern, index, stems):
-                if paired.setdefault(pattern.name, companion) != companion:
-                    second.add(companion)
-        for companion in paired.values():
-            owners[companion].add(sample.id)
-        for name, ids in missing.items():
-            if name not in paired:
-                ids.append(sample.id)
-        samples.append(replace(sample, companions=tuple(sorted(paired.items()))) if paired else sample)
-    used = owners.keys()
+    for sample in pictures:
+        paired = [(each.name, companion) for each in every for companion in _companions(sample.id, each, index, stems)]
+        fitting |= {companion for _, companion in paired}
+        # Of each name the first.
+        samples.append(replace(sample, companions=tuple(sorted(dict(reversed(paired)).items()))) if paired else sample)
+    uses = Counter(companion for sample in samples for companion in {each for _, each in sample.companions})
+    named = {sample.id: {name for name, _ in sample.companions} for sample in samples}
     return Accompanied(
         tuple(samples),
-        missing,
-        left=sorted((told | known) - used - second),
-        second=sorted(second - used),
-        shared=sorted(companion for companion, ids in owners.items() if len(ids) > 1),
+        {each.name: [identity for identity, names in named.items() if each.name not in names] for each in every},
+        left=sorted((told | known) - fitting),
+        second=sorted(fitting - uses.keys()),
+        shared=sorted(companion for companion, number in uses.items() if number > 1),
         unused=sorted(set(found.companions) - told - known),
     )
+
+
+def _patterns_of(found: Found, given: Sequence[Pattern], known: AbstractSet[str]) -> tuple[list[Pattern], set[str]]:
+    """Return all patterns, those of known layouts last, and the ids of what is a companion by one of them."""
+    told = {each.id for each in found.samples if any(pattern.fits(each.id) for pattern in given)}
+    told |= {each for each in found.companions if any(pattern.fits(each) for pattern in given)}
+    layouts = known_layouts(sorted(known - told))
+    # What lies and is called as they are, without a caption, is one that has lost its picture.
+    told |= {each.id for each in found.samples if each.caption_id is None and any(layout.fits(each.id) for layout in layouts)}
+    return [*given, *layouts], told
 
 
 def _companions(identity: str, pattern: Pattern, index: Mapping[str, Sequence[str]], stems: AbstractSet[str]) -> Iterator[str]:
