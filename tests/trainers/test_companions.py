@@ -166,6 +166,13 @@ def test_simpletuner_is_given_pictures_to_condition_on_as_a_type_that_no_model_s
     assert any("conditioning_type controlnet ends SDXL's training" in note for note in verdict.notes)
 
 
+def test_several_companions_need_a_later_simpletuner(emitted):
+    file, emission = emitted("simpletuner", "flux", ("control", "depth"))
+    assert any("several companions" in need for need in emission.needs)
+    assert any("several companions" in note for note in verify_backend(file).notes)
+    assert not any("several companions" in need for need in emitted("simpletuner", "flux", ("control",))[1].needs)
+
+
 def test_kohya_stops_at_a_condition_of_no_picture_and_knows_no_alpha_mask_beside_one(emitted):
     file, emission = emitted("kohya", None, ("mask",))
     shutil.copy(emission.views[1].folder / "a.png", emission.views[1].folder / "z.png")

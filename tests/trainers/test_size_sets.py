@@ -196,9 +196,10 @@ def test_others_keep_what_is_whole_in_their_steps_and_of_shapes_of_its_own(sizes
 
 
 @given(sets())
-def test_diffusers_keeps_shapes_of_which_each_is_there_once(sizes):
+def test_diffusers_keeps_shapes_of_which_each_is_there_once_and_is_whole_in_its_steps(sizes):
     shapes = {Fraction(size.width, size.height) for size in sizes}
-    assert (emitted("diffusers", sizes).changed == ()) == (len(shapes) == len(sizes))
+    whole = all(side % 16 == 0 for size in sizes for side in size)
+    assert (emitted("diffusers", sizes).changed == ()) == (len(shapes) == len(sizes) and whole)
 
 
 @given(sets())
@@ -233,6 +234,11 @@ def test_an_area_is_found_for_what_simpletuner_makes_of_one(side, aspects):
         ("diffusion-pipe", "600x400", "it rounds sides to multiples of 16"),
         ("diffusion-pipe", "1024x1024 512x512", "of two sizes of one shape"),
         ("diffusers", "1024x1024 512x512", "of two sizes of one shape it takes the last"),
+        (
+            "diffusers",
+            "1024x1024 648x520",
+            "train_dreambooth_lora_flux2.py stops at 648x520: its model takes sides that are multiples of 16",
+        ),
     ],
 )
 def test_a_set_that_a_trainer_cannot_keep_is_refused_with_the_reason(name, sizes, reason):
@@ -244,6 +250,10 @@ def test_a_script_without_buckets_names_the_square_of_the_set():
     file = emitted("diffusers", [Size(512, 512)], "sdxl")
     assert file.changed == ()
     assert b"--resolution=512" in file.content
+    square = [Size(520, 520)]
+    assert emitted("diffusers", square, "sdxl").changed == ()
+    assert "stops at 520x520" in emitted("diffusers", square, "flux").changed[0]
+    assert "multiples of 32" in emitted("diffusers", square, "sana").changed[0]
 
 
 # What is to be done about a file that changes sizes says so for these sizes.

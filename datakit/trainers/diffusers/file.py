@@ -10,6 +10,7 @@ from pathlib import Path
 
 from datakit.errors import UsageError
 from datakit.geometry import Size
+from datakit.report import few
 from datakit.sizes import set_around, square_side
 from datakit.trainers.diffusers.replay import Listed, Rule, Square, WorkedOut
 from datakit.trainers.diffusers.scripts import SCRIPT, Family, Script
@@ -63,17 +64,25 @@ def rule_of(command: Command) -> Rule | str:
     if resolution is None:
         return f"--resolution {command.options['--resolution']!r}: use a whole number, such as 1024"
     if not script.bucketed:
-        return Square(resolution)
+        return stops_at(script, Square(resolution)) or Square(resolution)
     switched = "--use_aspect_ratio_buckets" in command.options
     if listed is None:
-        return WorkedOut(resolution) if switched else Listed((Size(resolution, resolution),))
+        alone = Listed((Size(resolution, resolution),))
+        return WorkedOut(resolution) if switched else stops_at(script, alone) or alone
     if script.bucketed == "switch" and not switched:
         return "--aspect_ratio_buckets without --use_aspect_ratio_buckets: the script stops from diffusers 0.40 on"
     pairs = [re.fullmatch(r"\s*(\d{1,6})\s*,\s*(\d{1,6})\s*", pair, re.ASCII) for pair in listed.strip().split(";")]
     buckets = [Size(int(pair[2]), int(pair[1])) for pair in pairs if pair]
     if len(buckets) != len(pairs) or not all(min(bucket) > 0 for bucket in buckets):
         return f"--aspect_ratio_buckets {listed!r}: write height,width of each, joined by semicolons"
-    return Listed(tuple(buckets))
+    return stops_at(script, Listed(tuple(buckets))) or Listed(tuple(buckets))
+
+
+def stops_at(script: Script, rule: Listed | Square) -> str | None:
+    """Return why a script stops at its own sizes; None where it takes them."""
+    sizes = rule.buckets if isinstance(rule, Listed) else (Size(rule.resolution, rule.resolution),)
+    odd = [str(size) for size in sizes if any(side % script.step for side in size)]
+    return f"{script.name} stops at {few(odd)}: its model takes sides that are multiples of {script.step}" if odd else None
 
 
 def rule_for(script: Script, sizes: Sequence[Size]) -> Listed | Square:

@@ -11,6 +11,8 @@ from typing import Literal
 Bucketed = Literal["", "switch", "list"]
 SCRIPT = re.compile(r"train_(?:dreambooth|text_to_image)\w*\.py$")
 _SWITCHED = re.compile(r"train_dreambooth_lora_(?:flux2\w*|flux_kontext|krea2|qwen_image|z_image)\.py$")
+# Those of models that take latents, an eighth of the picture, in squares of two (_pack_latents, _patchify_latents; patch_size).
+_PAIRED = re.compile(r"train_dreambooth_lora_(?:flux|krea2|qwen_image|z_image|ideogram4|sd3|hidream|lumina2)")
 # The oldest ones open every file of a folder as a picture.
 _WITHOUT_CAPTIONS = re.compile(r"train_dreambooth(?:_lora|_flax)?\.py$")
 
@@ -38,6 +40,13 @@ class Script:
         if _SWITCHED.match(self.name):
             return "switch"
         return "list" if self.name == "train_dreambooth_lora_ideogram4.py" else ""
+
+    @property
+    def step(self) -> int:
+        """What sides are multiples of, or it stops at its first batch."""
+        if "_sana" in self.name:
+            return 32  # its autoencoder makes one pixel of 32
+        return 16 if _PAIRED.match(self.name) else 1
 
     @property
     def reads_captions(self) -> bool:

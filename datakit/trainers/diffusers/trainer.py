@@ -14,7 +14,7 @@ from datakit.errors import UsageError
 from datakit.run.stage import Execution
 from datakit.sizes import in_order
 from datakit.trainers.beside import Takes, taken
-from datakit.trainers.diffusers.file import recognises, rule_for, square_of, write
+from datakit.trainers.diffusers.file import recognises, rule_for, square_of, stops_at, write
 from datakit.trainers.diffusers.prove import prove
 from datakit.trainers.diffusers.reading import Reading
 from datakit.trainers.diffusers.replay import Square, replay
@@ -66,11 +66,12 @@ class Diffusers(ThroughView):
             if isinstance(rule, Square)
             else "of two sizes of one shape it takes the last: crop with sizes of one area",
         )
+        stops = stops_at(family.of, rule)
         given = taken(concepts, options, Takes("diffusers"))
         return DatasetFile(
             content=write(family, os.fspath(view.folder), rule, options.batch_size or 1, prompt),
             entries=tuple(concept.id for concept in concepts),
-            changed=tuple(changed),
+            changed=(*changed, *([stops] if stops else [])),
             needs=(_NEEDS,) if any(record.captions > 1 for concept in concepts for record in concept.records) else (),
             notes=given.notes,
             views=(view,),

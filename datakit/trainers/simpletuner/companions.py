@@ -34,6 +34,11 @@ _ALIGNED = ("resolution", "resolution_type", "crop", "crop_aspect", "crop_style"
 # How it is to read pictures to condition on. ControlNets and models that edit take either type alike (training/collate.py), but of
 # ``controlnet`` no folder is scanned where the model takes pixels, as SDXL does, and the trainer stops at an empty dataset.
 _ALIGNED_TYPE = "reference_strict"
+# Read in both, training/collate.py; the first counts one companion a picture, whatever is drawn.
+SEVERAL = (
+    "several companions of a picture need SimpleTuner 4.8, as 3.1.6 stops at its first batch, and conditioning_multidataset_sampling "
+    "combined in its config, or one of them is drawn for each picture"
+)
 NAME = "simpletuner"
 TAKES = Takes("SimpleTuner", masks=1, controls=9, both=False, needs_masks=True)
 _LAYOUT = Layout(NAME)
@@ -104,6 +109,8 @@ def prove_companions(
     ``others`` are the enabled datasets of companions of the file, by their ids.
     """
     verdict.faults += [Fault(entry.id, "", *said) for said in _refusals(entry, others)]
+    if len(entry.companions) > 1:
+        verdict.notes.append(f"{entry.id}: {SEVERAL}")
     for name in entry.companions:
         other = others.get(name)
         if other is not None and other.conditioning_type == "controlnet":

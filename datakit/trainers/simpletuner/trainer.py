@@ -14,7 +14,7 @@ from datakit.trainers.leftovers import Leftover
 from datakit.trainers.protocol import BackendOptions, DatasetFile, Trainer
 from datakit.trainers.simpletuner.backend import CAPTION_SHUFFLE_SINCE, FAMILIES, changed_sizes, emit, to_json
 from datakit.trainers.simpletuner.captions import told
-from datakit.trainers.simpletuner.companions import NAME, TAKES, linked, shown, view_of
+from datakit.trainers.simpletuner.companions import NAME, SEVERAL, TAKES, linked, shown, view_of
 from datakit.trainers.simpletuner.entry import MULTILINE, CaptionShuffle, ImageEntry, looks_like_entries
 from datakit.trainers.simpletuner.leftovers import old_caches, old_scans
 from datakit.trainers.simpletuner.prove import prove
@@ -76,7 +76,12 @@ class SimpleTuner(Reading):
             content=to_json(entries),
             entries=tuple(entry.id for entry, _ in zip(entries, concepts, strict=False)),
             changed=tuple(changed_sizes(entries, concepts)),
-            needs=((MULTILINE,) if unsplit else ()) + (() if shuffle is None else (since,)) + needs_of(places),
+            needs=(
+                *((MULTILINE,) if unsplit else ()),
+                *(() if shuffle is None else (since,)),
+                *((SEVERAL,) if len(given.names) > 1 else ()),
+                *needs_of(places),
+            ),
             notes=(*given.notes, *(() if shuffle is None else told(concepts, shuffle))),
             views=(*views, *beside),
             provided=provided(dict(zip(map(str, places), concepts, strict=False))),
