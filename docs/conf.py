@@ -1,0 +1,70 @@
+"""How the site is built from these pages: `sphinx-build -W docs site`. The command line's reference is made of `--help` itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from click.testing import CliRunner
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+import datakit
+from datakit.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sphinx.application import Sphinx
+
+project = "datakit"
+release = datakit.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = True
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+default_role = "code"
+html_theme = "furo"
+html_title = "datakit"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+
+
+def commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Give every command below this one with the words that call it, in the order of `--help`."""
+    yield path, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            yield from commands(command.get_command(click.Context(command), name), (*path, name))
+
+
+class Help(SphinxDirective):
+    """A section for each command, with what its `--help` prints on 100 columns."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the sections."""
+        found: list[nodes.Node] = []
+        for path, _ in commands(main, ("datakit",)):
+            said = CliRunner().invoke(main, [*path[1:], "--help"], prog_name="datakit", terminal_width=100).output
+            words = " ".join(path)
+            section = nodes.section(ids=[nodes.make_id(words)])
+            section += nodes.title(words, words)
+            section += nodes.literal_block(said, said, language="text")
+            found.append(section)
+        return found
+
+
+def setup(app: Sphinx) -> None:
+    """Register the directive `help`."""
+    app.add_directive("help", Help)
