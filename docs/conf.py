@@ -38,7 +38,7 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
 pygments_style = "friendly"
-pygments_dark_style = "monokai"
+pygments_dark_style = "github-dark"
 
 
 def commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -50,13 +50,13 @@ def commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tu
 
 
 class Help(SphinxDirective):
-    """A section for each command, with what its `--help` prints on 100 columns."""
+    """A section for each command, with what its `--help` prints on 90 columns."""
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
         found: list[nodes.Node] = []
         for path, _ in commands(main, ("datakit",)):
-            said = CliRunner().invoke(main, [*path[1:], "--help"], prog_name="datakit", terminal_width=100).output
+            said = CliRunner().invoke(main, [*path[1:], "--help"], prog_name="datakit", terminal_width=90).output
             words = " ".join(path)
             section = nodes.section(ids=[nodes.make_id(words)])
             section += nodes.title(words, words)
