@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 
 import numpy as np
 
@@ -41,8 +42,8 @@ def test_the_five_commands_go_from_a_run_to_a_checkpoint(comfy, corpus, tmp_path
 
 
 def commands_of(page_block: int) -> list[list[str]]:
-    """The commands of a block behind the five, as words behind ``datakit``."""
-    return [shlex.split(line)[1:] for line in re.findall(r"```sh\n(.*?)```", DOC, re.DOTALL)[page_block].splitlines()]
+    """The commands of a block behind the five."""
+    return [shlex.split(line) for line in re.findall(r"```sh\n(.*?)```", DOC, re.DOTALL)[page_block].splitlines()]
 
 
 def test_a_whole_model_is_merged_linked_and_drawn_with(comfy, tmp_path):
@@ -51,9 +52,10 @@ def test_a_whole_model_is_merged_linked_and_drawn_with(comfy, tmp_path):
         tensors = {f"transformer_blocks.{number}.attn.to_q.weight": np.full((4, 4), number, np.float32)}
         save(folder / f"diffusion_pytorch_model-0000{number}-of-00002.safetensors", tensors)
     models = tmp_path / "ComfyUI" / "models" / "diffusion_models"
-    models.mkdir(parents=True)
     (tmp_path / "workflow.json").write_bytes(TINY.read_bytes())
-    for words in commands_of(1):
+    make_folder, *commands = commands_of(1)
+    subprocess.run(make_folder, cwd=tmp_path, check=True)
+    for _, *words in commands:
         comfy.models = ["tiny_sd3.safetensors", *(str(path.relative_to(models)) for path in models.rglob("*.safetensors"))]
         server = ["--server", comfy.address] if words[0] == "checkpoints" else []
         done = invoke([*words, *server], tmp_path)
@@ -65,9 +67,9 @@ def test_a_whole_model_is_merged_linked_and_drawn_with(comfy, tmp_path):
 def test_the_layers_chosen_are_taken_by_the_config(corpus, tmp_path, monkeypatch):
     sparse(tmp_path / "transformer" / "model.safetensors", sd35_large())
     targets, config = commands_of(2)
-    done = invoke(targets, tmp_path)
+    done = invoke(targets[1:], tmp_path)
     assert done.exit_code == 0, done.output
-    done = invoke([*config, str(corpus / "dataset"), "--epochs", "1", "--batch-size", "1"], tmp_path)
+    done = invoke([*config[1:], str(corpus / "dataset"), "--epochs", "1", "--batch-size", "1"], tmp_path)
     assert done.exit_code == 0, done.output
 
 
