@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -54,6 +55,7 @@ class Help(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
+        self.env.note_reread()  # help changes without any change of this page
         found: list[nodes.Node] = []
         for path, _ in commands(main, ("datakit",)):
             said = CliRunner().invoke(main, [*path[1:], "--help"], prog_name="datakit", terminal_width=90).output
@@ -65,6 +67,22 @@ class Help(SphinxDirective):
         return found
 
 
+def give_each_name_its_description(_app: Sphinx, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:
+    """Turn ``width, height`` above one description into two attributes, which napoleon takes for a kind and a name."""
+    parts: list[str] = []
+    for line in lines:
+        described = parts and re.match(r"\w+(, \w+)+(\n|$)", parts[-1]) and line.startswith("    ")
+        parts += [f"{parts.pop()}\n{line}"] if described else [line]
+    lines[:] = [
+        each
+        for part in parts
+        for names, _, text in [part.partition("\n")]
+        for name in (names.split(", ") if text else [names])
+        for each in (name, *text.splitlines())
+    ]
+
+
 def setup(app: Sphinx) -> None:
-    """Register the directive `help`."""
+    """Register the directive `help`, and what docstrings go through before napoleon reads them."""
     app.add_directive("help", Help)
+    app.connect("autodoc-process-docstring", give_each_name_its_description, priority=400)

@@ -89,8 +89,6 @@ def test_every_block_runs(page, photos, tmp_path):
     shutil.copytree(photos, folder)
     for line in "".join(blocks(page, "sh")).splitlines():
         words = typed(line)
-        if "s3://" in line:
-            continue
         ended = invoke(words, folder)
         assert ended.exit_code == 0 or (ended.exit_code == 1 and words[0] in REPORTING), f"{line}\n{ended.output}"
 
