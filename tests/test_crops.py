@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from datakit.crop.crops import LOWEST_EDGE, MOST_OF_LARGER, Seen, crops_of, zoom
 from datakit.crop.distance import face_heights
 from datakit.crop.folder import plan_folder
 from datakit.crop.framing import frame
+from datakit.crop.picture import plan_crops
 from datakit.dataset.decisions import Decision, change_decision
 from datakit.dataset.manifest import Face, read_manifest, to_line
 from datakit.detect.things import Thing
 from datakit.errors import UsageError
 from datakit.geometry import Area, Box, Size, share_inside
+from datakit.picture.images import open_picture
 from datakit.sizes import choose_bucket, enlargement
 from tests.conftest import BUCKETS
 
@@ -175,6 +178,15 @@ def test_crops_have_names_records_and_captions_of_their_own(first):
     assert report.crops["full"] == 2
     assert {(source, crop) for source, crop, _ in report.left_out} >= {("flower.jpg", "portrait"), ("astronaut.jpg", "main")}
     assert report.to_json()["crops"]["full"] == 2
+
+
+def test_no_closer_crop_is_made_of_what_an_object_says_is_no_face(pictures):
+    """YuNet sees a face in a seed head, the object detector sees none; without it that is believed."""
+    crops = plan_crops(open_picture(pictures / "dandelion.jpg"), "dandelion.jpg", LOOSE)[0]
+    assert not {"portrait", "face"} & crops.plans.keys()
+    assert crops.left_out["face"].kind == "no-face"
+    alone = replace(LOOSE, saliency="none")
+    assert "portrait" in plan_crops(open_picture(pictures / "dandelion.jpg"), "dandelion.jpg", alone)[0].plans
 
 
 def test_a_second_run_makes_nothing_and_says_the_same(source, first, out):
