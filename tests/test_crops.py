@@ -105,6 +105,8 @@ def test_without_a_face_the_main_thing_is_shown_whole_and_furniture_is_none():
     main = several(SIZE, [], things=[couch, dog]).plans["main"]
     assert share_inside(dog.box, main.box) == 1
     assert main.anchor == "saliency"
+    small = Thing(Area(100, 100, 900, 700), 0.9, 16)  # 2 % of the picture: beside the point
+    assert several(SIZE, [], things=[small]).plans["main"] == several(SIZE, []).plans["main"]
     # A thing that fills the picture is cut by nothing smaller.
     filling = several(SIZE, [], things=[Thing(Area(100, 100, 5900, 3900), 0.9, 16)])
     assert filling.left_out["main"].kind == "no-closer"
@@ -173,6 +175,7 @@ def test_crops_have_names_records_and_captions_of_their_own(first):
     assert (out / "astronaut_full.txt").read_text() == "1girl, full body, brown boots"
     assert (out / "astronaut_portrait.txt").read_text() == "1girl, brown boots, portrait"
     assert (out / "flower_main.txt").read_text() == "a flower, wide shot"
+    assert "'wide shot'" in next(each.sentence for each in records["flower_main.jpg"].warnings if each.kind == "caption-distance")
     kinds = {warning.kind for warning in records["astronaut_portrait.jpg"].warnings}
     assert {"caption-fitted", "caption-beyond"} <= kinds
     assert report.crops["full"] == 2

@@ -105,6 +105,17 @@ def fit(lines: Sequence[str], heights: float, *, trim: bool = False) -> Fitted:
     return Fitted(tuple(fitted), tuple(_warnings(word, found, trim=trim)))
 
 
+def far(lines: Iterable[str]) -> tuple[Warned, ...]:
+    """Return a warning where lines speak of a wide view, for a closer crop without a face to tell its distance by."""
+    said = [phrase for line in lines for agrees, phrase in _mentioned(_plain(line)).items() if agrees in (FULL_BODY, None)]
+    what = _listed(map(repr, said))
+    return (
+        (Warned("caption-distance", f"a closer crop, the caption speaks of {what}: edit it where that is true no more"),)
+        if said
+        else ()
+    )
+
+
 def _plain(text: str) -> str:
     """Return a token's words without case, underscores, brackets and weights."""
     return re.sub(r":[\d.]+(?=[)\]]*$)", "", text.strip().lower().replace("_", " ")).strip("()[]{}.!? ")
