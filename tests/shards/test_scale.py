@@ -22,9 +22,9 @@ import pytest
 from datakit.errors import StorageError, UsageError
 from datakit.shards.crop import crop_shards
 from datakit.shards.storage import open_storage
-from tests.shards.conftest import write_tar
+from tests.shards.conftest import OPTIONS, WORDS, write_tar
 from tests.shards.s3 import KEYS, Faulty, environment, server
-from tests.shards.test_crop import FAULT, OPTIONS, WORDS, shards_of
+from tests.shards.test_crop import shards_of
 
 pytestmark = pytest.mark.scale
 BUCKET = "datakit-tests"
