@@ -71,3 +71,8 @@ class Faults:
     def left(self) -> list[str]:
         """Return the places where no process has died so far."""
         return sorted(path.name for path in self._folder.iterdir())
+
+    def clear(self) -> None:
+        """Have no more processes die."""
+        for path in self._folder.iterdir():
+            path.unlink()

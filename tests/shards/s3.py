@@ -100,7 +100,7 @@ class Faulty:
                     self.faults["stalled"] += 1
                     time.sleep(2)
                 # Every connection ends some time, as clients keep them: most of those in the midst of an answer.
-                self._through(connection, 30_000 * (1 + number % 40))
+                self._through(connection, 12_000 * (1 + number % 7))
 
     def _through(self, connection, most):
         with closing(socket.create_connection(self._target)) as server:
