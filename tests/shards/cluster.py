@@ -9,7 +9,7 @@ import sys
 
 from ray.cluster_utils import Cluster
 
-NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.2"}
 
 
 def main() -> None:
