@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from contextlib import nullcontext
 
 import pytest
 from PIL import Image
@@ -235,6 +236,20 @@ def test_two_runs_at_once_end_in_the_same_bytes(raw, as_shards, tmp_path):
     assert shards_of(tmp_path / "out") == shards_of(as_shards)
     report = crop_shards(f"{raw}/tars/*.tar", str(tmp_path / "out"), OPTIONS)
     assert (report.done, report.skipped) == (0, 3)
+
+
+def test_of_two_runs_that_begin_at_once_the_first_says_with_which_options(raw, as_shards, tmp_path):
+    storage, file = open_storage(str(tmp_path / "new")), tmp_path / "file"
+    for content in ("first", "second"):
+        file.write_text(content)
+        with nullcontext() if content == "first" else pytest.raises(FileExistsError):
+            storage.put("_datakit/options.json", file, new=True)
+    assert (tmp_path / "new" / "_datakit" / "options.json").read_text() == "first"
+    # Options alone are a run that was killed before its first shard, or that has just begun.
+    shutil.copytree(as_shards / "_datakit", tmp_path / "out" / "_datakit", ignore=shutil.ignore_patterns("*.tar.json"))
+    with pytest.raises(UsageError, match="made with other options"):
+        crop_shards(f"{raw}/tars/*.tar", str(tmp_path / "out"), CropOptions(format="jpg", upscale=6, quality=90, **PLAIN))
+    assert crop_shards(f"{raw}/tars/*.tar", str(tmp_path / "out"), OPTIONS).done == 3
 
 
 def test_verify_finds_what_has_the_right_size_and_other_bytes(tars, tmp_path):

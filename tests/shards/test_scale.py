@@ -109,13 +109,14 @@ def downloaded(address):
 
 
 def begun(bucket, out, *words, **environ):
-    """Crop the five shards in a process of its own, as it is typed."""
+    """Crop the five shards in a process of its own, as it is typed; Ray ends all of its group when it is killed."""
     return subprocess.Popen(
         [sys.executable, "-m", "datakit", "crop", f"{bucket}/*.tar", out, *WORDS, *words],
         env=os.environ | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -335,6 +336,7 @@ def cluster(s3, environ):
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            start_new_session=True,
         )
         with process:
             try:
