@@ -262,12 +262,26 @@ def test_verify_finds_what_has_the_right_size_and_other_bytes(tars, tmp_path):
     assert (out / "00001.tar").read_bytes() == data
 
 
-def test_without_pyarrow_it_is_said_how_to_install_it(raw, tmp_path, datakit):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text("import sys\nsys.modules['pyarrow'] = None\n")
-    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", os.getcwd())])
-    ended = datakit("crop", f"{raw}/tars/*.tar", "out", "--format=jpg", PYTHONPATH=path)
-    assert ended.returncode == 2
-    assert "needs the extra parquet: pip install 'datakit[parquet]'" in ended.stderr
-    shutil.copytree(raw / "folder", tmp_path / "folder")
-    assert datakit("crop", "folder", "out", *WORDS, PYTHONPATH=path).returncode == 0
+def test_without_pyarrow_it_is_said_how_to_install_it_and_a_folder_is_cropped(raw, tmp_path):
+    """In one process: what is not installed is not imported either."""
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from click.testing import CliRunner; from datakit.cli import main\n"
+        f"run = lambda *words: CliRunner().invoke(main, ['crop', *words, *{WORDS!r}])\n"
+        f"refused, done = run({f'{raw}/tars/*.tar'!r}, 'shards'), run({str(raw / 'folder')!r}, 'out', '--jobs=1')\n"
+        "print(refused.exit_code, refused.output, done.exit_code)\n"
+        "assert not {'obstore', 'ray', 'boto3'} & set(sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("2 "), ended.stdout
+    assert "needs the extra parquet: pip install 'datakit[parquet]'" in ended.stdout
+    assert ended.stdout.endswith(" 0\n")
+    assert not (tmp_path / "shards").exists()
