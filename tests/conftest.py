@@ -40,12 +40,13 @@ Datakit = Callable[..., "subprocess.CompletedProcess[str]"]
 Open = Callable[..., "Page"]
 
 
-def _load_make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fixtures_make", ROOT / "fixtures" / "make.py")
+def load_fixture(name: str) -> ModuleType:
+    """Import a script of fixtures/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"fixtures_{name}", ROOT / "fixtures" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["fixtures_make"] = module
+    sys.modules[f"fixtures_{name}"] = module
     spec.loader.exec_module(module)
     return module
 
@@ -53,7 +54,7 @@ def _load_make() -> ModuleType:
 @pytest.fixture(scope="session")
 def make() -> ModuleType:
     """The script that makes the awkward pictures, with the colours it expects."""
-    return _load_make()
+    return load_fixture("make")
 
 
 @pytest.fixture(scope="session")

@@ -154,7 +154,7 @@ def make_copy(folder: Path) -> Path:
     folder.mkdir()
     for name in ("datakit", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("fixtures", "pyproject.toml", "README.md"):
+    for name in ("fixtures", "docs", "pyproject.toml", "README.md"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from datakit.crop.crops import LOWEST_EDGE, MOST_OF_LARGER, Seen, crops_of, zoom
 from datakit.crop.distance import face_heights
 from datakit.crop.folder import plan_folder
 from datakit.crop.framing import frame
+from datakit.crop.picture import plan_crops
 from datakit.dataset.decisions import Decision, change_decision
 from datakit.dataset.manifest import Face, read_manifest, to_line
 from datakit.detect.things import Thing
 from datakit.errors import UsageError
 from datakit.geometry import Area, Box, Size, share_inside
+from datakit.picture.images import open_picture
 from datakit.sizes import choose_bucket, enlargement
 from tests.conftest import BUCKETS
 
@@ -102,6 +105,8 @@ def test_without_a_face_the_main_thing_is_shown_whole_and_furniture_is_none():
     main = several(SIZE, [], things=[couch, dog]).plans["main"]
     assert share_inside(dog.box, main.box) == 1
     assert main.anchor == "saliency"
+    small = Thing(Area(100, 100, 900, 700), 0.9, 16)  # 2 % of the picture: beside the point
+    assert several(SIZE, [], things=[small]).plans["main"] == several(SIZE, []).plans["main"]
     # A thing that fills the picture is cut by nothing smaller.
     filling = several(SIZE, [], things=[Thing(Area(100, 100, 5900, 3900), 0.9, 16)])
     assert filling.left_out["main"].kind == "no-closer"
@@ -170,11 +175,21 @@ def test_crops_have_names_records_and_captions_of_their_own(first):
     assert (out / "astronaut_full.txt").read_text() == "1girl, full body, brown boots"
     assert (out / "astronaut_portrait.txt").read_text() == "1girl, brown boots, portrait"
     assert (out / "flower_main.txt").read_text() == "a flower, wide shot"
+    assert "'wide shot'" in next(each.sentence for each in records["flower_main.jpg"].warnings if each.kind == "caption-distance")
     kinds = {warning.kind for warning in records["astronaut_portrait.jpg"].warnings}
     assert {"caption-fitted", "caption-beyond"} <= kinds
     assert report.crops["full"] == 2
     assert {(source, crop) for source, crop, _ in report.left_out} >= {("flower.jpg", "portrait"), ("astronaut.jpg", "main")}
     assert report.to_json()["crops"]["full"] == 2
+
+
+def test_no_closer_crop_is_made_of_what_an_object_says_is_no_face(pictures):
+    """YuNet sees a face in a seed head, the object detector sees none; without it that is believed."""
+    crops = plan_crops(open_picture(pictures / "dandelion.jpg"), "dandelion.jpg", LOOSE)[0]
+    assert not {"portrait", "face"} & crops.plans.keys()
+    assert crops.left_out["face"].kind == "no-face"
+    alone = replace(LOOSE, saliency="none")
+    assert "portrait" in plan_crops(open_picture(pictures / "dandelion.jpg"), "dandelion.jpg", alone)[0].plans
 
 
 def test_a_second_run_makes_nothing_and_says_the_same(source, first, out):

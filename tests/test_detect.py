@@ -140,21 +140,36 @@ def test_only_the_chosen_detector_is_imported(pictures):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-def drawing(size=(480, 640)):
+def drawing():
     """Return a face as cartoons have them: flat areas, hard lines, large eyes."""
     from PIL import Image, ImageDraw
 
-    image = Image.new("RGB", size[::-1], (150, 200, 240))
-    draw = ImageDraw.Draw(image)
-    draw.polygon([(120, 480), (240, 380), (400, 380), (520, 480)], (200, 60, 70), (20, 20, 20))
-    draw.ellipse((200, 80, 440, 400), (70, 40, 90), (20, 20, 20), 4)
-    draw.ellipse((230, 150, 410, 390), (255, 224, 200), (20, 20, 20), 3)
-    for x in (265, 335):
-        draw.ellipse((x, 235, x + 42, 300), (255, 255, 255), (20, 20, 20), 4)
-        draw.ellipse((x + 9, 243, x + 34, 296), (60, 90, 190), (20, 20, 20), 2)
-        draw.ellipse((x + 14, 248, x + 22, 258), (255, 255, 255))
-    draw.line((300, 345, 342, 345), (150, 60, 60), 3)
+    image = Image.new("RGB", (400, 400), (150, 200, 240))
+    draw, line, hair = ImageDraw.Draw(image), (20, 20, 20), (230, 200, 120)
+    draw.ellipse((89, 65, 311, 328), hair, line, 3)
+    face = [(103, 167.6), (117.55, 243.2), (200, 308), (282.45, 243.2), (297, 167.6), (200, 92)]
+    draw.polygon(face, (255, 224, 200), line)
+    fringe = [(103, 189.2), (103, 92), (297, 92), (297, 189.2), (248.5, 162.2), (219.4, 189.2), (190.3, 162.2), (151.5, 189.2)]
+    draw.polygon(fringe, hair, line)
+    for x in (152.47, 247.53):
+        for width, height, fill, edge in (
+            (21.34, 35.64, (255, 255, 255), 2),
+            (14.94, 33.86, (150, 60, 60), 2),
+            (7.47, 17.82, line, 1),
+        ):
+            draw.ellipse((x - width, 219.44 - height, x + width, 219.44 + height), fill, line, edge)
+        draw.ellipse((x - 10.67, 190.93, x, 208.75), (255, 255, 255))
+        draw.line((x - 21.34, 187.36, x + 21.34, 187.36), line, 5)
+    draw.line((188.36, 273.44, 211.64, 273.44), (150, 60, 60), 2)
     return np.asarray(image)
+
+
+def test_a_drawn_face_is_found_where_yunet_finds_none():
+    assert detect.face_detector("yunet")(drawing()) == []
+    (face,) = detect.face_detector("auto")(drawing())
+    assert [face] == detect.face_detector("drawn")(drawing())
+    assert all(face.box.left < x < face.box.right and face.box.top < 219 < face.box.bottom for x in (152, 248))
+    assert 0.6 <= face.score <= 0.95
 
 
 def test_drawings_are_told_from_photographs(pictures):

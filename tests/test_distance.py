@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datakit.caption.distance import distance_word, fit
 
@@ -25,6 +30,11 @@ def test_the_word_goes_by_face_heights_down_to_the_lower_edge(heights, word):
         ("A woman stands on a bridge.", 1.5, "A woman stands on a bridge. Close-up."),
         ("landscape, portrait orientation", 1.5, "landscape, portrait orientation, close-up"),
         ("full body", 1.5, "close-up"),
+        ("1girl, full_body, black_hair", 4.0, "1girl, black_hair, upper_body"),
+        ("1girl, BREAK, full body", 1.5, "1girl, BREAK, close-up"),
+        ("a girl, full body, a bench.", 1.5, "a girl, a bench, close-up."),
+        ("一个女孩，站立", 1.5, "一个女孩，站立，close-up"),
+        ("一个女孩站在街上。", 1.5, "一个女孩站在街上。 Close-up。"),
     ],
 )
 def test_the_word_is_added_once_and_others_are_taken_out(caption, heights, fitted):
@@ -50,7 +60,56 @@ def test_what_the_picture_reaches_down_to_stays():
 def test_a_sentence_is_named_not_torn():
     done = fit(("A full-body photo of a woman walking in the street.",), 2.6)
     assert done.lines[0].startswith("A full-body photo of a woman walking in the street.")
-    assert [warning.kind for warning in done.warnings] == ["caption-distance"]
+    assert [warning.kind for warning in done.warnings] == ["caption-beyond", "caption-distance"]
+    assert all(word in done.warnings[at].sentence for at, word in ((0, "walking"), (1, "full-body")))
+
+
+def test_a_group_is_named_not_taken_out_with_all_that_is_in_it():
+    done = fit(("(1girl, full body, boots:1.2), sky",), 1.5, trim=True)
+    assert done.lines == ("(1girl, full body, boots:1.2), sky, close-up",)
+    assert [warning.kind for warning in done.warnings] == ["caption-beyond", "caption-distance"]
+
+
+WORDS = st.sampled_from(
+    [
+        "1girl",
+        "full body",
+        "(full_body:1.2)",
+        "wide shot",
+        "brown boots",
+        "standing",
+        "a woman in red shoes",
+        "She walks.",
+        "close-up",
+        "portrait",
+        "BREAK",
+        "(boots, sky:1.1)",
+        "{full body",
+        "portrait}",
+        "no shoes",
+        "skirt",
+        "全身",
+        ", ",
+        ". ",
+        "upper body",
+        "cowboy shot",
+        "jeans...",
+        "smile",
+    ]
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(WORDS, min_size=1, max_size=7), st.floats(0.5, 12), st.booleans())
+def test_no_word_is_lost_that_is_not_named(words, heights, trim):
+    line = f"sky, {', '.join(words)}"
+    done = fit((line,), heights, trim=trim)
+    named = [word for each in done.warnings if each.kind == "caption-fitted" for word in re.findall(r"\w+", each.sentence)]
+    before, after = (Counter(re.findall(r"\w+", each)) for each in (line, done.lines[0]))
+    assert set(before - after) <= set(named)
+    assert {word.lower() for word in after - before} <= set(distance_word(heights).replace("-", " ").split())
+    again = fit(done.lines, heights, trim=trim)
+    assert again.lines == done.lines
 
 
 def test_every_line_is_fitted():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -257,7 +258,9 @@ def run(command, *arguments):
 def test_check_advises_it_and_steps_tells_before_and_after(source, tmp_path):
     plain, out = tmp_path / "plain", tmp_path / "out"
     crop_folder(source, plain, PLAIN)
-    (said,) = [line for line in run(check, plain, "--batch-size", 4).splitlines() if "--fill-batches" in line]
+    said, command = [line for line in run(check, plain, "--batch-size", 4).splitlines() if "--fill-batches" in line]
+    words = shlex.split(command.partition("(")[0])
+    assert words == ["datakit", "crop", str(source), str(plain), "--fill-batches", "4"]
     filled = crop_folder(source, out, FILL).table
     assert f"plain: crop again with --fill-batches 4: {filled['moved to a neighbour size']} pictures of 40" in said
     assert f"sizes short of a batch {filled['sizes short of a batch']}" in said
@@ -291,11 +294,28 @@ def test_copies_and_passes_make_batches_of_fewer_pictures(source, tmp_path):
     (said,) = advice(read_concepts([tmp_path / "copies"]), Batching(4, accumulate=2))
     assert said.startswith("copies: crop again with --fill-batches 4: ")
     assert advice(read_concepts([tmp_path / "copies"]), Batching(2)) == []
+    assert f"datakit crop {tmp_path / 'src'} {tmp_path / 'plain'} --fill-batches 4   (" in said
+    assert said.endswith("then datakit shuffle again)")
     strangers = [replace(each, records=()) for each in read_concepts([tmp_path / "plain"])]
     known = [msgspec.structs.replace(record, source_size=None) for record in read_manifest(tmp_path / "plain")]
     assert advice([replace(each, records=tuple(known)) for each in strangers], Batching(4)) == []
     (said,) = advice(read_concepts([tmp_path / "plain"], repeats=(3,)), Batching(6))
     assert "--fill-batches 2: " in said
+
+
+def test_nothing_is_advised_that_crop_would_refuse(source, tmp_path):
+    """Sizes that the crop was not allowed, and several crops."""
+    two = (Size(72, 128), Size(128, 72))
+    crop_folder(source, tmp_path / "few", replace(PLAIN, buckets=two))
+    (said,) = advice(read_concepts([tmp_path / "few"]), Batching(16))
+    told = crop_folder(source, tmp_path / "few", replace(FILL, buckets=two, fill_batches=16)).table
+    assert f"{told['moved to a neighbour size']} pictures of 40" in said
+    assert f"no whole batch {told['pictures in no whole batch']}" in said
+    crop_folder(source, tmp_path / "plain", PLAIN)
+    (concept,) = read_concepts([tmp_path / "plain"])
+    assert advice([concept], Batching(4))
+    several = tuple(msgspec.structs.replace(record, crop="full") for record in concept.records)
+    assert advice([replace(concept, records=several)], Batching(4)) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Any name that a file can have, links wherever they lead, and ten thousand files, through all three commands."""
+"""Any name that a file can have, links wherever they lead, and hundreds of files, through all three commands."""
 
 from __future__ import annotations
 
@@ -214,14 +214,14 @@ def renamed_in_case(corpus, tmp_path):
     return held()
 
 
-def test_a_thousand_pictures_go_through_all_three_commands(tmp_path):
+def test_three_hundred_pictures_go_through_all_three_commands(tmp_path):
     source = tmp_path / "src"
     target = io.BytesIO()
     Image.new("RGB", (1024, 1024), (200, 120, 40)).save(target, "JPEG", quality=30)
     for folder in range(10):
         (source / f"{folder}").mkdir(parents=True)
     (source / "0" / "00000.jpg").write_bytes(target.getvalue())
-    for number in range(1_000):
+    for number in range(300):
         path = source / f"{number % 10}" / f"{number:05}.jpg"
         if number:
             os.link(source / "0" / "00000.jpg", path)
@@ -233,5 +233,5 @@ def test_a_thousand_pictures_go_through_all_three_commands(tmp_path):
     ):
         status, output = said(line, tmp_path)
         assert status == 0, (line, output)
-    assert sum(1 for _ in read_manifest(tmp_path / "out")) == 1_000
-    assert sum(not name.startswith(".") for name in list_files(tmp_path / "copies")) == 4_003
+    assert sum(1 for _ in read_manifest(tmp_path / "out")) == 300
+    assert sum(not name.startswith(".") for name in list_files(tmp_path / "copies")) == 1_203

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from datakit.caption.sentences import closes
 from datakit.caption.tokens import Token, format_tokens, parse
 from datakit.report import Warned
 
@@ -39,6 +41,7 @@ _SEEN_FROM = (
 _LAST_WORD = {word: heights for heights, words in _SEEN_FROM for word in words.split()}
 # Longer tokens say more than what a person wears or does.
 _MOST_WORDS = 4
+_WORD = re.compile(r"\w+(?:-\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,15 @@ class Fitted:
 
     lines: tuple[str, ...]
     warnings: tuple[Warned, ...] = ()
+
+
+class _Found(NamedTuple):
+    """What of a caption a crop is at odds with: whole tokens of another distance, and of what it may not show; phrases inside others."""
+
+    contradicting: list[str]
+    beyond: list[str]
+    inside: list[str]
+    beyond_inside: list[str]
 
 
 def distance_word(heights: float) -> str:
@@ -58,14 +70,12 @@ def fit(lines: Sequence[str], heights: float, *, trim: bool = False) -> Fitted:
     """Fit the lines of a caption to a crop that reaches so many face heights down.
 
     The word for that distance is added at the end where it is missing; tokens that are another such word are taken
-    out. Tokens of what so close a crop may not show are named, and taken out where ``trim`` asks for it. Sentences stay
-    as they are, and are named where they speak of another distance.
+    out. Tokens of what so close a crop may not show are named, and taken out where ``trim`` asks for it. Sentences and
+    groups stay as they are, and are named where they speak of another distance or of what may not be seen.
     """
     word = distance_word(heights)
     fitted: list[str] = []
-    gone: list[str] = []
-    beyond: list[str] = []
-    contradicting: list[str] = []
+    found = _Found([], [], [], [])
     for line in lines:
         tokens = parse(line)
         kept: list[Token] = []
@@ -73,21 +83,37 @@ def fit(lines: Sequence[str], heights: float, *, trim: bool = False) -> Fitted:
         for token in tokens.whole:
             plain = _plain(token.text)
             whole = next((agrees for pattern, agrees in _SAID if re.fullmatch(pattern, plain)), "")
-            single = tokens.style != "sentences" and not token.fixed
+            single = tokens.style != "sentences" and not token.fixed and "," not in plain
             if whole not in ("", word) and single:
-                gone.append(token.text.strip())
+                found.contradicting.append(token.text.strip())
                 continue
-            if _seen_from(plain) > heights and single:
-                beyond.append(token.text.strip())
+            if single and _seen_from(plain) > heights:
+                found.beyond.append(token.text.strip())
                 if trim:
                     continue
+            else:
+                found.beyond_inside.extend(each for each in _WORD.findall(plain) if _LAST_WORD.get(each, 0.0) > heights)
             inside = _mentioned(plain)
             said = said or word in inside
-            contradicting += [phrase for agrees, phrase in inside.items() if agrees != word and (whole == "" or not single)]
+            found.inside.extend(phrase for agrees, phrase in inside.items() if agrees != word and (whole == "" or not single))
             kept.append(token)
-        text = format_tokens(kept, tokens.end)
-        fitted.append(text if said else _with_word(text, word))
-    return Fitted(tuple(fitted), tuple(_warnings(word, gone, beyond, contradicting, trim=trim)))
+        if not said:
+            if kept and tokens.end and tokens.style != "tags":
+                kept[-1] = kept[-1]._replace(after=f"{tokens.end} ")  # the stop that this sentence had
+            kept.append(Token(_spelt(word, kept)))
+        fitted.append(format_tokens(kept, tokens.end))
+    return Fitted(tuple(fitted), tuple(_warnings(word, found, trim=trim)))
+
+
+def far(lines: Iterable[str]) -> tuple[Warned, ...]:
+    """Return a warning where lines speak of a wide view, for a closer crop without a face to tell its distance by."""
+    said = [phrase for line in lines for agrees, phrase in _mentioned(_plain(line)).items() if agrees in (FULL_BODY, None)]
+    what = _listed(map(repr, said))
+    return (
+        (Warned("caption-distance", f"a closer crop, the caption speaks of {what}: edit it where that is true no more"),)
+        if said
+        else ()
+    )
 
 
 def _plain(text: str) -> str:
@@ -107,19 +133,28 @@ def _mentioned(plain: str) -> dict[str | None, str]:
     return {agrees: match[0] for agrees, match in found if match}
 
 
-def _with_word(text: str, word: str) -> str:
-    if not text:
-        return word
-    return f"{text} {word.capitalize()}." if text[-1] in ".!?" else f"{text}, {word}"
+def _spelt(word: str, tokens: Sequence[Token]) -> str:
+    """Return a word as the tokens in front of it are written: as a sentence, or with underscores for blanks."""
+    if tokens and closes((tokens[-1].text + tokens[-1].after).strip()):
+        return word.capitalize()
+    tags = [token.text.strip() for token in tokens]
+    return word.replace(" ", "_") if any("_" in tag for tag in tags) and not any(" " in tag for tag in tags) else word
 
 
-def _warnings(word: str, gone: list[str], beyond: list[str], contradicting: list[str], *, trim: bool) -> Iterable[Warned]:
-    out = [*gone, *(beyond if trim else ())]
+def _warnings(word: str, found: _Found, *, trim: bool) -> Iterable[Warned]:
+    out = [*found.contradicting, *(found.beyond if trim else ())]
     if out:
-        yield Warned("caption-fitted", f"the crop is a {word}: taken out of the caption: {', '.join(dict.fromkeys(out))}")
-    if beyond and not trim:
-        what = ", ".join(dict.fromkeys(beyond))
-        yield Warned("caption-beyond", f"the crop is a {word} and may not show: {what} (--crop-captions trim takes that out)")
-    if contradicting:
-        what = ", ".join(repr(phrase) for phrase in dict.fromkeys(contradicting))
-        yield Warned("caption-distance", f"the crop is a {word}, the caption speaks of {what}: edit it")
+        yield Warned("caption-fitted", f"cropped to {word}: taken out of the caption: {_listed(out)}")
+    if found.beyond and not trim:
+        what = _listed(found.beyond)
+        yield Warned("caption-beyond", f"cropped to {word}, which may not show: {what} (--crop-captions trim takes that out)")
+    if found.beyond_inside:
+        what = _listed(found.beyond_inside)
+        yield Warned("caption-beyond", f"cropped to {word}, which may not show what a longer part of the caption says: {what}")
+    if found.inside:
+        what = _listed(map(repr, found.inside))
+        yield Warned("caption-distance", f"cropped to {word}, the caption speaks of {what}: edit it")
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))

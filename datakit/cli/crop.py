@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     type=click.Choice(list(DETECTORS)),
     default="auto",
     show_default=True,
-    help="What finds faces; auto asks yunet and, where that finds none in a drawing, drawn.",
+    help="What finds faces; auto asks yunet and, where that is sure of none in a drawing, drawn.",
 )
 @click.option(
     "--saliency",

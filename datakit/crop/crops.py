@@ -123,7 +123,7 @@ def _close(crop: Crop, larger: Zoomed, buckets: Sequence[Size], subjects: _Subje
     if crop in AROUND:
         return around_face(size, buckets, faces, crop, upscale)
     if crop == "main":
-        if worthy(seen.things):  # one that fills the picture is cut by nothing smaller
+        if worthy(size, seen.things):  # one that fills the picture is cut by nothing smaller
             return around_thing(size, buckets, seen.things, upscale)
         return main_part(size, max(buckets, key=lambda bucket: fit(size, bucket)), seen.saliency, upscale)
     return detail_of(size, larger, seen.saliency, upscale)

@@ -280,7 +280,8 @@ def _task(sample: Sample, stem: str, options: CropOptions, given: Given, crop: C
 
 def _without_captions(report: Report, samples: int) -> list[str]:
     """Say so where most pictures have no caption: every trainer wants one, and later stages ask for it."""
-    sources = {source for source, warning in report.warnings if warning.kind in (CAPTION_MISSING.kind, CAPTION_EMPTY.kind)}
+    without = (CAPTION_MISSING.kind, CAPTION_EMPTY.kind)
+    sources = {source_of(target) for target, warning in report.warnings if warning.kind in without}
     if 2 * len(sources) <= samples:
         return []
     return [

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# The figures below were chosen on about 2,900 annotated pictures; README.md, "How a window is chosen".
+# The figures below were chosen on about 2,900 annotated pictures; docs/crop.md, "How a window is chosen".
 # Smaller faces are passers-by or false alarms: share of the picture's short side, and of the widest face.
 MIN_FACE_SHARE, MIN_FACE_RATIO = 0.05, 0.5
 # Where the best score is lower, the user is asked to look: it may be no face (a seed head, a knot in wood).

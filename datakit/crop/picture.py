@@ -19,7 +19,7 @@ from datakit import __version__
 from datakit.caption.captions import Caption
 from datakit.crop.companions import crop_companions
 from datakit.crop.crops import Crops, Seen, crops_of, zoom_in
-from datakit.crop.framing import cut_warnings, doubt_warnings, frame, kept_faces, significant, slack
+from datakit.crop.framing import DISPUTED_SCORE, cut_warnings, doubt_warnings, frame, kept_faces, significant, slack
 from datakit.crop.options import CropOptions
 from datakit.crop.request import Given, Request
 from datakit.dataset.manifest import CropPlan, Face, Record
@@ -173,15 +173,16 @@ def plan_crops(picture: Picture, source: str, options: CropOptions) -> tuple[Cro
     window = largest_window(picture.size, bucket)
     _check_enlargement(picture.size, window, bucket, options.upscale)
     pixels = decode(picture, window, bucket, options.background)
-    seen = _look(picture, pixels, slack(picture.size, bucket) / max(picture.size), options)
+    room = slack(picture.size, bucket) / max(picture.size)
+    seen = _look(picture, pixels, room, options)
     plan = frame(source, picture.size, bucket, seen.faces, seen.saliency, seen.things)
+    if options.zooms and room < OBJECTS_FROM:
+        seen = _look_closer(picture, pixels, seen, options)
     if options.framing != "full":
         plan = zoom_in(plan, options.allowed_buckets, seen, options.framing, options.upscale)
     plan = _told(plan, options)
     if not options.crops:
         return Crops({"full": plan}), pixels
-    if not seen.faces and seen.saliency is None:
-        seen = _look(picture, pixels, 1.0, options)
     crops = crops_of(plan, options.crops, options.allowed_buckets, seen, options.upscale)
     return Crops({crop: _told(each, options) for crop, each in crops.plans.items()}, crops.left_out), pixels
 
@@ -199,6 +200,19 @@ def _look(picture: Picture, pixels: Pixels, room: float, options: CropOptions) -
         return Seen()
     small = preview(picture, pixels, DECIDED_SIDE if room < DECIDED_BELOW and not options.zooms else PREVIEW_SIDE)
     faces = _faces(picture, small, options.detector)
+    return _seen(picture, small, faces, look)
+
+
+def _look_closer(picture: Picture, pixels: Pixels, seen: Seen, options: CropOptions) -> Seen:
+    """Look for objects too where no sure face decides on closer crops: they speak against one, or are what is shown."""
+    faces = significant(seen.faces, picture.size)
+    look = saliency_look(options.saliency)
+    if look is None or any(face.score >= DISPUTED_SCORE for face in faces):
+        return seen
+    return _seen(picture, preview(picture, pixels, PREVIEW_SIDE), seen.faces, look)
+
+
+def _seen(picture: Picture, small: Preview, faces: Sequence[Face], look: Look | None) -> Seen:
     saliency, things = look(small) if look else (None, [])
     factor = max(picture.size) / max(small.shape[:2])
     return Seen(faces, saliency, [thing._replace(box=thing.box.scaled(factor)) for thing in things])

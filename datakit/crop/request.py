@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from datakit.caption.captions import Caption, decode_caption
-from datakit.caption.distance import fit
+from datakit.caption.distance import far, fit
 from datakit.crop.distance import distance_of
 from datakit.crop.options import CropOptions
 from datakit.dataset.manifest import CropPlan, Record
@@ -103,9 +103,12 @@ class Given:
     def fitted(self, caption: Caption, crop: CropPlan | Record, options: CropOptions) -> Caption:
         """Return a caption of the source as it fits a crop; one that a person decided is theirs."""
         how = options.fits_caption(crop.crop)
-        heights = distance_of(crop.faces, crop.box) if crop.box and how != "keep" and self.caption is None else None
-        if heights is None or not caption.lines:
+        if how == "keep" or crop.box is None or self.caption is not None or not caption.lines:
             return caption
+        heights = distance_of(crop.faces, crop.box)
+        if heights is None:
+            closer = crop.crop is not None
+            return Caption(caption.lines, caption.sha256, (*caption.warnings, *(far(caption.lines) if closer else ())))
         fitting = fit(caption.lines, heights, trim=how == "trim")
         return Caption(fitting.lines, caption.sha256, (*caption.warnings, *fitting.warnings))
 

