@@ -154,6 +154,20 @@ if TYPE_CHECKING:
     metavar="PLAN",
     help="Crop as a plan says, and keep what was edited in it.",
 )
+@click.option(
+    "--list",
+    "names",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Only the files of SRC, a folder or s3://bucket/..., that FILE names, a name a line, pictures and captions; OUT has shards.",
+)
+@section(WRITE)
+@click.option(
+    "--shard-size",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Pictures in a shard that is cut of a --list.  [default: 2000]",
+)
 @section(RUN)
 @click.option(
     "--executor",
@@ -195,6 +209,8 @@ def crop(
     plan_file: Path | None,
     dry_run: bool,
     apply_file: Path | None,
+    names: Path | None,
+    shard_size: int | None,
     executor: str,
     address: str | None,
     as_json: bool,
@@ -222,6 +238,7 @@ def crop(
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
     datakit crop photos/ out/ --apply plan.jsonl
     datakit crop 'raw/{00000..00127}.tar' out/ --format jpg
+    datakit crop photos/ out/ --list names.txt --format jpg
     """
     from datakit.crop.folder import crop_folder, plan_folder
     from datakit.crop.options import CropOptions
@@ -256,12 +273,15 @@ def crop(
         raise click.UsageError(
             "--apply takes sizes and windows from the plan: leave out --sizes, --bucket, --framing and --crops"
         )
-    if is_shards(source):
+    if shard_size and not names:
+        raise click.UsageError("--shard-size is of shards that are cut of a --list: tars are cropped one to one")
+    if names or is_shards(source):
         if dry_run or plan_file or apply_file:
             raise click.UsageError("--plan, --dry-run and --apply are for a folder: unpack the shards and crop that")
-        report_shards(ctx, source, output, options, on_cluster(execution, executor, address), as_json)
+        execution = on_cluster(execution, executor, address)
+        report_shards(ctx, source, output, options, execution, names=names, shard_size=shard_size, as_json=as_json)
     if executor != "local":
-        raise click.UsageError("--executor ray is for shards: datakit pack makes them of a dataset, any tar of pictures is one")
+        raise click.UsageError("--executor ray is for shards: any tar of pictures is one, and --list cuts a folder into them")
     if dry_run or plan_file:
         if apply_file:
             raise click.UsageError("--apply follows a plan, --plan and --dry-run make one: use one of them")

@@ -132,14 +132,26 @@ def unpack(
 
 
 def report_shards(
-    ctx: click.Context, source: str, output: str | None, options: CropOptions, execution: Execution, as_json: bool
+    ctx: click.Context,
+    source: str,
+    output: str | None,
+    options: CropOptions,
+    execution: Execution,
+    *,
+    names: Path | None,
+    shard_size: int | None,
+    as_json: bool,
 ) -> NoReturn:
     """Crop shards, print what was done, and end with the exit code."""
     from datakit.shards.crop import crop_shards
+    from datakit.shards.listed import SHARD_SIZE
 
     if output is None:
         raise click.UsageError("missing argument OUT: where to write the shards")
-    print_run(ctx, crop_shards(source, output, options, execution=over_shards(execution)), as_json)
+    report = crop_shards(
+        source, output, options, names=names, shard_size=shard_size or SHARD_SIZE, execution=over_shards(execution)
+    )
+    print_run(ctx, report, as_json)
 
 
 def over_shards(execution: Execution) -> Execution:

@@ -74,6 +74,7 @@ def _join(ray: Any, jobs: int) -> None:
     passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     here = {"num_cpus": jobs, "include_dashboard": False} if address == "local" else {"runtime_env": {"env_vars": passed}}
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that begins here reports to nobody
     ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True, **here)
 
 

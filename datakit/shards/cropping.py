@@ -1,4 +1,4 @@
-"""Crop one shard: its tar into a folder, that folder into a dataset, the dataset into a tar with its records.
+"""Crop one shard: its tar, or the files that a list names, into a folder, that into a dataset, the dataset into a tar with its records.
 
 A shard is cropped as the folder that it holds, by the same function as any folder, so that it gives the same bytes.
 """
@@ -15,6 +15,7 @@ from datakit.dataset.manifest import read_manifest
 from datakit.errors import DatakitError, NoPicturesError, ShardError
 from datakit.report import Problem, Report
 from datakit.run.stage import Execution
+from datakit.shards.listed import fetch
 from datakit.shards.receipts import Portion, Receipt
 from datakit.shards.storage import Blob, open_storage
 from datakit.shards.tar import extract
@@ -43,12 +44,15 @@ class Cropping:
 
 
 def crop_shard(shard: Portion, cropping: Cropping) -> Receipt | Problem:
-    """Crop one shard of a storage into another under the same name; what keeps it from being done is returned."""
+    """Crop one shard of a storage, a tar or a run of a list's files, into another; what keeps it from being done is returned."""
     try:
         source, output = open_storage(cropping.source), open_storage(cropping.output)
         with working_folder(output.workspace) as work:
-            with source.open(Blob(shard.name, shard.size, shard.etag)) as file:
-                extract(file, shard.name, shard.size, work / "source")
+            if shard.detail:
+                fetch(source, shard.detail, shard.etag, work / "source")
+            else:
+                with source.open(Blob(shard.name, shard.size, shard.etag)) as file:
+                    extract(file, shard.name, shard.size, work / "source")
             report = _cropped(work, shard.name, cropping)
             problems = sorted((*report.refused, *report.failed), key=lambda problem: (problem.source, problem.reason))
             records = list(read_manifest(work / "dataset"))

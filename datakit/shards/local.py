@@ -64,10 +64,14 @@ class FolderStorage:
         """Return a file."""
         return (self._folder / name).read_bytes()
 
-    def put(self, name: str, file: Path) -> str | None:
-        """Rename a finished file."""
+    def put(self, name: str, file: Path, *, new: bool = False) -> str | None:
+        """Rename a finished file; one that is to be new is given a second name, which fails where that is taken."""
         (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, self._folder / name)
+        if new:
+            os.link(file, self._folder / name)
+            file.unlink()
+        else:
+            os.replace(file, self._folder / name)
         return None
 
     def delete(self, name: str) -> None:

@@ -75,8 +75,7 @@ class ObjectStorage:
     def heads(self, names: list[str]) -> Iterator[Blob]:
         """Yield those of some objects that are there."""
         if len(names) > _ASKED and self._scheme not in _WEB:
-            wanted = set(names)
-            yield from (blob for blob in self.listing() if blob.name in wanted)
+            yield from self._between(set(names))
             return
 
         def head(name: str) -> Blob | None:
@@ -87,9 +86,19 @@ class ObjectStorage:
         with ThreadPoolExecutor(_AT_ONCE) as asking:
             yield from filter(None, asking.map(head, names))
 
+    def _between(self, names: set[str]) -> Iterator[Blob]:
+        """Yield those of many objects that are there by listing from the first of them, in the order of names, to the last."""
+        first, last = min(names), max(names)
+        yield from self.heads([first])
+        with self._named(""):
+            for found in self._obstore.list(self._store, offset=first):
+                yield from (_blob(each) for each in found if each["path"] in names)
+                if found and found[-1]["path"] >= last:
+                    return
+
     def open(self, blob: Blob) -> BufferedReader:
         """Open an object, to be read in large pieces; once it is another than the blob, that is a ShardError."""
-        return BufferedReader(_Ranges(self, blob), _PIECE)
+        return BufferedReader(_Ranges(self, blob), max(1, min(_PIECE, blob.size)))
 
     def read(self, name: str) -> bytes:
         """Return an object."""
@@ -107,14 +116,26 @@ class ObjectStorage:
         except self._obstore.exceptions.PreconditionError:
             raise ShardError(f"{blob.name} changed since it was listed: run again when nothing writes to it") from None
 
-    def put(self, name: str, file: Path) -> str | None:
-        """Put a finished file, and remove it here."""
+    def put(self, name: str, file: Path, *, new: bool = False) -> str | None:
+        """Put a finished file, and remove it here; what is to be new is put on condition that nothing is there."""
         if self._scheme in _WEB:
             raise UsageError(f"{self.address} can only be read: name another place to write to")
-        with self._named(name):
-            etag: str | None = self._obstore.put(self._store, name, file)["e_tag"]
+        if not (new and self._created(name, file)):
+            with self._named(name):
+                etag: str | None = self._obstore.put(self._store, name, file)["e_tag"]
         file.unlink()
-        return etag
+        return None if new else etag
+
+    def _created(self, name: str, file: Path) -> bool:
+        """Put a file where none is; tell whether the storage knows such a condition, else nothing is done. Raises FileExistsError."""
+        errors = self._obstore.exceptions
+        try:
+            self._obstore.put(self._opened(_FIRST), name, file, mode="create")
+        except errors.AlreadyExistsError:
+            raise FileExistsError(errno.EEXIST, "is there already", f"{self.address}/{name}") from None
+        except errors.BaseError:
+            return False
+        return True
 
     def delete(self, name: str) -> None:
         """Delete an object."""

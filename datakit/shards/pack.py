@@ -18,16 +18,14 @@ from datakit.dataset.store import is_interrupted
 from datakit.errors import DatakitError, ShardError, UsageError
 from datakit.report import Problem
 from datakit.run.stage import Execution
+from datakit.shards.listed import DIGITS, SHARD_SIZE
 from datakit.shards.receipts import Options, Portion, Receipt
 from datakit.shards.records import check_installed
 from datakit.shards.run import ShardReport, run_shards
 from datakit.shards.storage import open_storage
 from datakit.shards.writing import commit, working_folder, write_shard
 
-SHARD_SIZE = 2000
 _LAYOUT = 1
-# Digits of a shard's number, so that the order of names is that of the samples.
-_DIGITS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def _portions(dataset: Path, shard_size: int) -> Iterator[Portion]:
     digest, begin, end, number = hashlib.sha256(), 0, 0, 0
 
     def close() -> None:
-        name = f"{len(portions):0{_DIGITS}d}.tar"
+        name = f"{len(portions):0{DIGITS}d}.tar"
         portions.append(Portion(name, number, digest.hexdigest(), f"{dataset.resolve()}/{name}", (begin, end)))
 
     for _, where, line in lines_of(dataset / MANIFEST):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -69,7 +69,10 @@ class Counts(msgspec.Struct):
         for name in ("done", "refused", "failed", "faces_cut"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("buckets", "warnings", "problems"):
-            setattr(self, name, dict(Counter(getattr(self, name)) + Counter(getattr(other, name))))
+            total: dict[str, int] = dict(getattr(self, name))
+            for key, number in getattr(other, name).items():
+                total[key] = total.get(key, 0) + number
+            setattr(self, name, total)
 
     @classmethod
     def of(cls, records: Iterable[Record], problems: Iterable[Problem]) -> Counts:
@@ -158,8 +161,8 @@ class Sharded(msgspec.Struct, frozen=True):
     stage: str
     key: str
     counts: Counts
-    shards: list[Shard]
     options: dict[str, Any] = {}
+    shards: list[Shard] = []
 
 
 def records_of(shard: str) -> str:
@@ -194,13 +197,13 @@ def read_receipts(storage: Storage, shards: Sequence[str]) -> Iterator[Receipt |
             yield from readers.map(read, shards[start : start + _HELD])
 
 
-def shards_with_receipts(files: Iterable[str]) -> list[str]:
-    """Return the shards that have a receipt, by the names of all files of a storage."""
+def shard_of(file: str) -> str | None:
+    """Return the shard whose receipt a file is; None where it is none."""
     inside = f"{SHARDS_STATE}/"
-    return sorted(name[len(inside) : -5] for name in files if name.startswith(inside) and name.endswith(".tar.json"))
+    return file[len(inside) : -len(".json")] if file.startswith(inside) and file.endswith(".tar.json") else None
 
 
-def is_whole(held: Receipt, shard: str, files: dict[str, Blob]) -> bool:
+def is_whole(held: Receipt, shard: str, files: Mapping[str, Blob]) -> bool:
     """Tell whether both files of a shard are there as they were written, as far as size and etag tell."""
     for name, output in ((shard, held.tar), (records_of(shard), held.records)):
         blob = files.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -16,7 +16,6 @@ from datakit.run.stage import Execution
 from datakit.shards.receipts import (
     Counts,
     Options,
-    Output,
     Portion,
     Receipt,
     Shard,
@@ -25,7 +24,7 @@ from datakit.shards.receipts import (
     read_options,
     read_receipts,
     records_of,
-    shards_with_receipts,
+    shard_of,
 )
 from datakit.shards.storage import Blob, Storage
 from datakit.shards.writing import working_folder, write
@@ -96,6 +95,8 @@ def run_shards(
     target: Storage,
     wanted: Options,
     execution: Execution,
+    *,
+    ready: Callable[[Portion], Portion] | None = None,
 ) -> ShardReport:
     """Make every shard that is not up to date, and write what the dataset is in the end.
 
@@ -111,6 +112,8 @@ def run_shards(
         What they are made with.
     execution
         Workers, what may be replaced.
+    ready
+        Adds to a portion what is not held of all of them, when its turn comes.
 
     Raises
     ------
@@ -120,20 +123,25 @@ def run_shards(
     state = _State(target, wanted, execution)
     pending = list(state.pending(portions))
     state.begin(pending)
-    for portion, result in _results(function, pending, execution, wanted.stage):
+    for portion, result in _results(function, pending, execution, wanted.stage, ready):
         state.take(portion, result)
     return state.finish()
 
 
 def _results(
-    function: Callable[[Portion], Receipt | Problem], portions: Sequence[Portion], execution: Execution, label: str
+    function: Callable[[Portion], Receipt | Problem],
+    portions: Sequence[Portion],
+    execution: Execution,
+    label: str,
+    ready: Callable[[Portion], Portion] | None,
 ) -> Iterator[tuple[Portion, Receipt | Problem]]:
     """Yield what becomes of each shard; one whose process died is tried again."""
     # No limit of time for a whole shard: each of its pictures has one.
     run = replace(execution, timeout=None)
     for tries in range(1, _TRIES + 1):
         crashed = []
-        results: Iterable[tuple[Portion, Receipt | Problem | Crash]] = run.run(function, portions) if portions else ()
+        given = map(ready, portions) if ready and tries == 1 else portions
+        results: Iterable[tuple[Portion, Receipt | Problem | Crash]] = run.run(function, given) if portions else ()
         for portion, result in execution.progress(results, len(portions), label if tries == 1 else f"{label} again"):
             if not isinstance(result, Crash):
                 yield portion, result
@@ -152,16 +160,26 @@ class _State:
         self._wanted = wanted
         self._execution = execution
         self._report = ShardReport(wanted.stage, wanted.source, target.address)
-        self._files = {blob.name: blob for blob in target.listing()}
-        self._refuse_others(self._files)
+        # Of many shards this is most of what is known of them: no more of each than is needed, and that no longer than it is.
+        self._known: set[str] = set()
+        self._files: dict[str, Blob] = {}
+        for blob in target.listing():
+            shard = shard_of(blob.name)
+            if shard is None:
+                self._files[blob.name] = blob
+            else:
+                self._known.add(shard)
+        self._before = read_options(target)
+        self._refuse_others(self._before)
         self._whole = SHARDS in self._files
-        self._shards: dict[str, Shard] = {}
+        # What `dataset.json` says of each shard, as it says it.
+        self._lines: dict[str, bytes] = {}
 
-    def _refuse_others(self, files: Mapping[str, Blob]) -> None:
+    def _refuse_others(self, before: Options | None) -> None:
         """Make sure that nothing of somebody else's is replaced, nor shards made otherwise. Raises UsageError."""
         if self._execution.overwrite:
             return
-        before, place = read_options(self._target), self._target.address
+        place, files = self._target.address, self._files
         if before is None and files:
             raise UsageError(f"{place} holds files ({min(files)}) and no shards of datakit: name a new place, or use --overwrite")
         if before is not None and (before.stage, before.key) != (self._wanted.stage, self._wanted.key):
@@ -173,12 +191,14 @@ class _State:
 
     def pending(self, portions: Sequence[Portion]) -> Iterator[Portion]:
         """Yield the shards that are to be made. Raises UsageError where one was made from somewhere else."""
-        known = set(shards_with_receipts(self._files))
-        here = [shard.name for shard in portions if shard.name in known]
+        here = [shard.name for shard in portions if shard.name in self._known]
         receipts = read_receipts(self._target, here)
         for shard in portions:
-            held = next(receipts) if shard.name in known else None
-            if held is not None and not self._execution.overwrite and self._stands(held, shard):
+            held = next(receipts) if shard.name in self._known else None
+            stands = held is not None and not self._execution.overwrite and self._stands(held, shard)
+            for file in (shard.name, records_of(shard.name)):
+                self._files.pop(file, None)
+            if held is not None and stands:
                 self._keep(shard.name, held)
                 self._report.skipped += 1
                 continue
@@ -188,9 +208,9 @@ class _State:
                     "name another place, or use --overwrite to make it from there"
                 )
             yield shard
-        self._report.removed = sorted(known.difference(here))
+        self._report.removed = sorted(self._known.difference(here))
         self._report.pruned = self._execution.prune
-        self._files = {}  # of many shards, more than all that is known of them
+        self._known, self._files = set(), {}
 
     def _stands(self, held: Receipt, shard: Portion) -> bool:
         """Tell whether a shard was made from the same content by the same options, and is there as it was written."""
@@ -210,14 +230,22 @@ class _State:
     def begin(self, pending: Sequence[Portion]) -> None:
         """Take away what will no longer be true, before anything changes."""
         prune = self._report.removed if self._execution.prune else []
-        if pending or prune or self._wanted != read_options(self._target):
+        if pending or prune or self._wanted != self._before:
+            self._claim()
             self._target.delete(SHARDS)
             self._whole = False
-            with working_folder(self._target.workspace) as work:
-                write(self._target, SHARDS_OPTIONS, msgspec.json.encode(self._wanted), work)
         for name in prune:
             for file in (receipt(name), name, records_of(name)):
                 self._target.delete(file)
+
+    def _claim(self) -> None:
+        """Write the options down; of two runs that begin at once with other ones only the first goes on. Raises UsageError."""
+        new = self._before is None and not self._execution.overwrite
+        with working_folder(self._target.workspace) as work:
+            try:
+                write(self._target, SHARDS_OPTIONS, [msgspec.json.encode(self._wanted)], work, new=new)
+            except FileExistsError:
+                self._refuse_others(read_options(self._target))
 
     def take(self, shard: Portion, result: Receipt | Problem) -> None:
         """Take note of what became of a shard."""
@@ -229,7 +257,7 @@ class _State:
 
     def _keep(self, name: str, held: Receipt) -> None:
         self._report.counts.add(held.counts)
-        self._shards[name] = Shard(name, held.counts.done, _plain(held.tar), _plain(held.records))
+        self._lines[name] = _line(name, held)
 
     def finish(self) -> ShardReport:
         """Write what the dataset is, where every shard is there; return the report."""
@@ -239,13 +267,9 @@ class _State:
             report.notes.append(
                 f"{SHARDS} is written when every shard is there: run again, or leave {few([each.source for each in report.failed])} out"
             )
-        else:
-            shards = [self._shards[name] for name in sorted(self._shards)]
-            counts = msgspec.structs.replace(report.counts, buckets=dict(sorted(report.counts.buckets.items())))
-            whole = Sharded(self._wanted.stage, self._wanted.key, counts, shards, self._wanted.options)
-            if not self._whole or self._changed(whole):
-                with working_folder(self._target.workspace) as work:
-                    write(self._target, SHARDS, msgspec.json.format(msgspec.json.encode(whole)) + b"\n", work)
+        elif not self._whole or self._changed():
+            with working_folder(self._target.workspace) as work:
+                write(self._target, SHARDS, self._content(), work)
         if report.removed and not report.pruned:
             report.notes.append(
                 f"{counted(len(report.removed), 'shard')} that {report.source} does not name, no part of the dataset any more: "
@@ -253,13 +277,29 @@ class _State:
             )
         return report
 
-    def _changed(self, whole: Sharded) -> bool:
+    def _content(self) -> Iterator[bytes]:
+        """Yield the parts of `dataset.json`: what all shards have in common, and a line for each."""
+        counts = msgspec.structs.replace(self._report.counts, buckets=dict(sorted(self._report.counts.buckets.items())))
+        head = msgspec.json.encode(Sharded(self._wanted.stage, self._wanted.key, counts, self._wanted.options))
+        yield head.removesuffix(b"]}")
+        for number, name in enumerate(sorted(self._lines)):
+            yield (b",\n" if number else b"\n") + self._lines[name]
+        yield b"\n]}\n"
+
+    def _changed(self) -> bool:
+        """Tell whether `dataset.json` is to say something else than it does."""
+        wanted = hashlib.sha256()
+        for part in self._content():
+            wanted.update(part)
         try:
-            return msgspec.json.decode(self._target.read(SHARDS), type=Sharded) != whole
-        except (OSError, msgspec.DecodeError):
+            (there,) = self._target.heads([SHARDS])
+            with self._target.open(there) as file:
+                return hashlib.file_digest(file, "sha256").digest() != wanted.digest()
+        except (OSError, ValueError):
             return True
 
 
-def _plain(output: Output) -> Output:
-    """Return what does not depend on where an output lies."""
-    return msgspec.structs.replace(output, etag=None)
+def _line(name: str, held: Receipt) -> bytes:
+    """Return what `dataset.json` says of a shard: what does not depend on where it lies."""
+    tar, records = (msgspec.structs.replace(output, etag=None) for output in (held.tar, held.records))
+    return msgspec.json.encode(Shard(name, held.counts.done, tar, records))

@@ -67,8 +67,11 @@ class Storage(Protocol):
         """Return a small file."""
         ...
 
-    def put(self, name: str, file: Path) -> str | None:
-        """Move a finished file of the workspace into place; return its etag where it tells the content, else None."""
+    def put(self, name: str, file: Path, *, new: bool = False) -> str | None:
+        """Move a finished file of the workspace into place; return its etag where it tells the content, else None.
+
+        One that is to be ``new`` and is there already is a FileExistsError, as far as the storage can tell.
+        """
         ...
 
     def delete(self, name: str) -> None:

@@ -77,8 +77,10 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, name: str)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         target = path.open("xb")
-    except (FileExistsError, NotADirectoryError):
-        raise ShardError(f"{name} holds {member.name!r} twice, or names that differ in letter case alone: rename one") from None
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise ShardError(
+            f"{name} holds {member.name!r} twice, as a file and a folder, or names that differ in letter case alone: rename one"
+        ) from None
     with target:
         opened = tar.extractfile(member)
         assert opened is not None  # it is a file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,15 +92,16 @@ def commit(storage: Storage, portion: Portion, written: Written, key: str) -> Re
     etags = storage.put(shard, written.tar), storage.put(records_of(shard), written.records)
     tar, records = (msgspec.structs.replace(output, etag=etag) for output, etag in zip(written.outputs, etags, strict=True))
     held = Receipt(key, portion.origin, portion.size, portion.etag, tar, records, written.counts)
-    write(storage, receipt(shard), msgspec.json.encode(held), written.tar.parent)
+    write(storage, receipt(shard), [msgspec.json.encode(held)], written.tar.parent)
     return held
 
 
-def write(storage: Storage, name: str, content: bytes, work: Path) -> None:
-    """Write a small file of a storage, whole or not at all. Raises OSError."""
+def write(storage: Storage, name: str, content: Iterable[bytes], work: Path, *, new: bool = False) -> None:
+    """Write a file of a storage, whole or not at all. Raises OSError: FileExistsError where it is to be ``new`` and is there."""
     file = work / "file"
-    file.write_bytes(content)
-    storage.put(name, file)
+    with file.open("wb") as opened:
+        opened.writelines(content)
+    storage.put(name, file, new=new)
 
 
 @contextmanager

@@ -9,8 +9,15 @@ import tarfile
 import pytest
 from PIL import Image
 
+from datakit import CropOptions, crop_folder
+from datakit.shards.crop import crop_shards
+from tests.shards.faults import Faults
+
 pytest.importorskip("pyarrow", reason="a dataset in shards needs the extra parquet")
 
+PLAIN = {"detector": "none", "saliency": "none"}
+OPTIONS = CropOptions(format="jpg", upscale=6, **PLAIN)
+WORDS = ["--format=jpg", "--upscale=6", "--detector=none", "--saliency=none"]
 STEMS = ("astronaut", "coffee", "fig", "flower", "moose", "rocket", "temple")
 
 
@@ -56,8 +63,35 @@ def raw(samples, tmp_path_factory):
     return place
 
 
+@pytest.fixture(scope="session")
+def as_folder(raw, tmp_path_factory):
+    """What crop makes of the extracted folder."""
+    folder = tmp_path_factory.mktemp("folder") / "out"
+    crop_folder(raw / "folder", folder, OPTIONS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def as_shards(raw, tmp_path_factory):
+    """What crop makes of the shards; never written to."""
+    folder = tmp_path_factory.mktemp("shards") / "out"
+    report = crop_shards(f"{raw}/tars/*.tar", str(folder), OPTIONS)
+    assert (report.done, report.counts.done, report.exit_code) == (3, 7, 0)
+    return folder
+
+
 @pytest.fixture
 def tars(raw, tmp_path):
     """The shards, to be changed."""
     shutil.copytree(raw / "tars", tmp_path / "tars")
     return tmp_path / "tars"
+
+
+@pytest.fixture
+def faults(tmp_path, monkeypatch):
+    """Places where processes die that this test begins; see `tests.shards.faults`."""
+    (tmp_path / "site").mkdir()
+    places = Faults(tmp_path / "site")
+    for name, value in places.environment.items():
+        monkeypatch.setenv(name, value)
+    return places

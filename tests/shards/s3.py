@@ -61,6 +61,10 @@ def _answers(address, process):
     return False
 
 
+# What becomes of one connection after the other.
+_FAULTS = ("error", "cut", "dropped", "cut", "stalled", "cut")
+
+
 class Faulty:
     """Passes connections on to a server, but not all of them, and not whole; ``away`` seconds of absence begin with ``leave``."""
 
@@ -71,6 +75,7 @@ class Faulty:
         self.address = f"http://127.0.0.1:{self.port}"
         self.faults = dict.fromkeys(("error", "dropped", "cut", "stalled", "away"), 0)
         self._until = 0.0
+        self._numbers = itertools.count()
         threading.Thread(target=self._serve, daemon=True).start()
 
     def leave(self, seconds):
@@ -78,29 +83,29 @@ class Faulty:
         self._until = time.monotonic() + seconds
 
     def _serve(self):
-        for number in itertools.count():
+        while True:
             try:
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            threading.Thread(target=self._pass, args=(connection, number), daemon=True).start()
+            threading.Thread(target=self._pass, args=(connection,), daemon=True).start()
 
-    def _pass(self, connection, number):
+    def _pass(self, connection):
         with connection:
             if time.monotonic() < self._until:
                 self.faults["away"] += 1
-            elif number % 5 == 1:
-                self.faults["error"] += 1
+                return
+            number = next(self._numbers)
+            fault = _FAULTS[number % len(_FAULTS)]
+            if fault != "cut":
+                self.faults[fault] += 1
+            if fault == "error":
                 connection.recv(1 << 16)
                 connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            elif number % 7 == 3:
-                self.faults["dropped"] += 1
-            else:
-                if number % 6 == 2:
-                    self.faults["stalled"] += 1
-                    time.sleep(2)
+            elif fault != "dropped":
+                time.sleep(2 if fault == "stalled" else 0)
                 # Every connection ends some time, as clients keep them: most of those in the midst of an answer.
-                self._through(connection, 30_000 * (1 + number % 40))
+                self._through(connection, 12_000 * (1 + number % 7))
 
     def _through(self, connection, most):
         with closing(socket.create_connection(self._target)) as server:

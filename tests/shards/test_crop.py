@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+from contextlib import nullcontext
 
 import pytest
 from PIL import Image
@@ -19,33 +21,8 @@ from datakit.shards.receipts import read_sharded
 from datakit.shards.storage import open_storage
 from datakit.shards.tar import stem_of
 from datakit.shards.unpack import read_samples
-from tests.conftest import tree
-from tests.shards.conftest import write_tar
-
-PLAIN = {"detector": "none", "saliency": "none"}
-OPTIONS = CropOptions(format="jpg", upscale=6, **PLAIN)
-WORDS = ["--format=jpg", "--upscale=6", "--detector=none", "--saliency=none"]
-# Makes a process die at a place of datakit's, in whatever process it comes by: always, or once.
-FAULT = """
-import os, signal
-place, when, mark = os.environ["FAULT"].split(",")
-if place == "picture":
-    import datakit.crop.picture as module
-    name, of = "read_picture", lambda data, source, most: source == "flower.jpg"
-elif place == "worker":
-    import datakit.shards.cropping as module
-    name, of = "write_shard", lambda folder, records, problems, work: records[0].output.startswith("flower")
-else:
-    import datakit.shards.run as module
-    name, of = "_plain", lambda output: True
-true = getattr(module, name)
-def dies(*arguments):
-    if of(*arguments) and not (when == "once" and os.path.exists(mark)):
-        open(mark, "w").close()
-        os.kill(os.getpid(), signal.SIGKILL if when == "once" else signal.SIGSEGV)
-    return true(*arguments)
-setattr(module, name, dies)
-"""
+from tests.conftest import ROOT, tree
+from tests.shards.conftest import OPTIONS, PLAIN, WORDS, write_tar
 
 
 def shards_of(folder):
@@ -67,23 +44,6 @@ def unpacked(folder):
 def records_of(folder):
     storage = open_storage(str(folder))
     return [sample.record for shard in read_sharded(storage).shards for sample in read_samples(storage, shard)[0]]
-
-
-@pytest.fixture(scope="module")
-def as_folder(raw, tmp_path_factory):
-    """What crop makes of the extracted folder."""
-    folder = tmp_path_factory.mktemp("folder") / "out"
-    crop_folder(raw / "folder", folder, OPTIONS)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def as_shards(raw, tmp_path_factory):
-    """What crop makes of the shards; never written to."""
-    folder = tmp_path_factory.mktemp("shards") / "out"
-    report = crop_shards(f"{raw}/tars/*.tar", str(folder), OPTIONS)
-    assert (report.done, report.counts.done, report.exit_code) == (3, 7, 0)
-    return folder
 
 
 def test_pictures_captions_and_records_are_those_of_the_extracted_folder(as_shards, as_folder):
@@ -235,54 +195,61 @@ def test_pictures_that_are_not_made_are_records(tars, samples, tmp_path):
     assert all(problem.upscale_needed > 2.5 and problem.size for problem in problems if problem.kind == "too-small")
 
 
-def run(fault, source, out, folder, *more):
-    """Run crop over shards in processes of its own, one of which dies."""
-    (folder / "site").mkdir(exist_ok=True)
-    (folder / "site" / "sitecustomize.py").write_text(FAULT if fault else "")
-    path = os.pathsep.join([str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH", os.getcwd())])])
-    return subprocess.run(
-        [sys.executable, "-m", "datakit", "crop", f"{source}/*.tar", out, *WORDS, *more],
-        env=os.environ | {"PYTHONPATH": path, "FAULT": f"{fault},{folder / 'mark'}"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
-@pytest.mark.parametrize("place", ["picture", "worker", "driver"])
-def test_a_process_that_somebody_kills_costs_nothing(raw, as_shards, tmp_path, place):
+def test_processes_that_somebody_kills_cost_nothing(raw, as_shards, tmp_path, faults):
     out = tmp_path / "out"
-    ended = run(f"{place},once", raw / "tars", out, tmp_path, "--jobs=1")
-    assert (tmp_path / "mark").exists()
-    if place == "driver":
-        assert ended.returncode == -9
-        assert not (out / "dataset.json").exists()
-        ended = run("", raw / "tars", out, tmp_path, "--jobs=2")
-        assert "up to date" in ended.stdout
-    assert (ended.returncode, ended.stderr) == (0, "")
+    faults("worker", "picture")
+    report = crop_shards(f"{raw}/tars/00001.tar", str(out), OPTIONS, execution=Execution(jobs=1))
+    assert faults.left() == []
+    assert (report.done, report.exit_code) == (1, 0)
+    assert (out / "00001.tar").read_bytes() == (as_shards / "00001.tar").read_bytes()
+    assert not list((out / "_datakit" / "tmp").glob("shard-*"))  # what the killed worker left is swept up
+
+
+def test_a_driver_that_somebody_kills_goes_on_where_it_was(raw, as_shards, tmp_path, faults):
+    out = tmp_path / "out"
+    faults("driver")
+    assert begun(raw, out).wait() == -signal.SIGKILL
+    assert not (out / "dataset.json").exists()
+    report = crop_shards(f"{raw}/tars/*.tar", str(out), OPTIONS)
+    assert (report.done, report.skipped) == (2, 1)
     assert shards_of(out) == shards_of(as_shards)
-    crop_shards(f"{raw}/tars/*.tar", str(out), OPTIONS, execution=Execution(overwrite=True))
-    assert not list((out / "_datakit" / "tmp").glob("shard-*"))
 
 
-def test_a_picture_that_kills_its_decoder_costs_itself(raw, as_shards, tmp_path):
+def test_a_picture_that_kills_its_decoder_costs_itself(raw, as_shards, tmp_path, faults):
     out = tmp_path / "out"
-    ended = run("picture,always", raw / "tars", out, tmp_path, "--jobs=2")
-    assert ended.returncode == 1
-    assert "6 pictures, 0 refused, 1 failed" in ended.stdout
-    assert "1 crashed" in ended.stdout
-    assert shards_of(out)["00000.tar"] == shards_of(as_shards)["00000.tar"]
-    assert unpacked(out) == {name: data for name, data in unpacked(as_shards).items() if not name.startswith("flower")}
+    faults("picture", always=True)
+    report = crop_shards(f"{raw}/tars/00001.tar", str(out), OPTIONS, execution=Execution(jobs=1))
+    assert (report.done, report.counts.done, report.counts.problems, report.exit_code) == (1, 1, {"crashed": 1}, 1)
+    assert unpacked(out) == {name: data for name, data in unpacked(as_shards).items() if name.startswith("moose")}
+
+
+def begun(raw, out):
+    """Crop in a process of its own, as one says it in Python."""
+    words = f"crop_shards({f'{raw}/tars/*.tar'!r}, {str(out)!r}, OPTIONS)"
+    code = f"from tests.shards.test_crop import OPTIONS, crop_shards; raise SystemExit({words}.exit_code)"
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
 
 
 def test_two_runs_at_once_end_in_the_same_bytes(raw, as_shards, tmp_path):
-    words = [sys.executable, "-m", "datakit", "crop", f"{raw}/tars/*.tar", str(tmp_path / "out"), *WORDS, "--jobs=2"]
-    both = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
-    assert [(process.communicate(timeout=600)[1], process.returncode) for process in both] == [(b"", 0)] * 2
+    both = [begun(raw, tmp_path / "out") for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
     assert shards_of(tmp_path / "out") == shards_of(as_shards)
     report = crop_shards(f"{raw}/tars/*.tar", str(tmp_path / "out"), OPTIONS)
     assert (report.done, report.skipped) == (0, 3)
+
+
+def test_of_two_runs_that_begin_at_once_the_first_says_with_which_options(raw, as_shards, tmp_path):
+    storage, file = open_storage(str(tmp_path / "new")), tmp_path / "file"
+    for content in ("first", "second"):
+        file.write_text(content)
+        with nullcontext() if content == "first" else pytest.raises(FileExistsError):
+            storage.put("_datakit/options.json", file, new=True)
+    assert (tmp_path / "new" / "_datakit" / "options.json").read_text() == "first"
+    # Options alone are a run that was killed before its first shard, or that has just begun.
+    shutil.copytree(as_shards / "_datakit", tmp_path / "out" / "_datakit", ignore=shutil.ignore_patterns("*.tar.json"))
+    with pytest.raises(UsageError, match="made with other options"):
+        crop_shards(f"{raw}/tars/*.tar", str(tmp_path / "out"), CropOptions(format="jpg", upscale=6, quality=90, **PLAIN))
+    assert crop_shards(f"{raw}/tars/*.tar", str(tmp_path / "out"), OPTIONS).done == 3
 
 
 def test_verify_finds_what_has_the_right_size_and_other_bytes(tars, tmp_path):
@@ -295,12 +262,26 @@ def test_verify_finds_what_has_the_right_size_and_other_bytes(tars, tmp_path):
     assert (out / "00001.tar").read_bytes() == data
 
 
-def test_without_pyarrow_it_is_said_how_to_install_it(raw, tmp_path, datakit):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text("import sys\nsys.modules['pyarrow'] = None\n")
-    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", os.getcwd())])
-    ended = datakit("crop", f"{raw}/tars/*.tar", "out", "--format=jpg", PYTHONPATH=path)
-    assert ended.returncode == 2
-    assert "needs the extra parquet: pip install 'datakit[parquet]'" in ended.stderr
-    shutil.copytree(raw / "folder", tmp_path / "folder")
-    assert datakit("crop", "folder", "out", *WORDS, PYTHONPATH=path).returncode == 0
+def test_without_pyarrow_it_is_said_how_to_install_it_and_a_folder_is_cropped(raw, tmp_path):
+    """In one process: what is not installed is not imported either."""
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from click.testing import CliRunner; from datakit.cli import main\n"
+        f"run = lambda *words: CliRunner().invoke(main, ['crop', *words, *{WORDS!r}])\n"
+        f"refused, done = run({f'{raw}/tars/*.tar'!r}, 'shards'), run({str(raw / 'folder')!r}, 'out', '--jobs=1')\n"
+        "print(refused.exit_code, refused.output, done.exit_code)\n"
+        "assert not {'obstore', 'ray', 'boto3'} & set(sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("2 "), ended.stdout
+    assert "needs the extra parquet: pip install 'datakit[parquet]'" in ended.stdout
+    assert ended.stdout.endswith(" 0\n")
+    assert not (tmp_path / "shards").exists()

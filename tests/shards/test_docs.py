@@ -15,9 +15,11 @@ def test_its_commands_run(pictures, tmp_path):
         sample = {f"{name}.{kind}": (pictures / f"{name}.{kind}").read_bytes() for kind in ("jpg", "txt")}
         for place in ("raw", "bucket/raw"):
             write_tar(tmp_path / place / f"0000{int(name == 'dogs')}.tar", sample)
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        for file, data in sample.items():
-            (tmp_path / "photos" / file).write_bytes(data)
+        for place in ("photos", "bucket/photos"):
+            (tmp_path / place).mkdir(exist_ok=True)
+            for file, data in sample.items():
+                (tmp_path / place / file).write_bytes(data)
+    (tmp_path / "names.txt").write_text("".join(f"{path.name}\n" for path in sorted((tmp_path / "photos").iterdir())))
     crop_folder(tmp_path / "photos", tmp_path / "out", CropOptions(detector="none", saliency="none"))
     commands = lines("docs/scaling.md")
     assert len(commands) >= 4

@@ -220,7 +220,7 @@ RECORDS = st.builds(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     st.lists(RECORDS, max_size=4),
     st.lists(st.builds(Problem, st.text(min_size=1), st.text(), st.sampled_from(["picture", "crashed"])), max_size=2),
