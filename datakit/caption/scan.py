@@ -20,10 +20,10 @@ _PAIRS = {
 }  # fmt: skip
 _CLOSING = frozenset(sign for signs in _PAIRS.values() for sign in signs)
 _UNITS = r"(?:mm|cm|m|km|ml|cl|l|g|kg|s|h|x|px|mp|inch|zoll|%|°|€|\$|£)"
-# Where anything of the next pattern can begin: most letters need no closer look.
-_PLACES = re.compile(
-    rf"[\\>:;=()\[\]{{}}<（）【】「」『』《》〈〉“”„«»‘’\".!?…؟۔।{WIDE_STOPS}{COMMAS}]|(?<!\w)'|'(?!\w)|(?<![\w.,])\d"
-)
+# Where anything of the next pattern can begin, most letters need no closer look; digits only where a number holds a comma.
+_BEGINNINGS = rf"\\>:;=()\[\]{{}}<（）【】「」『』《》〈〉“”„«»‘’\"'.!?…؟۔।{WIDE_STOPS}{COMMAS}"
+_PLACES, _PLACES_AND_DIGITS = re.compile(f"[{_BEGINNINGS}]"), re.compile(rf"[{_BEGINNINGS}\d]")
+_NUMBER = re.compile(r"\d,\d")
 _ARE_COMMAS = frozenset(COMMAS)
 _SCAN = re.compile(
     rf"""
@@ -68,7 +68,7 @@ def scan(caption: str) -> tuple[list[Mark], list[Span]]:
     open_: list[tuple[str, int]] = []
     waiting: Counter[str] = Counter()
     seen = 0
-    for place in _PLACES.finditer(caption):
+    for place in (_PLACES_AND_DIGITS if _NUMBER.search(caption) else _PLACES).finditer(caption):
         at = place.start()
         if at < seen:
             continue

@@ -16,8 +16,11 @@ _ABBREVIATIONS = re.compile(
 )
 _NUMBERED = re.compile(r"ch|fig|no|nr|nos|op|p|pp|pt|vol")
 # A unit behind a number: "a 3 in. blade".
-_MEASURED = re.compile(r"\d\s?(?:in|min|sec|yd|hr)$", re.IGNORECASE)
 # "J", "e.g", "p.m", "Ph.D", "u.s.a"
+_UNITS = "in|min|sec|yd|hr"
+_MEASURED = re.compile(rf"\d\s?(?:{_UNITS})$", re.IGNORECASE)
+# What the end of any of these may be; of no other word of two letters and more a full stop is part.
+_SHORTENED = frozenset(f"{_ABBREVIATIONS.pattern}|{_NUMBERED.pattern}|{_UNITS}".split("|"))
 _LETTERS = re.compile(r"[^\W\d_]|[^\W\d_]{1,3}(?:\.[^\W\d_]{1,2})+")
 _LAST_WORD = re.compile(r"[\w.]+$")
 _LONGEST = 16
@@ -116,6 +119,9 @@ def segments(caption: str, marks: list[Mark], spans: list[Span], style: str) -> 
 
 def abbreviates(caption: str, at: int) -> bool:
     """Tell whether the full stop there belongs to the word before it."""
+    last = caption[max(0, at - _LONGEST) : at].rpartition(" ")[2]
+    if len(last) > 1 and last.isalpha() and last.casefold() not in _SHORTENED:
+        return False  # as most words
     word = _LAST_WORD.search(caption, max(0, at - _LONGEST), at)
     if word is None:
         return False
@@ -150,7 +156,7 @@ def _ends(caption: str, marks: list[Mark], spans: list[Span]) -> list[Mark]:
 
 def _judged(caption: str, found: list[Segment], commas: list[int], *, ended: bool) -> list[Segment]:
     """Tell sentences from tags, and undo the cuts behind what is neither end nor beginning of a sentence."""
-    found = [segment._replace(lead=_lead(caption, segment, commas)) for segment in found]
+    found = [Segment(one.start, one.end, one.stop, is_sentence=False, lead=_lead(caption, one, commas)) for one in found]
     read = [_reads(caption[segment.lead : segment.end], _commas_in(commas, segment)) for segment in found]
     if found and not ended:
         # What no full stop ends is a list of tags, unless it goes on from sentences as one of them.
@@ -195,15 +201,15 @@ def _merged(caption: str, found: list[Segment], read: list[int]) -> list[Segment
         begins = not words[:1].islower()
         if kept and levels[-1] == 0 and level == 2 and segment.lead > segment.start:
             # The stop belongs to a tag in front of the sentence: "cardfight!! vanguard, A woman stands in a park."
-            kept[-1] = kept[-1]._replace(end=segment.end, stop=segment.stop, lead=segment.lead)
+            kept[-1] = segment._replace(start=kept[-1].start)
             levels[-1] = level
         elif kept and not (levels[-1] and (begins or levels[-1] == 2)) and not (level == 2 and begins):
-            kept[-1] = kept[-1]._replace(end=segment.end, stop=segment.stop, lead=kept[-1].start)
+            kept[-1] = segment._replace(start=kept[-1].start, lead=kept[-1].start)
             levels[-1] = min(levels[-1], level)
         else:
             kept.append(segment)
             levels.append(level)
-    return [segment._replace(is_sentence=level > 0) for segment, level in zip(kept, levels, strict=True)]
+    return [Segment(one.start, one.end, one.stop, level > 0, one.lead) for one, level in zip(kept, levels, strict=True)]
 
 
 def _commas_in(commas: list[int], segment: Segment) -> int:
@@ -212,7 +218,7 @@ def _commas_in(commas: list[int], segment: Segment) -> int:
 
 def _reads(text: str, commas: int) -> int:
     """Tell how sure it is that words are a sentence: 0 they are tags, 1 they may be one among others, 2 they are."""
-    signs = len(_UNSPACED.findall(text))
+    signs = 0 if text.isascii() else len(_UNSPACED.findall(text))
     if signs * 2 > len(text.strip()):
         return 2 if signs >= _SIGNS_A_PIECE * (commas + 1) else 0
     words = _WORD.findall(text)

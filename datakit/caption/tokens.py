@@ -123,8 +123,10 @@ def parse(caption: str, keep: int = 0, keep_separator: str | None = None, splitt
         head, movable, tail = (*(part.whole for part in parts), ())[:3]
         return Tokens(head, movable, tail, parts[-1].end, _style_of([part.style for part in parts if part.whole]))
     tokens = _parse(caption, splitting)
+    if not keep:
+        return tokens
     places = [number for number, token in enumerate(tokens.movable) if not token.fixed]
-    at = places[keep - 1] + 1 if 0 < keep <= len(places) else len(tokens.movable) if keep else 0
+    at = places[keep - 1] + 1 if 0 < keep <= len(places) else len(tokens.movable)
     return Tokens(tokens.movable[:at], tokens.movable[at:], (), tokens.end, tokens.style)
 
 
@@ -242,7 +244,10 @@ def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[
     if not words:
         # a caption of nothing but separators
         return Tokens((), (Token(_tidy(between).strip()),) if between.strip() else ())
-    said = [_lies_in(at, sentences) for at in begins] if sentences else [False]
+    starts = [first for first, _ in sentences]
+    places = [bisect_right(starts, at) - 1 for at in begins] if sentences else [-1]
+    # Whether a token is a sentence, or part of one.
+    said = [place >= 0 and at < sentences[place][1] for place, at in zip(places, begins, strict=False)]
     end = between.strip()
     after = [_behind(gap, glue) for gap in gaps[1:]]
     doubled = end == "." and closes(words[-1])  # as in: a sign that says "STOP.".
@@ -251,12 +256,6 @@ def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[
     front = (Token(_tidy(gaps[0]), "", fixed=True),) if gaps[0].strip() else ()
     style: Style = "tags" if not any(said) else "sentences" if all(said) else "both"
     return Tokens((), (*front, *map(Token, words, after)), (), end, style)
-
-
-def _lies_in(at: int, sentences: Sequence[tuple[int, int]]) -> bool:
-    """Tell whether a token that begins there is a sentence, or part of one."""
-    place = bisect_right(sentences, at, key=lambda sentence: sentence[0])
-    return place > 0 and at < sentences[place - 1][1]
 
 
 def _behind(between: str, glue: str | None) -> str:
