@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+
+import msgspec
 
 from datakit.audit.alike import Fingerprinted
 from datakit.audit.concept import check_written
@@ -27,6 +31,7 @@ from datakit.run.stage import Execution
 
 # The captions of so many pictures are looked at in one step; fewer than some steps take less time than it takes to start processes.
 _AT_ONCE, _FEW = 1000, 4
+_PACKED = msgspec.msgpack.Decoder(list[Record])
 CURES = "take the words out of the captions where they are not the point, or vary the pictures"
 
 
@@ -173,16 +178,16 @@ class _Seen:
         self.unread += other.unread
 
 
-def _parts(dataset: Path) -> Iterator[list[Record]]:
-    """Yield the pictures, some at a time; the copies of one stay together."""
+def _parts(dataset: Path) -> Iterator[bytes]:
+    """Yield the pictures, some at a time and packed, as a worker gets them; the copies of one stay together."""
     part: list[Record] = []
     for record in read_manifest(dataset):
         if len(part) >= _AT_ONCE and record.source != part[-1].source:
-            yield part
+            yield msgspec.msgpack.encode(part)
             part = []
         part.append(record)
     if part:
-        yield part
+        yield msgspec.msgpack.encode(part)
 
 
 def _about_parts(dataset: Path) -> int:
@@ -191,13 +196,13 @@ def _about_parts(dataset: Path) -> int:
         return -(-sum(1 for _ in lines) // _AT_ONCE)
 
 
-def _look(dataset: Path, how: AuditedBy, trigger: str, item: tuple[int, list[Record]]) -> _Seen:
+def _look(dataset: Path, how: AuditedBy, trigger: str, item: tuple[int, bytes]) -> _Seen:
     """Look at the captions of some pictures."""
     seen, contradictions = _Seen.of(how, trigger), Contradictions()
     counted = seen.counted
-    for record, lines in _read(dataset, item[1], seen.unread):
+    for record, lines in _read(dataset, _PACKED.decode(item[1]), seen.unread):
         first = record.copy in (None, 1)
-        words: list[int] = []
+        words = array("I")
         triggered = counted.triggered
         for line in lines:
             words += counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
@@ -244,7 +249,7 @@ def _read(dataset: Path, records: Iterable[Record], unread: list[tuple[str, str]
         if record.caption is None:
             continue
         try:
-            lines = read_caption(dataset / record.caption).lines
+            lines = read_caption(os.path.join(dataset, record.caption)).lines
         except CaptionError as error:
             unread.append((record.caption, str(error)))
             continue

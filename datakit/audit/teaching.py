@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -89,7 +90,7 @@ class Counted:
     def __post_init__(self) -> None:
         self.phrases = Phrases(self.numbers, planned=self.planned is not None)
 
-    def add(self, text: str, tokens: Tokens, source: str | None) -> list[int]:
+    def add(self, text: str, tokens: Tokens, source: str | None) -> array[int]:
         """Count one caption of a picture; ``source`` is None where it is a further copy. Return the numbers of its words."""
         self.captions += 1
         self.styles[tokens.style] += 1
