@@ -68,7 +68,8 @@ class Fingerprinted:
         other.settle()
         self._names += other._names
         self._groups.extend(other._groups)
-        self._keep(places[np.frombuffer(other._words, np.uint32)], np.diff(np.frombuffer(other._ends, np.int64)))
+        ends = np.frombuffer(other._ends, np.int64)
+        self._keep(places[np.frombuffer(other._words, np.uint32)], ends[1:] - ends[:-1])
 
     def settle(self) -> None:
         """Find the words that come first of the captions taken since the last time."""

@@ -83,7 +83,8 @@ class Phrases:
         numbers
             Those of its words, with a 0 behind each token.
         read
-            The share of each token that CLIP reads or, planned, with which probability it reads it; None where it reads all.
+            The share of each token that CLIP reads or, planned, with which probability it reads it, up to the last of which it
+            reads anything; None where it reads all.
         triggered
             Whether it holds the trigger.
         source
@@ -106,6 +107,7 @@ class Phrases:
             length = numbers.index(0, len(shares)) - len(shares)
             whole = 0 if self._planned else int(length * share)
             shares += [1.0] * whole + [share if self._planned else 0.0] * (length + 1 - whole)
+        shares += [0.0] * (len(numbers) - len(shares))
         self._read.append((begins, shares))
 
     def merge(self, other: Phrases, places: NDArray[np.uint32]) -> None:
@@ -160,8 +162,8 @@ class Phrases:
         )
         self._grow()
         words = np.flatnonzero(stream > Numbers.nothing_said)
-        found, _, sums = _counted(stream[words].astype(np.uint64), words, captions)
-        self._words[found.astype(np.int64)] += sums
+        _, first, sums = _counted(stream[words] * _SPREAD, words, captions)
+        self._words[stream[words[first]]] += sums
         pictures = np.frombuffer(self._pictures, np.int64)[captions.of[words]]
         pairs = distinct((pictures << 32 | stream[words])[pictures > 0].astype(np.uint64)) & np.uint64(0xFFFFFFFF)
         self._in_pictures += np.bincount(pairs.astype(np.int64), minlength=len(self._in_pictures))
@@ -229,6 +231,8 @@ def _counted(
 
 def _merged(one: _Counted, other: _Counted) -> _Counted:
     """Add the counts of two, in neither of which a key stands twice."""
+    if not len(one.keys):
+        return other
     keys = np.concatenate([one.keys, other.keys])
     order = sorting(keys)
     first = starts(keys[order])
@@ -249,7 +253,9 @@ def _kept(counted: _Counted) -> _Counted:
     while len(enough) > most:
         below += 1
         enough = np.flatnonzero(counted.sums[:, 0] >= below)
-    return counted if below == 1 else _Counted(*(each.take(enough, axis=0) for each in counted))
+    if below == 1:
+        return counted
+    return _Counted(counted.keys[enough], counted.rows.take(enough, axis=0), counted.sums.take(enough, axis=0))
 
 
 def _tally(text: str, sums: list[float]) -> Tally:

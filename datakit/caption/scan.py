@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from typing import NamedTuple
 
 COMMAS = ",，、،؛；﹐﹑､"
@@ -66,7 +66,7 @@ def scan(caption: str) -> tuple[list[Mark], list[Span]]:
     marks: list[Mark] = []
     spans: list[Span] = []
     open_: list[tuple[str, int]] = []
-    waiting: Counter[str] = Counter()
+    waiting: defaultdict[str, int] = defaultdict(int)
     seen = 0
     for place in (_PLACES_AND_DIGITS if _NUMBER.search(caption) else _PLACES).finditer(caption):
         at = place.start()
@@ -108,7 +108,7 @@ def _opens(caption: str, at: int, sign: str) -> bool:
     return sign not in "\"'" or (not before.isalnum() and not behind.isspace() and (sign == '"' or behind.isalpha()))
 
 
-def _close(open_: list[tuple[str, int]], waiting: Counter[str], opener: str) -> int:
+def _close(open_: list[tuple[str, int]], waiting: defaultdict[str, int], opener: str) -> int:
     """Close the innermost group of a kind, and what was opened inside it and never closed; return where it began."""
     while True:
         sign, start = open_.pop()

@@ -28,12 +28,14 @@ _LONGEST = 16
 _STARTS = re.compile(r"\s+(?:The|A|An|She|He|It|They|This|These|There|Her|His|Its|Their|In|On|Behind|Above|Below)\s")
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_LETTERS_ALONE = {sign: " " for sign in range(128) if not chr(sign).isalnum()}
 
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(re.findall(r"\S+", words))
 
 
+_LEADING = _set("a an the")
 _ARTICLES = _set(
     "a an the this these there two three several some his her its their one "
     "ein eine der die das un une le la les des una el los las uno il lo gli um uma o os as"
@@ -180,13 +182,12 @@ def _lead(caption: str, segment: Segment, commas: list[int]) -> int:
             follows = caption[comma + 1 : segment.end].lstrip() if _TRIGGER.fullmatch(piece) else ""
             if not (follows[:1].isupper() or _BEGINS.search(follows)):
                 break
+        if comma == segment.end:
+            return segment.start
         words = piece.lower().split()
-        if (
-            comma == segment.end
-            or len(words) > _TAG_WORDS
-            or not _SAYS.isdisjoint(words)
-            or (words[:1] in (["a"], ["an"], ["the"]) and (start == segment.start or len(words) > _WORDS_A_NAME))
-        ):
+        if len(words) > _TAG_WORDS or not _SAYS.isdisjoint(words):
+            return segment.start
+        if words and words[0] in _LEADING and (start == segment.start or len(words) > _WORDS_A_NAME):
             return segment.start
         start = comma + 1
     return start + len(caption[start : segment.end]) - len(caption[start : segment.end].lstrip())
@@ -221,7 +222,7 @@ def _reads(text: str, commas: int) -> int:
     signs = 0 if text.isascii() else len(_UNSPACED.findall(text))
     if signs * 2 > len(text.strip()):
         return 2 if signs >= _SIGNS_A_PIECE * (commas + 1) else 0
-    words = _WORD.findall(text)
+    words = _words(text)
     if len(words) < 2 or (all(word[0].isupper() or not word[0].isalpha() for word in words)):
         return 0  # a name: "Super Smash Bros. Ultimate"
     lower = [word.lower() for word in words]
@@ -241,6 +242,12 @@ def _reads(text: str, commas: int) -> int:
             else 0
         )
     return 2 if len(words) > 2 and lower[0] in _ARTICLES | {"it"} else 1
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text; of plain ASCII as the pattern finds them, but sooner."""
+    plain = text.isascii() and "'" not in text and "-" not in text
+    return text.translate(_LETTERS_ALONE).split() if plain else _WORD.findall(text)
 
 
 def closes(text: str) -> bool:

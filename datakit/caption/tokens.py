@@ -190,8 +190,8 @@ def _region(text: str, splitting: Splitting) -> Tokens:
     sentences: list[tuple[int, int]] = []
     commas = [mark for mark in marks if not mark.is_stop]
     for segment in segments(text, marks, spans, splitting.style):
-        inside = commas[bisect_left(commas, (segment.start,)) : bisect_left(commas, (segment.end,))]
-        cuts += [mark for mark in inside if not segment.is_sentence or mark.start < segment.lead]
+        until = segment.lead if segment.is_sentence else segment.end
+        cuts += commas[bisect_left(commas, (segment.start,)) : bisect_left(commas, (until,))]
         if segment.is_sentence:
             sentences.append((segment.lead, segment.end))
         if segment.stop is not None:
@@ -226,8 +226,8 @@ def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[
     begins: list[int] = []
     gaps: list[str] = []
     between, start = "", 0
-    for mark in (*cuts, Mark(len(text), len(text), is_stop=False)):
-        piece = text[start : mark.start]
+    for before, behind, _ in (*cuts, Mark(len(text), len(text), is_stop=False)):
+        piece = text[start:before]
         spelt = piece.strip()
         if spelt:
             words.append(spelt)
@@ -236,8 +236,8 @@ def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[
             between = ""
         else:
             between += piece
-        between += text[mark.start : mark.end]
-        start = mark.end
+        between += text[before:behind]
+        start = behind
         if text[start : start + 1].isspace():
             between += text[start]
             start += 1
