@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from typing import NamedTuple
 
-from datakit.caption.scan import COMMAS, WIDE_STOPS, Mark, Span
+from datakit.caption.scan import COMMAS, WIDE_STOPS, Mark, Scanned
 
 # Words whose full stop ends no sentence, and those for which that holds before a number only ("no. 5").
 _ABBREVIATIONS = re.compile(
@@ -28,7 +28,7 @@ _LONGEST = 16
 _STARTS = re.compile(r"\s+(?:The|A|An|She|He|It|They|This|These|There|Her|His|Its|Their|In|On|Behind|Above|Below)\s")
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_LETTERS_ALONE = {sign: " " for sign in range(128) if not chr(sign).isalnum()}
+_LETTERS_ALONE = bytes(sign if chr(sign).isalnum() else 32 for sign in range(256))
 
 
 def _set(words: str) -> frozenset[str]:
@@ -87,7 +87,7 @@ class Segment(NamedTuple):
     lead: int
 
 
-def segments(caption: str, marks: list[Mark], spans: list[Span], style: str) -> list[Segment]:
+def segments(caption: str, scanned: Scanned, style: str) -> list[Segment]:
     """Cut a caption at the ends of its sentences; one without any is one segment, whatever full stops it holds.
 
     On 200 descriptions of photographs (Google's ImageInWords) it cuts 1,837 sentences, pysbd 1,838, sentencex 1,841 and
@@ -97,26 +97,25 @@ def segments(caption: str, marks: list[Mark], spans: list[Span], style: str) -> 
     ----------
     caption
         The whole line.
-    marks, spans
+    scanned
         What `datakit.caption.scan.scan` found in it.
     style
         ``tags`` cuts nothing, ``sentences`` at every full stop that is none of an abbreviation, ``auto`` where a
         stop ends words that read as a sentence.
     """
-    ends = [] if style == "tags" else _ends(caption, marks, spans)
-    commas = [mark.start for mark in marks if not mark.is_stop]
+    ends = [] if style == "tags" else _ends(caption, scanned)
     found: list[Segment] = []
     start = 0
     for end in (*ends, None):
         at, behind = (len(caption), len(caption)) if end is None else (end.start, end.end)
         if end is None and not caption[start:].strip(f" \t{COMMAS}"):
             break
-        stop = end if end is not None and end.is_stop else None
+        stop = end if at < behind else None
         found.append(Segment(start, at, stop, is_sentence=style == "sentences", lead=start))
         start = behind
     if style != "auto":
         return _merged(caption, found, [2] * len(found)) if style == "sentences" else found
-    return _judged(caption, found, commas, ended=bool(ends) and ends[-1].end >= len(caption.rstrip()))
+    return _judged(caption, found, scanned.commas, ended=bool(ends) and ends[-1].end >= len(caption.rstrip()))
 
 
 def abbreviates(caption: str, at: int) -> bool:
@@ -139,18 +138,16 @@ def abbreviates(caption: str, at: int) -> bool:
     return False
 
 
-def _ends(caption: str, marks: list[Mark], spans: list[Span]) -> list[Mark]:
+def _ends(caption: str, scanned: Scanned) -> list[Mark]:
     """Return what may end a sentence: full stops of no abbreviation, and quotations with a stop inside."""
     ends = [
-        mark
-        for mark in marks
-        if mark.is_stop
-        and not (caption[mark.start : mark.end] == "." and abbreviates(caption, mark.start))
-        and not _NAMED.match(caption, mark.start)
+        stop
+        for stop in scanned.stops
+        if not (caption[stop.start : stop.end] == "." and abbreviates(caption, stop.start)) and not _NAMED.match(caption, stop.start)
     ]
     ends += [
-        Mark(span.end, span.end, is_stop=False)
-        for span in spans
+        Mark(span.end, span.end)
+        for span in scanned.spans
         if caption[span.end - 2] in ".!?…" and re.match(r"\s+[^\W\d_a-z]", caption[span.end : span.end + 3])
     ]
     return sorted(ends)
@@ -225,7 +222,7 @@ def _reads(text: str, commas: int) -> int:
     words = _words(text)
     if len(words) < 2 or (all(word[0].isupper() or not word[0].isalpha() for word in words)):
         return 0  # a name: "Super Smash Bros. Ultimate"
-    lower = [word.lower() for word in words]
+    lower = " ".join(words).lower().split(" ")
     a_piece = len(words) / (commas + 1)
     says = not _SAYS.isdisjoint(lower) or (lower[0] in _ARTICLES and _DOES.search(text) is not None)
     if len(words) > 2 and a_piece > 2 and says:
@@ -247,7 +244,7 @@ def _reads(text: str, commas: int) -> int:
 def _words(text: str) -> list[str]:
     """Return the words of a text; of plain ASCII as the pattern finds them, but sooner."""
     plain = text.isascii() and "'" not in text and "-" not in text
-    return text.translate(_LETTERS_ALONE).split() if plain else _WORD.findall(text)
+    return text.encode().translate(_LETTERS_ALONE).decode().split() if plain else _WORD.findall(text)
 
 
 def closes(text: str) -> bool:

@@ -25,7 +25,7 @@ _WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
 # In captions of an image board a full stop at the very end is part of the last name ("nanashi inc."), as in front of a comma.
 _BOARD = re.compile(r"(?<!\w)(?:\d\+?(?:girl|boy|other)s?|solo|no humans)(?!\w)|\w_\w|(?:rating|character|artist):\w")
 # A list of plain words and commas, which most captions are, is read without looking for more.
-_PLAIN, _NUMBER = re.compile(r"[\w ,:/+-]*"), re.compile(r"\d,\d")
+_PLAIN, _NUMBER = re.compile(r"[\w ,:/+-]*"), re.compile(r",(?<=\d,)\d")
 
 
 class Token(NamedTuple):
@@ -185,48 +185,47 @@ def _region(text: str, splitting: Splitting) -> Tokens:
         words = [piece.strip() for piece in text.split(",")]
         if all(words):
             return Tokens((), tuple(map(Token, words)))
-    marks, spans = scan(text)
-    cuts: list[Mark] = []
+    scanned = scan(text)
+    commas, stops, _ = scanned
+    cuts: list[tuple[int, int]] = []
     sentences: list[tuple[int, int]] = []
-    commas = [mark for mark in marks if not mark.is_stop]
-    for segment in segments(text, marks, spans, splitting.style):
+    for segment in segments(text, scanned, splitting.style):
         until = segment.lead if segment.is_sentence else segment.end
-        cuts += commas[bisect_left(commas, (segment.start,)) : bisect_left(commas, (until,))]
+        cuts += [(at, at + 1) for at in commas[bisect_left(commas, segment.start) : bisect_left(commas, until)]]
         if segment.is_sentence:
             sentences.append((segment.lead, segment.end))
         if segment.stop is not None:
             cuts.append(_separating(text, segment.stop))
         elif segment.end < len(text):
-            cuts.append(Mark(segment.end, segment.end, is_stop=True))
+            cuts.append((segment.end, segment.end))
     if not sentences:
-        cuts += [mark for mark in marks if mark.is_stop and text[mark.start : mark.end].strip(WIDE_STOPS) == ""]
-    last = _last_stop(text, marks, said=bool(sentences))
+        cuts += [stop for stop in stops if text[stop.start : stop.end].strip(WIDE_STOPS) == ""]
+    last = _last_stop(text, stops, said=bool(sentences))
     return _cut(text, sorted({*cuts, *((last,) if last else ())}), None, sentences)
 
 
 def _separating(text: str, stop: Mark) -> Mark:
     """Return the part of a full stop that is no part of its sentence: of "." all, of "?!" nothing."""
     plain = text[stop.start : stop.end] in (".", "。", "｡", "۔", "।")
-    return stop if plain else Mark(stop.end, stop.end, is_stop=True)
+    return stop if plain else Mark(stop.end, stop.end)
 
 
-def _last_stop(text: str, marks: Sequence[Mark], *, said: bool) -> Mark | None:
+def _last_stop(text: str, stops: Sequence[Mark], *, said: bool) -> Mark | None:
     """Return the full stop at the very end, unless it is part of a name there."""
-    last = marks[-1] if marks else None
-    ends = last is not None and last.is_stop and last.end == len(text.rstrip())
-    if last is None or not ends or _separating(text, last) != last or abbreviates(text, last.start):
+    last = stops[-1] if stops else None
+    if last is None or last.end != len(text.rstrip()) or _separating(text, last) != last or abbreviates(text, last.start):
         return None
     name = text[last.start] == "." and not said and _BOARD.search(text)
     return None if name else last
 
 
-def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[tuple[int, int]] = ()) -> Tokens:
+def _cut(text: str, cuts: Sequence[tuple[int, int]], glue: str | None, sentences: Sequence[tuple[int, int]] = ()) -> Tokens:
     """Cut a text at marks; what stands between two tokens is kept with the first of them."""
     words: list[str] = []
     begins: list[int] = []
     gaps: list[str] = []
     between, start = "", 0
-    for before, behind, _ in (*cuts, Mark(len(text), len(text), is_stop=False)):
+    for before, behind in (*cuts, (len(text), len(text))):
         piece = text[start:before]
         spelt = piece.strip()
         if spelt:
@@ -249,7 +248,8 @@ def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[
     # Whether a token is a sentence, or part of one.
     said = [place >= 0 and at < sentences[place][1] for place, at in zip(places, begins, strict=False)]
     end = between.strip()
-    after = [_behind(gap, glue) for gap in gaps[1:]]
+    behind_gap = {gap: _behind(gap, glue) for gap in {*gaps[1:]}}
+    after = [behind_gap[gap] for gap in gaps[1:]]
     doubled = end == "." and closes(words[-1])  # as in: a sign that says "STOP.".
     after.append(". " if doubled else _missing(words[-1], after, said[-1], glue))
     # What stands in front of all has its own place.
