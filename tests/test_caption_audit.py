@@ -347,6 +347,6 @@ def test_an_audit_in_parts_and_by_several_workers_finds_the_same(tmp_path, monke
     whole = plain(audit_captions(folder, AuditedBy("sksperson")), 1000)
     assert {each["kind"] for each in whole["findings"]} == {"contradiction", "same", "trigger-like", "trigger-missing"}
     assert "zyzzyva" in whole["once"]
-    monkeypatch.setattr(auditing, "_AT_ONCE", 10)
+    monkeypatch.setattr(auditing, "_LEAST", 10)
     for jobs in (0, 2):
         assert plain(audit_captions(folder, AuditedBy("sksperson"), Execution(jobs=jobs)), 1000) == whole

@@ -25,7 +25,7 @@ _STOP = re.findall(
     "right side s t",
 )
 # Of ASCII, what is part of words or may join two of them; the rest is blank.
-_SPELLS = {sign: chr(sign).lower() if chr(sign).isalnum() or chr(sign) in "'-\n" else " " for sign in range(128)}
+_SPELLS = bytes(ord(chr(sign).lower()) if chr(sign).isalnum() or chr(sign) in "'-\n" else 32 for sign in range(128)) + bytes(128)
 
 
 class Numbers(dict[str, int]):
@@ -78,7 +78,7 @@ def starts(ordered: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def _spelt(text: str) -> list[str]:
     """Return the words of a text of ASCII, and an end for each line feed; as the pattern finds them, but sooner."""
-    pieces = text.translate(_SPELLS).replace("\n", f" {_END} ").split()
+    pieces = text.encode().translate(_SPELLS).decode().replace("\n", f" {_END} ").split()
     if "-" not in text and "'" not in text:
         return pieces
     found: list[str] = []

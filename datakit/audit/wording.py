@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,18 @@ def estimate_tokens(text: str) -> int:
     Words of up to seven letters count one, longer ones one for each further seven, every digit, sign and
     character of another script one. A rule of thumb for English: count exactly with `tokenizer_counter`.
     """
-    if len(text) < _SHORT or not text.isascii():
+    if len(text) < _SHORT:
+        return _estimated(text)
+    if not text.isascii():
         return _MARKS + len(_ESTIMATED.findall(text))
     signs = text.encode()
     words = signs.translate(_LETTERS_ALONE).split()
     return _MARKS + len(signs.translate(None, _LETTERS + _BLANK)) + sum([(length + 6) // 7 for length in map(len, words)])
+
+
+@lru_cache(maxsize=1 << 14)
+def _estimated(tag: str) -> int:
+    return _MARKS + len(_ESTIMATED.findall(tag))
 
 
 def tokenizer_counter(file: Path) -> Callable[[str], int]:

@@ -232,10 +232,9 @@ def _cut(text: str, cuts: Sequence[tuple[int, int]], glue: str | None, sentences
             words.append(spelt)
             begins.append(start + piece.index(spelt))
             gaps.append(between)
-            between = ""
+            between = text[before:behind]
         else:
-            between += piece
-        between += text[before:behind]
+            between += text[start:behind]
         start = behind
         if text[start : start + 1].isspace():
             between += text[start]
