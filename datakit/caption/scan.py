@@ -67,6 +67,8 @@ class Scanned(NamedTuple):
     commas: list[int]
     stops: list[Mark]
     spans: list[Span]
+    # Whether there is nothing but words, "," and ".".
+    plain: bool
 
 
 def scan(caption: str) -> Scanned:
@@ -84,7 +86,7 @@ def _plain(caption: str) -> Scanned | None:
         return None
     commas = [match.start() for match in _COMMA.finditer(caption)]
     stops = [Mark(*match.span()) for match in _FULL_STOP.finditer(caption)] if "." in caption else []
-    return Scanned(commas, stops, [])
+    return Scanned(commas, stops, [], plain=True)
 
 
 def _scanned(caption: str) -> Scanned:
@@ -122,7 +124,7 @@ def _scanned(caption: str) -> Scanned:
     if spans:
         commas = [at for at in commas if not _inside(at, spans)]
         stops = [stop for stop in stops if not _inside(stop.start, spans)]
-    return Scanned(commas, stops, spans)
+    return Scanned(commas, stops, spans, plain=False)
 
 
 def separated_by(caption: str, separator: str) -> list[Mark]:

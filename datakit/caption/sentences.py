@@ -143,7 +143,7 @@ def _ends(caption: str, scanned: Scanned) -> list[Mark]:
     ends = [
         stop
         for stop in scanned.stops
-        if not (caption[stop.start : stop.end] == "." and abbreviates(caption, stop.start)) and not _NAMED.match(caption, stop.start)
+        if not (abbreviates(caption, stop.start) if caption[stop.start : stop.end] == "." else _NAMED.match(caption, stop.start))
     ]
     ends += [
         Mark(span.end, span.end)

@@ -13,7 +13,7 @@ from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
 from datakit.caption.scan import BREAK, COMMAS, WIDE_STOPS, Mark, scan, separated_by
-from datakit.caption.sentences import abbreviates, closes, segments
+from datakit.caption.sentences import Segment, abbreviates, closes, segments
 from datakit.errors import UsageError
 from datakit.seeds import permutation
 
@@ -186,10 +186,14 @@ def _region(text: str, splitting: Splitting) -> Tokens:
         if all(words):
             return Tokens((), tuple(map(Token, words)))
     scanned = scan(text)
-    commas, stops, _ = scanned
+    read = segments(text, scanned, splitting.style)
+    tokens = _written(text, read) if scanned.plain else None
+    if tokens is not None:
+        return tokens
+    commas, stops = scanned.commas, scanned.stops
     cuts: list[tuple[int, int]] = []
     sentences: list[tuple[int, int]] = []
-    for segment in segments(text, scanned, splitting.style):
+    for segment in read:
         until = segment.lead if segment.is_sentence else segment.end
         cuts += [(at, at + 1) for at in commas[bisect_left(commas, segment.start) : bisect_left(commas, until)]]
         if segment.is_sentence:
@@ -202,6 +206,29 @@ def _region(text: str, splitting: Splitting) -> Tokens:
         cuts += [stop for stop in stops if text[stop.start : stop.end].strip(WIDE_STOPS) == ""]
     last = _last_stop(text, stops, said=bool(sentences))
     return _cut(text, sorted({*cuts, *((last,) if last else ())}), None, sentences)
+
+
+def _written(text: str, read: Sequence[Segment]) -> Tokens | None:
+    """Take sentences and the tags before them apart as `_cut` does, but sooner; None where marks follow each other, and without a last full stop."""
+    words: list[str] = []
+    after: list[str] = []
+    said: list[bool] = []
+    behind = 0
+    for start, end, stop, is_sentence, lead in read:
+        if stop is None or stop.end - stop.start > 1:
+            return None
+        pieces = text[start : lead if is_sentence else end].split(",")
+        after += [", "] * (len(pieces) - 1) + [". "]
+        said += [False] * (len(pieces) - 1) + [is_sentence and not pieces[-1].strip()]
+        if is_sentence:
+            pieces[-1] += text[lead:end]
+        words += pieces
+        behind = stop.end
+    words = [piece.strip() for piece in words]
+    if behind < len(text) or not any(said) or not all(words):
+        return None
+    after[-1] = _missing(words[-1], after[:-1], said[-1], None)
+    return Tokens((), tuple(map(Token, words, after)), (), ".", "sentences" if all(said) else "both")
 
 
 def _separating(text: str, stop: Mark) -> Mark:
