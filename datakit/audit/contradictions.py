@@ -27,6 +27,7 @@ _NEAR = re.compile(r"(?<!\w)(?:portrait(?![ -](?:orientation|format))|close-?up|
 _FAR = re.compile(r"(?<!\w)(?:full[ -]body|wide shot|long shot|very wide shot)(?!\w)", re.IGNORECASE)
 # Without one of these in it a text need not be searched for the words above, which takes longer; without a letter of two lower cases.
 _ONE_HAS, _NEAR_HAS, _FAR_HAS = ("1g", "1b", "1o", "solo", "one "), ("portra", "close", "shot", "face"), ("full", "shot")
+_WIDE_HAS = ("landscape",)
 _LANDSCAPE = re.compile(r"(?:^|,)\s*landscape(?: orientation)?\s*(?:,|$)", re.IGNORECASE)
 
 
@@ -39,7 +40,8 @@ class Contradictions:
     def of(self, record: Record, text: str) -> list[tuple[str, str]]:
         """Return (word of the caption, what is known of the picture)."""
         found = [*self._faces(record, text)]
-        if record.bucket.height > _TALL * record.bucket.width and _LANDSCAPE.search(text):
+        tall = record.bucket.height > _TALL * record.bucket.width
+        if tall and _holds(text.casefold(), _WIDE_HAS) and _LANDSCAPE.search(text):
             found.append(("landscape", f"the picture is {record.bucket}, taller than wide"))
         sides = self._mirrored(record, text)
         return [*found, *([sides] if sides else [])]

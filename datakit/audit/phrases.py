@@ -70,8 +70,8 @@ class Phrases:
 
     def _begin(self) -> None:
         self._stream = array("I")
-        # Of captions that CLIP does not read whole, where in the stream they begin, and how much it reads of each word.
-        self._read: list[tuple[int, list[float]]] = []
+        # Of captions that CLIP does not read whole, where in the stream they begin and end, and how much it reads of each word.
+        self._read: list[tuple[int, int, list[float]]] = []
         self._lengths, self._pictures = array("q"), array("q")
         self._triggered = bytearray()
 
@@ -107,8 +107,7 @@ class Phrases:
             length = numbers.index(0, len(shares)) - len(shares)
             whole = 0 if self._planned else int(length * share)
             shares += [1.0] * whole + [share if self._planned else 0.0] * (length + 1 - whole)
-        shares += [0.0] * (len(numbers) - len(shares))
-        self._read.append((begins, shares))
+        self._read.append((begins, len(self._stream), shares))
 
     def merge(self, other: Phrases, places: NDArray[np.uint32]) -> None:
         """Add what was counted of other pictures, whose numbers are these here (see `Numbers.place`)."""
@@ -153,8 +152,9 @@ class Phrases:
             return
         stream = np.frombuffer(self._stream, np.uint32)
         read = np.ones(len(stream), np.float32)
-        for start, shares in self._read:
-            read[start : start + len(shares)] = shares
+        for begin, end, shares in self._read:
+            read[begin : begin + len(shares)] = shares
+            read[begin + len(shares) : end] = 0
         captions = _Captions(
             of=np.repeat(np.arange(len(self._lengths)), np.frombuffer(self._lengths, np.int64)),
             read=read,

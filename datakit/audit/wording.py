@@ -38,7 +38,8 @@ def estimate_tokens(text: str) -> int:
         return _MARKS + len(_ESTIMATED.findall(text))
     signs = text.encode()
     words = signs.translate(_LETTERS_ALONE).split()
-    return _MARKS + len(signs.translate(None, _LETTERS + _BLANK)) + sum([(length + 6) // 7 for length in map(len, words)])
+    longer = sum([(len(word) - 1) // 7 for word in words if len(word) > 7])
+    return _MARKS + len(signs.translate(None, _LETTERS + _BLANK)) + len(words) + longer
 
 
 @lru_cache(maxsize=1 << 14)

@@ -222,12 +222,14 @@ def _reads(text: str, commas: int) -> int:
     words = _words(text)
     if len(words) < 2 or (all(word[0].isupper() or not word[0].isalpha() for word in words)):
         return 0  # a name: "Super Smash Bros. Ultimate"
-    lower = " ".join(words).lower().split(" ")
     a_piece = len(words) / (commas + 1)
+    if a_piece >= _WORDS_A_PIECE:
+        return 2
+    lower = [word.lower() for word in words]
     says = not _SAYS.isdisjoint(lower) or (lower[0] in _ARTICLES and _DOES.search(text) is not None)
     if len(words) > 2 and a_piece > 2 and says:
         return 2
-    if a_piece >= _WORDS_A_PIECE or (not commas and len(words) > 3 and lower[0] in _ARTICLES):
+    if not commas and len(words) > 3 and lower[0] in _ARTICLES:
         return 2
     capital = words[0][0].isupper() or (words[0][0].lower() == words[0][0].upper() and not words[0][0].isdigit())
     if commas or not capital:
