@@ -121,10 +121,7 @@ def _scanned(caption: str) -> Scanned:
             elif sign in _PAIRS and _opens(caption, at, sign):
                 open_.append((sign, at))
                 waiting[sign] += 1
-    if spans:
-        commas = [at for at in commas if not _inside(at, spans)]
-        stops = [stop for stop in stops if not _inside(stop.start, spans)]
-    return Scanned(commas, stops, spans, plain=False)
+    return _outside(commas, stops, spans)
 
 
 def separated_by(caption: str, separator: str) -> list[Mark]:
@@ -149,6 +146,14 @@ def _close(open_: list[tuple[str, int]], waiting: defaultdict[str, int], opener:
         waiting[sign] -= 1
         if sign == opener:
             return start
+
+
+def _outside(commas: list[int], stops: list[Mark], spans: list[Span]) -> Scanned:
+    """Leave out what is inside of groups."""
+    if spans:
+        commas = [at for at in commas if not _inside(at, spans)]
+        stops = [stop for stop in stops if not _inside(stop.start, spans)]
+    return Scanned(commas, stops, spans, plain=False)
 
 
 def _inside(at: int, spans: list[Span]) -> bool:

@@ -227,9 +227,7 @@ def _reads(text: str, commas: int) -> int:
         return 2
     lower = [word.lower() for word in words]
     says = not _SAYS.isdisjoint(lower) or (lower[0] in _ARTICLES and _DOES.search(text) is not None)
-    if len(words) > 2 and a_piece > 2 and says:
-        return 2
-    if not commas and len(words) > 3 and lower[0] in _ARTICLES:
+    if (len(words) > 2 and a_piece > 2 and says) or (not commas and len(words) > 3 and lower[0] in _ARTICLES):
         return 2
     capital = words[0][0].isupper() or (words[0][0].lower() == words[0][0].upper() and not words[0][0].isdigit())
     if commas or not capital:
