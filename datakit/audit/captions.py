@@ -30,7 +30,7 @@ from datakit.run.executors import Crash
 from datakit.run.stage import Execution
 
 # The captions of so many pictures are looked at in one step: large ones are added up sooner, many let all processes end together.
-_LEAST, _MOST, _STEPS = 1000, 5000, 20
+_LEAST, _MOST, _STEPS = 1000, 3000, 20
 # Fewer steps take less time than it takes to start processes.
 _FEW = 4
 _PACKED = msgspec.msgpack.Decoder(list[Record])
