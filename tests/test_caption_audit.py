@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from datakit.audit import captions as auditing
 from datakit.audit.alike import Fingerprinted
 from datakit.audit.captions import AuditedBy, audit_captions, plain
-from datakit.audit.numbers import Numbers
+from datakit.audit.numbers import Numbers, sorting
 from datakit.audit.phrases import Phrases
 from datakit.audit.teaching import Counted, Planned
 from datakit.audit.wording import estimate_tokens
@@ -255,6 +256,11 @@ def test_phrases_are_those_found_one_after_the_other_however_many_are_counted_at
         assert {each.text: each.captions for each in phrases.at_least(1)} == expected
 
 
+@given(st.lists(st.integers(0, 7).map(lambda low: 2**60 + low) | st.integers(0, 2**64 - 1), max_size=60))
+def test_keys_are_sorted_and_equal_ones_keep_their_order(keys):
+    assert sorting(np.array(keys, np.uint64)).tolist() == sorted(range(len(keys)), key=keys.__getitem__)
+
+
 @given(st.integers(10, 60), st.integers(0, 10**6))
 def test_captions_that_share_nearly_all_words_are_found_and_others_are_not(length, seed):
     chance = random.Random(seed)
@@ -341,6 +347,6 @@ def test_an_audit_in_parts_and_by_several_workers_finds_the_same(tmp_path, monke
     whole = plain(audit_captions(folder, AuditedBy("sksperson")), 1000)
     assert {each["kind"] for each in whole["findings"]} == {"contradiction", "same", "trigger-like", "trigger-missing"}
     assert "zyzzyva" in whole["once"]
-    monkeypatch.setattr(auditing, "_AT_ONCE", 10)
+    monkeypatch.setattr(auditing, "_LEAST", 10)
     for jobs in (0, 2):
         assert plain(audit_captions(folder, AuditedBy("sksperson"), Execution(jobs=jobs)), 1000) == whole

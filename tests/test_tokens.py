@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import islice, permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datakit.caption.captions import swap_sides, written_word
@@ -158,6 +158,35 @@ def test_tokens_in_their_own_order_are_the_caption_but_for_blanks_and_read_again
     tokens = parse(caption, splitting=Splitting(style=style))
     assert blank(written(tokens)) == blank(caption)
     assert parse(written(tokens), splitting=Splitting(style=style)) == tokens
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["red car", "A man", "The woman sits and reads", "It is here", "no", "etc", "x_", "5", ""])
+            | st.sampled_from(["it's", "'n'", "girls'", "50%", "1,000", "3,5 mm", "猫", "(a, b)", ":)", "-", "BREAK"]),
+            st.sampled_from([", ", ". ", ".", ",", ".  ", "... ", " ,"])
+            | st.sampled_from(["! ", "，", "。", "’", '"', "\\", "\t", "\x1c"]),
+        ).map("".join),
+        max_size=7,
+    ).map("".join),
+    st.sampled_from(STYLES),
+)
+@example("a car, 'night, a sky', red. The woman sits and reads.", "auto")
+@example("It is 50%. The woman sits and reads.", "auto")
+@example("1,000 red cars. The woman sits and reads.", "auto")
+@example("a trigger, blue sky, red car. The woman of the house is in the car, with a man.", "auto")
+@example("a sky, , a car. The woman sits and reads.", "sentences")
+@example("night, , A woman sits and reads.", "auto")
+@example("The woman sits and reads.  ,", "sentences")
+@example("The woman sits and reads... The man is here.", "auto")
+@example("The woman sits and reads.A man is..here. It is x.. A man is here.", "auto")
+def test_the_short_ways_through_plain_captions_lead_where_the_long_one_does(caption, style):
+    soon = parse(caption, splitting=Splitting(style=style))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datakit.caption.scan._plain", lambda _: None)
+        patch.setattr("datakit.caption.tokens._written", lambda *_: None)
+        assert parse(caption, splitting=Splitting(style=style)) == soon
 
 
 @given(

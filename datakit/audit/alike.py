@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from array import array
 from collections import defaultdict
-from itertools import islice
+from functools import lru_cache
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from datakit.audit.numbers import Numbers
+from datakit.audit.numbers import Numbers, distinct, sorting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,12 +48,12 @@ class Fingerprinted:
         # Of each word 64 bits that are its own.
         self._bits = array("Q")
         self._names: list[str] = []
-        self._words: list[bytes] = []
+        # The words of all captions, those of one in the order of their numbers, and where those of each end.
+        self._words, self._ends = array("I"), array("q", [0])
         self._groups = array("Q")
-        self._waiting: list[int] = []
-        self._lengths: list[int] = []
+        self._waiting, self._lengths = array("I"), array("q")
 
-    def add(self, name: str, numbers: list[int]) -> None:
+    def add(self, name: str, numbers: array[int]) -> None:
         """Take the numbers of the words of one picture's caption."""
         if any(numbers):
             self._names.append(name)
@@ -66,35 +68,42 @@ class Fingerprinted:
         other.settle()
         self._names += other._names
         self._groups.extend(other._groups)
-        # The words of a caption stand in the order of their numbers.
-        self._words += [np.sort(places[np.frombuffer(words, np.uint32)]).tobytes() for words in other._words]
+        ends = np.frombuffer(other._ends, np.int64)
+        self._keep(places[np.frombuffer(other._words, np.uint32)], ends[1:] - ends[:-1])
 
     def settle(self) -> None:
         """Find the words that come first of the captions taken since the last time."""
         if not self._lengths:
             return
-        for word in islice(self._numbers, len(self._bits), None):
-            self._bits.frombytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-        of = np.repeat(np.arange(len(self._lengths), dtype=np.uint64), self._lengths)
-        # Each word of a caption once, those of a caption in the order of their numbers.
-        both = np.unique(of << np.uint64(32) | np.array(self._waiting, np.uint64))
-        both = both[both & _NUMBER > 0]
-        numbers = (both & _NUMBER).astype(np.uint32)
-        starts = np.flatnonzero(np.diff(both >> np.uint64(32), prepend=np.uint64(1 << 32)))
-        bits = np.frombuffer(self._bits, np.uint64)[numbers]
+        self._bits.extend(map(_bits, islice(self._numbers, len(self._bits), None)))
+        begin = len(self._words)
+        self._keep(np.frombuffer(self._waiting, np.uint32), np.frombuffer(self._lengths, np.int64))
+        bits = np.frombuffer(self._bits, np.uint64)[np.frombuffer(self._words, np.uint32)[begin:]]
+        starts = np.frombuffer(self._ends, np.int64)[-len(self._lengths) - 1 : -1] - begin
         least = np.column_stack([np.minimum.reduceat(bits * turn, starts) for turn in _TURNS])
         self._groups.frombytes((least.reshape(-1, _GROUPS, _LEAST) * _SPREAD).sum(axis=2).tobytes())
-        self._words += [words.tobytes() for words in np.split(numbers, starts[1:])]
-        self._waiting, self._lengths = [], []
+        self._waiting, self._lengths = array("I"), array("q")
+
+    def _keep(self, numbers: NDArray[np.uint32], lengths: NDArray[np.int64]) -> None:
+        """Keep each word of some captions once, those of a caption in the order of their numbers."""
+        of = np.repeat(np.arange(len(lengths), dtype=np.uint64), lengths) << np.uint64(32)
+        both = distinct((of | numbers)[numbers > 0])
+        self._words.frombytes((both & _NUMBER).astype(np.uint32).tobytes())
+        kept = np.bincount((both >> np.uint64(32)).astype(np.int64), minlength=len(lengths))
+        self._ends.frombytes((self._ends[-1] + np.cumsum(kept, dtype=np.int64)).tobytes())
 
     def alike(self) -> list[Alike]:
         """Return what is alike; of captions that are nearly the same as several, each is named once, with the first."""
         self.settle()
-        groups: dict[bytes, list[int]] = defaultdict(list)
-        for index, words in enumerate(self._words):
-            groups[words].append(index)
-        firsts = np.array([indices[0] for indices in groups.values()], np.int64)
-        same = [Alike(tuple(self._names[index] for index in each), same=True) for each in groups.values() if len(each) > 1]
+        first_with: dict[bytes, int] = {}
+        again: dict[int, list[int]] = defaultdict(list)
+        with memoryview(self._words) as words:
+            for index, (start, end) in enumerate(pairwise(self._ends)):
+                first = first_with.setdefault(words[start:end].tobytes(), index)
+                if first != index:
+                    again[first].append(index)
+        firsts = np.fromiter(first_with.values(), np.int64, len(first_with))
+        same = [Alike(tuple(self._names[one] for one in (first, *again[first])), same=True) for first in sorted(again)]
         near: dict[int, list[int]] = defaultdict(list)
         named = -1
         for later, earlier in self._candidates(firsts):
@@ -111,7 +120,7 @@ class Fingerprinted:
         table = np.frombuffer(self._groups, np.uint64).reshape(-1, _GROUPS)[firsts]
         pairs = [np.zeros((0, 2), np.int64)]
         for keys in table.T:
-            order = np.argsort(keys, kind="stable")
+            order = sorting(keys)
             again = np.concatenate([[False], keys[order][1:] == keys[order][:-1]])
             begin = np.maximum.accumulate(np.where(again, 0, np.arange(len(order))))
             at = np.flatnonzero(again)
@@ -119,5 +128,11 @@ class Fingerprinted:
         return np.unique(np.concatenate(pairs), axis=0).tolist()
 
     def _nearly(self, one: int, other: int) -> bool:
-        first, second = (set(array("I", self._words[index])) for index in (one, other))
+        first, second = (set(self._words[self._ends[index] : self._ends[index + 1]]) for index in (one, other))
         return min(len(first), len(second)) >= _FEWEST and len(first & second) >= _SHARED * len(first | second)
+
+
+@lru_cache(maxsize=1 << 16)
+def _bits(word: str) -> int:
+    """Return 64 bits that are a word's own."""
+    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), sys.byteorder)

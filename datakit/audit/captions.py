@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+
+import msgspec
 
 from datakit.audit.alike import Fingerprinted
 from datakit.audit.concept import check_written
@@ -25,8 +29,11 @@ from datakit.report import counted as told
 from datakit.run.executors import Crash
 from datakit.run.stage import Execution
 
-# The captions of so many pictures are looked at in one step; fewer than some steps take less time than it takes to start processes.
-_AT_ONCE, _FEW = 1000, 4
+# The captions of so many pictures are looked at in one step: large ones are added up sooner, many let all processes end together.
+_LEAST, _MOST, _STEPS = 1000, 3000, 20
+# Fewer steps take less time than it takes to start processes.
+_FEW = 4
+_PACKED = msgspec.msgpack.Decoder(list[Record])
 CURES = "take the words out of the captions where they are not the point, or vary the pictures"
 
 
@@ -115,13 +122,15 @@ def audit_captions(dataset: Path, how: AuditedBy = AuditedBy(), execution: Execu
     trigger = how.trigger or _guess(dataset, how.splitting)
     looked = partial(_look, dataset, how, trigger)
     seen = _Seen.of(how, trigger)
-    parts = _parts(dataset)
+    pictures = _pictures(dataset)
+    at_once = min(_MOST, max(_LEAST, pictures // _STEPS))
+    parts = _parts(dataset, at_once)
     first = list(islice(parts, _FEW))
     few = execution.jobs <= 1 or len(first) < _FEW
     found = (replace(execution, executor="serial") if few else execution).run(looked, enumerate(chain(first, parts)))
     waiting: dict[int, _Seen] = {}
     merged = 0
-    for (number, part), result in execution.progress(found, _about_parts(dataset), "reading captions"):
+    for (number, part), result in execution.progress(found, -(-pictures // at_once), "reading captions"):
         # What raised or took too long is looked at here, where it may raise and take its time.
         waiting[number] = looked((number, part)) if isinstance(result, Crash) else result
         while merged in waiting:
@@ -173,31 +182,31 @@ class _Seen:
         self.unread += other.unread
 
 
-def _parts(dataset: Path) -> Iterator[list[Record]]:
-    """Yield the pictures, some at a time; the copies of one stay together."""
+def _parts(dataset: Path, at_once: int) -> Iterator[bytes]:
+    """Yield the pictures, at least so many at a time and packed, as a worker gets them; the copies of one stay together."""
     part: list[Record] = []
     for record in read_manifest(dataset):
-        if len(part) >= _AT_ONCE and record.source != part[-1].source:
-            yield part
+        if len(part) >= at_once and record.source != part[-1].source:
+            yield msgspec.msgpack.encode(part)
             part = []
         part.append(record)
     if part:
-        yield part
+        yield msgspec.msgpack.encode(part)
 
 
-def _about_parts(dataset: Path) -> int:
-    """Return how many parts there are at most."""
+def _pictures(dataset: Path) -> int:
+    """Return how many pictures there are at most."""
     with (dataset / MANIFEST).open("rb") as lines:
-        return -(-sum(1 for _ in lines) // _AT_ONCE)
+        return sum(1 for _ in lines)
 
 
-def _look(dataset: Path, how: AuditedBy, trigger: str, item: tuple[int, list[Record]]) -> _Seen:
+def _look(dataset: Path, how: AuditedBy, trigger: str, item: tuple[int, bytes]) -> _Seen:
     """Look at the captions of some pictures."""
     seen, contradictions = _Seen.of(how, trigger), Contradictions()
     counted = seen.counted
-    for record, lines in _read(dataset, item[1], seen.unread):
+    for record, lines in _read(dataset, _PACKED.decode(item[1]), seen.unread):
         first = record.copy in (None, 1)
-        words: list[int] = []
+        words = array("I")
         triggered = counted.triggered
         for line in lines:
             words += counted.add(line, parse(line, splitting=how.splitting), record.source if first else None)
@@ -244,7 +253,7 @@ def _read(dataset: Path, records: Iterable[Record], unread: list[tuple[str, str]
         if record.caption is None:
             continue
         try:
-            lines = read_caption(dataset / record.caption).lines
+            lines = read_caption(os.path.join(dataset, record.caption)).lines
         except CaptionError as error:
             unread.append((record.caption, str(error)))
             continue

@@ -25,6 +25,9 @@ _MORE = re.compile(
 )
 _NEAR = re.compile(r"(?<!\w)(?:portrait(?![ -](?:orientation|format))|close-?up|head ?shot|face focus)(?!\w)", re.IGNORECASE)
 _FAR = re.compile(r"(?<!\w)(?:full[ -]body|wide shot|long shot|very wide shot)(?!\w)", re.IGNORECASE)
+# Without one of these in it a text need not be searched for the words above, which takes longer; without a letter of two lower cases.
+_ONE_HAS, _NEAR_HAS, _FAR_HAS = ("1g", "1b", "1o", "solo", "one "), ("portra", "close", "shot", "face"), ("full", "shot")
+_WIDE_HAS = ("landscape",)
 _LANDSCAPE = re.compile(r"(?:^|,)\s*landscape(?: orientation)?\s*(?:,|$)", re.IGNORECASE)
 
 
@@ -37,7 +40,8 @@ class Contradictions:
     def of(self, record: Record, text: str) -> list[tuple[str, str]]:
         """Return (word of the caption, what is known of the picture)."""
         found = [*self._faces(record, text)]
-        if record.bucket.height > _TALL * record.bucket.width and _LANDSCAPE.search(text):
+        tall = record.bucket.height > _TALL * record.bucket.width
+        if tall and _holds(text.casefold(), _WIDE_HAS) and _LANDSCAPE.search(text):
             found.append(("landscape", f"the picture is {record.bucket}, taller than wide"))
         sides = self._mirrored(record, text)
         return [*found, *([sides] if sides else [])]
@@ -45,15 +49,16 @@ class Contradictions:
     def _faces(self, record: Record, text: str) -> list[tuple[str, str]]:
         found = []
         sure = [face for face in record.faces if face.score >= _SURE and face.kept > 0]
-        one = _ONE.search(text) if len(sure) > 1 else None
+        folded = text.casefold() if sure else ""
+        one = _ONE.search(text) if len(sure) > 1 and _holds(folded, _ONE_HAS) else None
         if one and not _MORE.search(text):
             found.append((one[0], f"{len(sure)} faces were found"))
         if sure and record.box:
             share = max(face.box.width * face.box.height for face in sure) / record.box.size.area
-            near = _NEAR.search(text) if share < _SMALL_FACE or share > _LARGE_FACE else None
+            near = _NEAR.search(text) if not _SMALL_FACE <= share <= _LARGE_FACE and _holds(folded, _NEAR_HAS) else None
             if near and share < _SMALL_FACE:
                 found.append((near[0], f"the largest face takes {share:.1%} of the picture"))
-            far = _FAR.search(text) if share > _LARGE_FACE and not near else None
+            far = _FAR.search(text) if share > _LARGE_FACE and not near and _holds(folded, _FAR_HAS) else None
             if far:
                 found.append((far[0], f"the largest face takes {share:.0%} of the picture"))
         return found
@@ -69,3 +74,7 @@ class Contradictions:
         swapped = sorted({"left": "right", "right": "left"}[side] for side in self._sides.get(record.source, []))
         same = sides == self._sides.get(record.source)
         return (sides[0], "the copy is mirrored, its words are not") if same and sides != swapped else None
+
+
+def _holds(text: str, parts: tuple[str, ...]) -> bool:
+    return any(part in text for part in parts)

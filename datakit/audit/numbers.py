@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ _STOP = re.findall(
     "right side s t",
 )
 # Of ASCII, what is part of words or may join two of them; the rest is blank.
-_SPELLS = {sign: chr(sign).lower() if chr(sign).isalnum() or chr(sign) in "'-\n" else " " for sign in range(128)}
+_SPELLS = bytes(ord(chr(sign).lower()) if chr(sign).isalnum() or chr(sign) in "'-\n" else 32 for sign in range(128)) + bytes(128)
 
 
 class Numbers(dict[str, int]):
@@ -42,18 +43,42 @@ class Numbers(dict[str, int]):
         """Return the number that each number of others has here."""
         return np.array([self[word] for word in others], np.uint32)
 
-    def of(self, tokens: Sequence[str]) -> list[int]:
+    def of(self, tokens: Sequence[str]) -> array[int]:
         """Return the numbers of the words of some tokens, with a 0 behind each token."""
         text = "\n".join(tokens)
         pieces = _spelt(text) if text.isascii() else _PIECE.findall(text.lower().replace(_END, " ").replace("\n", _END))
         numbers = [*map(self.__getitem__, pieces)]
         numbers.append(0)
-        return numbers
+        return array("I", numbers)
+
+
+def sorting(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the places of keys in the order of the keys, equal ones in their own: a stable argsort, but several times as fast.
+
+    What is sorted is the upper bits of each key with its place behind them, as numbers. Keys whose bits are spread, as these are,
+    hardly ever differ in the lower ones alone: for them the slow way is good enough.
+    """
+    low = np.uint64(len(keys).bit_length())
+    packed = np.sort(keys >> low << low | np.arange(len(keys), dtype=np.uint64))
+    order = (packed & ((np.uint64(1) << low) - np.uint64(1))).astype(np.int64)
+    found = keys[order]
+    return np.argsort(keys, kind="stable") if (found[1:] < found[:-1]).any() else order
+
+
+def distinct(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the different ones of some keys, in order."""
+    keys = np.sort(keys)
+    return keys[starts(keys)]
+
+
+def starts(ordered: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the places where another key begins."""
+    return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
 
 
 def _spelt(text: str) -> list[str]:
     """Return the words of a text of ASCII, and an end for each line feed; as the pattern finds them, but sooner."""
-    pieces = text.translate(_SPELLS).replace("\n", f" {_END} ").split()
+    pieces = text.encode().translate(_SPELLS).decode().replace("\n", f" {_END} ").split()
     if "-" not in text and "'" not in text:
         return pieces
     found: list[str] = []

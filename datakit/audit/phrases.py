@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from datakit.audit.numbers import Numbers
+from datakit.audit.numbers import Numbers, distinct, sorting, starts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,13 +69,13 @@ class Phrases:
         self._begin()
 
     def _begin(self) -> None:
-        self._stream: list[int] = []
-        # Of captions that CLIP does not read whole, where in the stream they begin, and how much it reads of each word.
-        self._read: list[tuple[int, list[float]]] = []
+        self._stream = array("I")
+        # Of captions that CLIP does not read whole, where in the stream they begin and end, and how much it reads of each word.
+        self._read: list[tuple[int, int, list[float]]] = []
         self._lengths, self._pictures = array("q"), array("q")
         self._triggered = bytearray()
 
-    def add(self, numbers: list[int], read: Sequence[float] | None, *, triggered: bool, source: str | None) -> None:
+    def add(self, numbers: array[int], read: Sequence[float] | None, *, triggered: bool, source: str | None) -> None:
         """Take one caption.
 
         Parameters
@@ -83,7 +83,8 @@ class Phrases:
         numbers
             Those of its words, with a 0 behind each token.
         read
-            The share of each token that CLIP reads or, planned, with which probability it reads it; None where it reads all.
+            The share of each token that CLIP reads or, planned, with which probability it reads it, up to the last of which it
+            reads anything; None where it reads all.
         triggered
             Whether it holds the trigger.
         source
@@ -106,7 +107,7 @@ class Phrases:
             length = numbers.index(0, len(shares)) - len(shares)
             whole = 0 if self._planned else int(length * share)
             shares += [1.0] * whole + [share if self._planned else 0.0] * (length + 1 - whole)
-        self._read.append((begins, shares))
+        self._read.append((begins, len(self._stream), shares))
 
     def merge(self, other: Phrases, places: NDArray[np.uint32]) -> None:
         """Add what was counted of other pictures, whose numbers are these here (see `Numbers.place`)."""
@@ -116,7 +117,7 @@ class Phrases:
         known = places[: len(other._words)]
         self._words[known] += other._words
         self._in_pictures[known] += other._in_pictures
-        rows = places[other._phrases.rows]
+        rows = places.take(other._phrases.rows)
         self._phrases = _kept(_merged(self._phrases, _Counted(_keys(rows), rows, other._phrases.sums)))
 
     def at_least(self, least: float) -> Iterator[Tally]:
@@ -149,10 +150,11 @@ class Phrases:
         """Count the captions taken since the last time."""
         if not self._stream:
             return
-        stream = np.array(self._stream, np.uint32)
+        stream = np.frombuffer(self._stream, np.uint32)
         read = np.ones(len(stream), np.float32)
-        for start, shares in self._read:
-            read[start : start + len(shares)] = shares
+        for begin, end, shares in self._read:
+            read[begin : begin + len(shares)] = shares
+            read[begin + len(shares) : end] = 0
         captions = _Captions(
             of=np.repeat(np.arange(len(self._lengths)), np.frombuffer(self._lengths, np.int64)),
             read=read,
@@ -160,11 +162,11 @@ class Phrases:
         )
         self._grow()
         words = np.flatnonzero(stream > Numbers.nothing_said)
-        found, _, sums = _counted(stream[words].astype(np.uint64), words, captions)
-        self._words[found.astype(np.int64)] += sums
+        _, first, sums = _counted(stream[words] * _SPREAD, words, captions)
+        self._words[stream[words[first]]] += sums
         pictures = np.frombuffer(self._pictures, np.int64)[captions.of[words]]
-        pairs = np.unique((pictures << 32 | stream[words])[pictures > 0]) & 0xFFFFFFFF
-        self._in_pictures += np.bincount(pairs, minlength=len(self._in_pictures))
+        pairs = distinct((pictures << 32 | stream[words])[pictures > 0].astype(np.uint64)) & np.uint64(0xFFFFFFFF)
+        self._in_pictures += np.bincount(pairs.astype(np.int64), minlength=len(self._in_pictures))
         keys, places, lengths = _phrases_in(stream)
         found, first, sums = _counted(keys, places + lengths - 1, captions)
         rows = np.zeros((len(found), _TOKEN), np.uint32)
@@ -217,36 +219,43 @@ def _counted(
     if not len(keys):
         return keys, np.zeros(0, np.int64), np.zeros((0, 3))
     of = captions.of[ends]
-    order = np.argsort(keys, kind="stable")  # a key stands in the order of its captions
+    order = sorting(keys)  # a key stands in the order of its captions
     keys, of, read = keys[order], of[order], captions.read[ends[order]]
     another = np.concatenate([[True], keys[1:] != keys[:-1]])
-    starts = np.flatnonzero(another | np.concatenate([[True], of[1:] != of[:-1]]))
-    first = np.flatnonzero(another[starts])
-    each = np.column_stack([np.ones(len(starts)), ~captions.triggered[of[starts]], np.maximum.reduceat(read, starts)])
-    return keys[starts[first]], order[starts[first]], np.add.reduceat(each, first, axis=0)
+    once = np.flatnonzero(another | np.concatenate([[True], of[1:] != of[:-1]]))
+    first = np.flatnonzero(another[once])
+    each = (np.ones(len(once)), (~captions.triggered[of[once]]).astype(np.float64), np.maximum.reduceat(read, once))
+    sums = np.column_stack([np.add.reduceat(one, first, dtype=np.float64) for one in each])
+    return keys[once[first]], order[once[first]], sums
 
 
 def _merged(one: _Counted, other: _Counted) -> _Counted:
-    """Add the counts of two."""
+    """Add the counts of two, in neither of which a key stands twice."""
+    if not len(one.keys):
+        return other
     keys = np.concatenate([one.keys, other.keys])
-    if not len(keys):
-        return one
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    sums = np.add.reduceat(np.concatenate([one.sums, other.sums])[order], starts, axis=0)
-    return _Counted(keys[starts], np.concatenate([one.rows, other.rows])[order[starts]], sums)
+    order = sorting(keys)
+    first = starts(keys[order])
+    both = np.flatnonzero(np.diff(first, append=len(keys)) > 1)
+    sums = np.concatenate([one.sums, other.sums])
+    rows = np.concatenate([one.rows, other.rows])
+    kept = order[first]
+    found = _Counted(keys[kept], rows.take(kept, axis=0), sums.take(kept, axis=0))
+    found.sums[both] += sums.take(order[first[both] + 1], axis=0)
+    return found
 
 
 def _kept(counted: _Counted) -> _Counted:
     """Let go of the rarest where there are too many."""
     below = 1
     most = _KEPT if len(counted.keys) <= _KEPT else _KEPT // 2
-    while len(counted.keys) > most:
+    enough = np.arange(len(counted.keys))
+    while len(enough) > most:
         below += 1
-        enough = counted.sums[:, 0] >= below
-        counted = _Counted(counted.keys[enough], counted.rows[enough], counted.sums[enough])
-    return counted
+        enough = np.flatnonzero(counted.sums[:, 0] >= below)
+    if below == 1:
+        return counted
+    return _Counted(counted.keys[enough], counted.rows.take(enough, axis=0), counted.sums.take(enough, axis=0))
 
 
 def _tally(text: str, sums: list[float]) -> Tally:

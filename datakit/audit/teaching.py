@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -89,7 +90,7 @@ class Counted:
     def __post_init__(self) -> None:
         self.phrases = Phrases(self.numbers, planned=self.planned is not None)
 
-    def add(self, text: str, tokens: Tokens, source: str | None) -> list[int]:
+    def add(self, text: str, tokens: Tokens, source: str | None) -> array[int]:
         """Count one caption of a picture; ``source`` is None where it is a further copy. Return the numbers of its words."""
         self.captions += 1
         self.styles[tokens.style] += 1
@@ -150,13 +151,15 @@ class Counted:
         return sum(count for length, count in self.lengths.items() if length > limit)
 
     def _read(self, whole: Sequence[Token]) -> list[float]:
-        """Return which share of each token CLIP reads or, where a shuffle is planned, with which probability all of it."""
+        """Return which share of each token CLIP reads, up to the last that it does, or, where a shuffle is planned, with which probability all of it."""
         if self.planned is None:
             shares, at = [], 0
             for token in whole:
-                size = self._size(token) if at < SEEN_BY_CLIP else 1
+                if at >= SEEN_BY_CLIP:
+                    break
+                size = self._size(token)
                 if not token.fixed:
-                    shares.append(min(1.0, max(0.0, (SEEN_BY_CLIP - at) / size)))
+                    shares.append(min(1.0, (SEEN_BY_CLIP - at) / size))
                 at += size
             return shares
         sizes = [self._size(token) for token in whole]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _WRITTEN = re.compile(
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060-\u2064\u00ad\u180e\u200e\u200f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
 _HARD_BLANK = re.compile("[\u00a0\u2007\u202f]")
 _ENTITY = re.compile(r"&(?:amp|quot|lt|gt|nbsp|apos|#\d{1,6}|#x[0-9a-fA-F]{1,6});")
+_MARKED = tuple(mark for mark, _ in MARKS)
 # What lines that are no captions are called in a message.
 _LINES_SAID = {
     "tags": ("caption-lines", "holds one tag a line: each would be trained as a caption of its own"),
@@ -62,7 +64,7 @@ class Caption:
         return "\n".join(self.lines)
 
 
-def read_caption(path: Path, agreed: str | None = None) -> Caption:
+def read_caption(path: str | Path, agreed: str | None = None) -> Caption:
     """Read a caption file; see `decode_caption`.
 
     Raises
@@ -70,11 +72,13 @@ def read_caption(path: Path, agreed: str | None = None) -> Caption:
     CaptionError
         The file cannot be read, or holds bytes that are no text.
     """
+    name = os.path.basename(path)
     try:
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            data = file.readall()
     except OSError as error:
-        raise CaptionError(f"caption {path.name} cannot be read: {error.strerror or error}") from error
-    return decode_caption(data, path.name, agreed)
+        raise CaptionError(f"caption {name} cannot be read: {error.strerror or error}") from error
+    return decode_caption(data, name, agreed)
 
 
 def decode_caption(data: bytes, name: str, agreed: str | None = None) -> Caption:
@@ -90,7 +94,7 @@ def decode_caption(data: bytes, name: str, agreed: str | None = None) -> Caption
     """
     notes = []
     text, encoding = _decoded(data, name, agreed)
-    if any(data.startswith(mark) for mark, _ in MARKS):
+    if data.startswith(_MARKED):
         notes.append(Warned("caption-marked", f"caption {name} had a byte order mark"))
     elif encoding != "utf-8":
         notes.append(Warned("caption-encoded", f"caption {name} is not UTF-8: read as {NAMES.get(encoding, encoding)}"))
@@ -113,7 +117,7 @@ def decode_caption(data: bytes, name: str, agreed: str | None = None) -> Caption
 
 def _decoded(data: bytes, name: str, agreed: str | None) -> tuple[str, str]:
     """Return a text and its encoding. Raises as `decode_caption`."""
-    marked = next((encoding for mark, encoding in MARKS if data.startswith(mark)), None)
+    marked = next(encoding for mark, encoding in MARKS if data.startswith(mark)) if data.startswith(_MARKED) else None
     told: str | None = marked or "utf-8"
     try:
         text: str | None = data.decode(marked or "utf-8")

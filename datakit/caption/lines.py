@@ -20,7 +20,9 @@ _WIDTH, _SLACK = 50, 20
 
 def lines_are(lines: Sequence[str]) -> Literal["captions", "tags", "wrapped"]:
     """Tell whether lines are ``captions``, ``tags`` of one caption (Hydrus, gallery-dl), or one that is ``wrapped``."""
-    if len(lines) > 1 and all(line[-1:] in tuple(COMMAS) for line in lines[:-1]):
+    if len(lines) < 2:
+        return "captions"
+    if all(line[-1:] in tuple(COMMAS) for line in lines[:-1]):
         return "wrapped"
     lengths = [len(line) for line in lines[:-1]]
     broken = all(line[-1:] not in tuple(STOPS) and not following[:1].isupper() for line, following in pairwise(lines))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from bisect import bisect_right
+from collections import defaultdict
 from typing import NamedTuple
 
 COMMAS = ",，、،؛；﹐﹑､"
@@ -20,11 +21,15 @@ _PAIRS = {
 }  # fmt: skip
 _CLOSING = frozenset(sign for signs in _PAIRS.values() for sign in signs)
 _UNITS = r"(?:mm|cm|m|km|ml|cl|l|g|kg|s|h|x|px|mp|inch|zoll|%|°|€|\$|£)"
-# Where anything of the next pattern can begin: most letters need no closer look.
-_PLACES = re.compile(
-    rf"[\\>:;=()\[\]{{}}<（）【】「」『』《》〈〉“”„«»‘’\".!?…؟۔।{WIDE_STOPS}{COMMAS}]|(?<!\w)'|'(?!\w)|(?<![\w.,])\d"
-)
+# Where anything of the next pattern can begin, most letters need no closer look; digits only where a number holds a comma.
+_BEGINNINGS = rf"\\>:;=()\[\]{{}}<（）【】「」『』《》〈〉“”„«»‘’\"'.!?…؟۔।{WIDE_STOPS}{COMMAS}"
+_PLACES, _PLACES_AND_DIGITS = re.compile(f"[{_BEGINNINGS}]"), re.compile(rf"[{_BEGINNINGS}\d]")
+_NUMBER = re.compile(r",(?<=\d,)\d")
 _ARE_COMMAS = frozenset(COMMAS)
+# Without any of these a caption holds no group, no number that is one piece, and no marks but commas and full stops.
+_SPECIAL = re.compile(rf"[\\()\[\]{{}}<（）【】「」『』《》〈〉“”„«»‘’\"!?…؟۔।{WIDE_STOPS}{COMMAS[1:]}]")
+_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
+_COMMA, _FULL_STOP = re.compile(","), re.compile(r"\.(?<=[^\W_]\.|[%°*]\.)\.*(?=[\s,]|$)")
 _SCAN = re.compile(
     rf"""
     (?<=[:;=])\\. | \\[^()\[\]{{}}]                           # escaped: nothing begins or ends at it
@@ -43,11 +48,10 @@ _SCAN = re.compile(
 
 
 class Mark(NamedTuple):
-    """What may separate tokens: a stretch of signs outside of any group, a comma or a full stop of whatever script."""
+    """What may separate tokens: a stretch of signs outside of any group."""
 
     start: int
     end: int
-    is_stop: bool
 
 
 class Span(NamedTuple):
@@ -57,23 +61,47 @@ class Span(NamedTuple):
     end: int
 
 
-def scan(caption: str) -> tuple[list[Mark], list[Span]]:
-    """Return the commas and full stops outside of groups, and the outermost groups, both in order.
+class Scanned(NamedTuple):
+    """Where the commas and the full stops of whatever script stand outside of groups, and the outermost groups, all in order."""
+
+    commas: list[int]
+    stops: list[Mark]
+    spans: list[Span]
+    # Whether there is nothing but words, "," and ".".
+    plain: bool
+
+
+def scan(caption: str) -> Scanned:
+    """Find the commas and full stops outside of groups, and the outermost groups.
 
     A group is what stands in brackets of any kind that are closed again, or in quotation marks; a bracket in a face
     (``:(``) and one without its other half are signs like any other, and an escaped one has an escaped other half.
     """
-    marks: list[Mark] = []
+    return _plain(caption) or _scanned(caption)
+
+
+def _plain(caption: str) -> Scanned | None:
+    """Find the same without a look at each sign where none of them can be part of a group, as in most captions."""
+    if _SPECIAL.search(caption) or _NUMBER.search(caption) or ("'" in caption and _APOSTROPHE.search(caption)):
+        return None
+    commas = [match.start() for match in _COMMA.finditer(caption)]
+    stops = [Mark(*match.span()) for match in _FULL_STOP.finditer(caption)] if "." in caption else []
+    return Scanned(commas, stops, [], plain=True)
+
+
+def _scanned(caption: str) -> Scanned:
+    commas: list[int] = []
+    stops: list[Mark] = []
     spans: list[Span] = []
     open_: list[tuple[str, int]] = []
-    waiting: Counter[str] = Counter()
+    waiting: defaultdict[str, int] = defaultdict(int)
     seen = 0
-    for place in _PLACES.finditer(caption):
+    for place in (_PLACES_AND_DIGITS if _NUMBER.search(caption) else _PLACES).finditer(caption):
         at = place.start()
         if at < seen:
             continue
         if place[0] in _ARE_COMMAS:  # most places are: nothing else begins with one
-            marks.append(Mark(at, at + 1, is_stop=False))
+            commas.append(at)
             continue
         match = _SCAN.match(caption, at)
         if match is None:
@@ -81,7 +109,7 @@ def scan(caption: str) -> tuple[list[Mark], list[Span]]:
         seen = match.end()
         kind, sign = match.lastgroup, match[0]
         if kind == "stop":
-            marks.append(Mark(at, seen, is_stop=True))
+            stops.append(Mark(at, seen))
         elif kind == "sign":
             opener = next((each for each in _PAIRS if sign in _PAIRS[each] and waiting[each]), None) if sign in _CLOSING else None
             if opener is not None and not (sign in "'’" and open_[-1][0] != opener):
@@ -93,13 +121,16 @@ def scan(caption: str) -> tuple[list[Mark], list[Span]]:
             elif sign in _PAIRS and _opens(caption, at, sign):
                 open_.append((sign, at))
                 waiting[sign] += 1
-    return _outside(marks, spans), spans
+    return _outside(commas, stops, spans)
 
 
 def separated_by(caption: str, separator: str) -> list[Mark]:
     """Return where a separator of the user's own stands; not inside a group, unless it is a blank or part of one."""
-    found = [Mark(match.start(), match.end(), is_stop=False) for match in re.finditer(re.escape(separator), caption)]
-    return found if not separator.strip() or set(separator) & set(_PAIRS) else _outside(found, scan(caption)[1])
+    found = [Mark(*match.span()) for match in re.finditer(re.escape(separator), caption)]
+    if not separator.strip() or set(separator) & set(_PAIRS):
+        return found
+    spans = scan(caption).spans
+    return [mark for mark in found if not _inside(mark.start, spans)]
 
 
 def _opens(caption: str, at: int, sign: str) -> bool:
@@ -108,7 +139,7 @@ def _opens(caption: str, at: int, sign: str) -> bool:
     return sign not in "\"'" or (not before.isalnum() and not behind.isspace() and (sign == '"' or behind.isalpha()))
 
 
-def _close(open_: list[tuple[str, int]], waiting: Counter[str], opener: str) -> int:
+def _close(open_: list[tuple[str, int]], waiting: defaultdict[str, int], opener: str) -> int:
     """Close the innermost group of a kind, and what was opened inside it and never closed; return where it began."""
     while True:
         sign, start = open_.pop()
@@ -117,14 +148,15 @@ def _close(open_: list[tuple[str, int]], waiting: Counter[str], opener: str) -> 
             return start
 
 
-def _outside(marks: list[Mark], spans: list[Span]) -> list[Mark]:
-    """Leave out the marks inside of spans."""
-    if not spans:
-        return marks
-    found, at = [], 0
-    for mark in marks:
-        while at < len(spans) and spans[at].end <= mark.start:
-            at += 1
-        if at == len(spans) or mark.start < spans[at].start:
-            found.append(mark)
-    return found
+def _outside(commas: list[int], stops: list[Mark], spans: list[Span]) -> Scanned:
+    """Leave out what is inside of groups."""
+    if spans:
+        commas = [at for at in commas if not _inside(at, spans)]
+        stops = [stop for stop in stops if not _inside(stop.start, spans)]
+    return Scanned(commas, stops, spans, plain=False)
+
+
+def _inside(at: int, spans: list[Span]) -> bool:
+    """Tell whether a place is inside of one of the groups."""
+    before = bisect_right(spans, (at + 1,)) - 1
+    return before >= 0 and at < spans[before].end

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from typing import NamedTuple
 
-from datakit.caption.scan import COMMAS, WIDE_STOPS, Mark, Span
+from datakit.caption.scan import COMMAS, WIDE_STOPS, Mark, Scanned
 
 # Words whose full stop ends no sentence, and those for which that holds before a number only ("no. 5").
 _ABBREVIATIONS = re.compile(
@@ -16,8 +16,11 @@ _ABBREVIATIONS = re.compile(
 )
 _NUMBERED = re.compile(r"ch|fig|no|nr|nos|op|p|pp|pt|vol")
 # A unit behind a number: "a 3 in. blade".
-_MEASURED = re.compile(r"\d\s?(?:in|min|sec|yd|hr)$", re.IGNORECASE)
 # "J", "e.g", "p.m", "Ph.D", "u.s.a"
+_UNITS = "in|min|sec|yd|hr"
+_MEASURED = re.compile(rf"\d\s?(?:{_UNITS})$", re.IGNORECASE)
+# What the end of any of these may be; of no other word of two letters and more a full stop is part.
+_SHORTENED = frozenset(f"{_ABBREVIATIONS.pattern}|{_NUMBERED.pattern}|{_UNITS}".split("|"))
 _LETTERS = re.compile(r"[^\W\d_]|[^\W\d_]{1,3}(?:\.[^\W\d_]{1,2})+")
 _LAST_WORD = re.compile(r"[\w.]+$")
 _LONGEST = 16
@@ -25,12 +28,14 @@ _LONGEST = 16
 _STARTS = re.compile(r"\s+(?:The|A|An|She|He|It|They|This|These|There|Her|His|Its|Their|In|On|Behind|Above|Below)\s")
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_LETTERS_ALONE = bytes(sign if chr(sign).isalnum() else 32 for sign in range(256))
 
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(re.findall(r"\S+", words))
 
 
+_LEADING = _set("a an the")
 _ARTICLES = _set(
     "a an the this these there two three several some his her its their one "
     "ein eine der die das un une le la les des una el los las uno il lo gli um uma o os as"
@@ -82,7 +87,7 @@ class Segment(NamedTuple):
     lead: int
 
 
-def segments(caption: str, marks: list[Mark], spans: list[Span], style: str) -> list[Segment]:
+def segments(caption: str, scanned: Scanned, style: str) -> list[Segment]:
     """Cut a caption at the ends of its sentences; one without any is one segment, whatever full stops it holds.
 
     On 200 descriptions of photographs (Google's ImageInWords) it cuts 1,837 sentences, pysbd 1,838, sentencex 1,841 and
@@ -92,30 +97,32 @@ def segments(caption: str, marks: list[Mark], spans: list[Span], style: str) -> 
     ----------
     caption
         The whole line.
-    marks, spans
+    scanned
         What `datakit.caption.scan.scan` found in it.
     style
         ``tags`` cuts nothing, ``sentences`` at every full stop that is none of an abbreviation, ``auto`` where a
         stop ends words that read as a sentence.
     """
-    ends = [] if style == "tags" else _ends(caption, marks, spans)
-    commas = [mark.start for mark in marks if not mark.is_stop]
+    ends = [] if style == "tags" else _ends(caption, scanned)
     found: list[Segment] = []
     start = 0
     for end in (*ends, None):
         at, behind = (len(caption), len(caption)) if end is None else (end.start, end.end)
         if end is None and not caption[start:].strip(f" \t{COMMAS}"):
             break
-        stop = end if end is not None and end.is_stop else None
+        stop = end if at < behind else None
         found.append(Segment(start, at, stop, is_sentence=style == "sentences", lead=start))
         start = behind
     if style != "auto":
         return _merged(caption, found, [2] * len(found)) if style == "sentences" else found
-    return _judged(caption, found, commas, ended=bool(ends) and ends[-1].end >= len(caption.rstrip()))
+    return _judged(caption, found, scanned.commas, ended=bool(ends) and ends[-1].end >= len(caption.rstrip()))
 
 
 def abbreviates(caption: str, at: int) -> bool:
     """Tell whether the full stop there belongs to the word before it."""
+    last = caption[max(0, at - _LONGEST) : at].rpartition(" ")[2]
+    if len(last) > 1 and last.isalpha() and last.casefold() not in _SHORTENED:
+        return False  # as most words
     word = _LAST_WORD.search(caption, max(0, at - _LONGEST), at)
     if word is None:
         return False
@@ -131,18 +138,16 @@ def abbreviates(caption: str, at: int) -> bool:
     return False
 
 
-def _ends(caption: str, marks: list[Mark], spans: list[Span]) -> list[Mark]:
+def _ends(caption: str, scanned: Scanned) -> list[Mark]:
     """Return what may end a sentence: full stops of no abbreviation, and quotations with a stop inside."""
     ends = [
-        mark
-        for mark in marks
-        if mark.is_stop
-        and not (caption[mark.start : mark.end] == "." and abbreviates(caption, mark.start))
-        and not _NAMED.match(caption, mark.start)
+        stop
+        for stop in scanned.stops
+        if not (abbreviates(caption, stop.start) if caption[stop.start : stop.end] == "." else _NAMED.match(caption, stop.start))
     ]
     ends += [
-        Mark(span.end, span.end, is_stop=False)
-        for span in spans
+        Mark(span.end, span.end)
+        for span in scanned.spans
         if caption[span.end - 2] in ".!?…" and re.match(r"\s+[^\W\d_a-z]", caption[span.end : span.end + 3])
     ]
     return sorted(ends)
@@ -150,7 +155,7 @@ def _ends(caption: str, marks: list[Mark], spans: list[Span]) -> list[Mark]:
 
 def _judged(caption: str, found: list[Segment], commas: list[int], *, ended: bool) -> list[Segment]:
     """Tell sentences from tags, and undo the cuts behind what is neither end nor beginning of a sentence."""
-    found = [segment._replace(lead=_lead(caption, segment, commas)) for segment in found]
+    found = [Segment(one.start, one.end, one.stop, is_sentence=False, lead=_lead(caption, one, commas)) for one in found]
     read = [_reads(caption[segment.lead : segment.end], _commas_in(commas, segment)) for segment in found]
     if found and not ended:
         # What no full stop ends is a list of tags, unless it goes on from sentences as one of them.
@@ -174,13 +179,12 @@ def _lead(caption: str, segment: Segment, commas: list[int]) -> int:
             follows = caption[comma + 1 : segment.end].lstrip() if _TRIGGER.fullmatch(piece) else ""
             if not (follows[:1].isupper() or _BEGINS.search(follows)):
                 break
+        if comma == segment.end:
+            return segment.start
         words = piece.lower().split()
-        if (
-            comma == segment.end
-            or len(words) > _TAG_WORDS
-            or not _SAYS.isdisjoint(words)
-            or (words[:1] in (["a"], ["an"], ["the"]) and (start == segment.start or len(words) > _WORDS_A_NAME))
-        ):
+        if len(words) > _TAG_WORDS or not _SAYS.isdisjoint(words):
+            return segment.start
+        if words and words[0] in _LEADING and (start == segment.start or len(words) > _WORDS_A_NAME):
             return segment.start
         start = comma + 1
     return start + len(caption[start : segment.end]) - len(caption[start : segment.end].lstrip())
@@ -195,15 +199,15 @@ def _merged(caption: str, found: list[Segment], read: list[int]) -> list[Segment
         begins = not words[:1].islower()
         if kept and levels[-1] == 0 and level == 2 and segment.lead > segment.start:
             # The stop belongs to a tag in front of the sentence: "cardfight!! vanguard, A woman stands in a park."
-            kept[-1] = kept[-1]._replace(end=segment.end, stop=segment.stop, lead=segment.lead)
+            kept[-1] = segment._replace(start=kept[-1].start)
             levels[-1] = level
         elif kept and not (levels[-1] and (begins or levels[-1] == 2)) and not (level == 2 and begins):
-            kept[-1] = kept[-1]._replace(end=segment.end, stop=segment.stop, lead=kept[-1].start)
+            kept[-1] = segment._replace(start=kept[-1].start, lead=kept[-1].start)
             levels[-1] = min(levels[-1], level)
         else:
             kept.append(segment)
             levels.append(level)
-    return [segment._replace(is_sentence=level > 0) for segment, level in zip(kept, levels, strict=True)]
+    return [Segment(one.start, one.end, one.stop, level > 0, one.lead) for one, level in zip(kept, levels, strict=True)]
 
 
 def _commas_in(commas: list[int], segment: Segment) -> int:
@@ -212,18 +216,18 @@ def _commas_in(commas: list[int], segment: Segment) -> int:
 
 def _reads(text: str, commas: int) -> int:
     """Tell how sure it is that words are a sentence: 0 they are tags, 1 they may be one among others, 2 they are."""
-    signs = len(_UNSPACED.findall(text))
+    signs = 0 if text.isascii() else len(_UNSPACED.findall(text))
     if signs * 2 > len(text.strip()):
         return 2 if signs >= _SIGNS_A_PIECE * (commas + 1) else 0
-    words = _WORD.findall(text)
+    words = _words(text)
     if len(words) < 2 or (all(word[0].isupper() or not word[0].isalpha() for word in words)):
         return 0  # a name: "Super Smash Bros. Ultimate"
-    lower = [word.lower() for word in words]
     a_piece = len(words) / (commas + 1)
-    says = not _SAYS.isdisjoint(lower) or (lower[0] in _ARTICLES and _DOES.search(text) is not None)
-    if len(words) > 2 and a_piece > 2 and says:
+    if a_piece >= _WORDS_A_PIECE:
         return 2
-    if a_piece >= _WORDS_A_PIECE or (not commas and len(words) > 3 and lower[0] in _ARTICLES):
+    lower = [word.lower() for word in words]
+    says = not _SAYS.isdisjoint(lower) or (lower[0] in _ARTICLES and _DOES.search(text) is not None)
+    if (len(words) > 2 and a_piece > 2 and says) or (not commas and len(words) > 3 and lower[0] in _ARTICLES):
         return 2
     capital = words[0][0].isupper() or (words[0][0].lower() == words[0][0].upper() and not words[0][0].isdigit())
     if commas or not capital:
@@ -235,6 +239,12 @@ def _reads(text: str, commas: int) -> int:
             else 0
         )
     return 2 if len(words) > 2 and lower[0] in _ARTICLES | {"it"} else 1
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text; of plain ASCII as the pattern finds them, but sooner."""
+    plain = text.isascii() and "'" not in text and "-" not in text
+    return text.encode().translate(_LETTERS_ALONE).decode().split() if plain else _WORD.findall(text)
 
 
 def closes(text: str) -> bool:

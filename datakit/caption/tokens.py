@@ -13,7 +13,7 @@ from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
 from datakit.caption.scan import BREAK, COMMAS, WIDE_STOPS, Mark, scan, separated_by
-from datakit.caption.sentences import abbreviates, closes, segments
+from datakit.caption.sentences import Segment, abbreviates, closes, segments
 from datakit.errors import UsageError
 from datakit.seeds import permutation
 
@@ -25,7 +25,7 @@ _WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
 # In captions of an image board a full stop at the very end is part of the last name ("nanashi inc."), as in front of a comma.
 _BOARD = re.compile(r"(?<!\w)(?:\d\+?(?:girl|boy|other)s?|solo|no humans)(?!\w)|\w_\w|(?:rating|character|artist):\w")
 # A list of plain words and commas, which most captions are, is read without looking for more.
-_PLAIN, _NUMBER = re.compile(r"[\w ,:/+-]*"), re.compile(r"\d,\d")
+_PLAIN, _NUMBER = re.compile(r"[\w ,:/+-]*"), re.compile(r",(?<=\d,)\d")
 
 
 class Token(NamedTuple):
@@ -123,8 +123,10 @@ def parse(caption: str, keep: int = 0, keep_separator: str | None = None, splitt
         head, movable, tail = (*(part.whole for part in parts), ())[:3]
         return Tokens(head, movable, tail, parts[-1].end, _style_of([part.style for part in parts if part.whole]))
     tokens = _parse(caption, splitting)
+    if not keep:
+        return tokens
     places = [number for number, token in enumerate(tokens.movable) if not token.fixed]
-    at = places[keep - 1] + 1 if 0 < keep <= len(places) else len(tokens.movable) if keep else 0
+    at = places[keep - 1] + 1 if 0 < keep <= len(places) else len(tokens.movable)
     return Tokens(tokens.movable[:at], tokens.movable[at:], (), tokens.end, tokens.style)
 
 
@@ -183,80 +185,103 @@ def _region(text: str, splitting: Splitting) -> Tokens:
         words = [piece.strip() for piece in text.split(",")]
         if all(words):
             return Tokens((), tuple(map(Token, words)))
-    marks, spans = scan(text)
-    cuts: list[Mark] = []
+    scanned = scan(text)
+    read = segments(text, scanned, splitting.style)
+    tokens = _written(text, read) if scanned.plain else None
+    if tokens is not None:
+        return tokens
+    commas, stops = scanned.commas, scanned.stops
+    cuts: list[tuple[int, int]] = []
     sentences: list[tuple[int, int]] = []
-    commas = [mark for mark in marks if not mark.is_stop]
-    for segment in segments(text, marks, spans, splitting.style):
-        inside = commas[bisect_left(commas, (segment.start,)) : bisect_left(commas, (segment.end,))]
-        cuts += [mark for mark in inside if not segment.is_sentence or mark.start < segment.lead]
+    for segment in read:
+        until = segment.lead if segment.is_sentence else segment.end
+        cuts += [(at, at + 1) for at in commas[bisect_left(commas, segment.start) : bisect_left(commas, until)]]
         if segment.is_sentence:
             sentences.append((segment.lead, segment.end))
         if segment.stop is not None:
             cuts.append(_separating(text, segment.stop))
         elif segment.end < len(text):
-            cuts.append(Mark(segment.end, segment.end, is_stop=True))
+            cuts.append((segment.end, segment.end))
     if not sentences:
-        cuts += [mark for mark in marks if mark.is_stop and text[mark.start : mark.end].strip(WIDE_STOPS) == ""]
-    last = _last_stop(text, marks, said=bool(sentences))
+        cuts += [stop for stop in stops if text[stop.start : stop.end].strip(WIDE_STOPS) == ""]
+    last = _last_stop(text, stops, said=bool(sentences))
     return _cut(text, sorted({*cuts, *((last,) if last else ())}), None, sentences)
+
+
+def _written(text: str, read: Sequence[Segment]) -> Tokens | None:
+    """Take sentences and the tags before them apart as `_cut` does, but sooner; None where marks follow each other, and without a last full stop."""
+    words: list[str] = []
+    after: list[str] = []
+    said: list[bool] = []
+    behind = 0
+    for start, end, stop, is_sentence, lead in read:
+        if stop is None or stop.end - stop.start > 1:
+            return None
+        pieces = text[start : lead if is_sentence else end].split(",")
+        after += [", "] * (len(pieces) - 1) + [". "]
+        said += [False] * (len(pieces) - 1) + [is_sentence and not pieces[-1].strip()]
+        if is_sentence:
+            pieces[-1] += text[lead:end]
+        words += pieces
+        behind = stop.end
+    words = [piece.strip() for piece in words]
+    if behind < len(text) or not any(said) or not all(words):
+        return None
+    after[-1] = _missing(words[-1], after[:-1], said[-1], None)
+    return Tokens((), tuple(map(Token, words, after)), (), ".", "sentences" if all(said) else "both")
 
 
 def _separating(text: str, stop: Mark) -> Mark:
     """Return the part of a full stop that is no part of its sentence: of "." all, of "?!" nothing."""
     plain = text[stop.start : stop.end] in (".", "。", "｡", "۔", "।")
-    return stop if plain else Mark(stop.end, stop.end, is_stop=True)
+    return stop if plain else Mark(stop.end, stop.end)
 
 
-def _last_stop(text: str, marks: Sequence[Mark], *, said: bool) -> Mark | None:
+def _last_stop(text: str, stops: Sequence[Mark], *, said: bool) -> Mark | None:
     """Return the full stop at the very end, unless it is part of a name there."""
-    last = marks[-1] if marks else None
-    ends = last is not None and last.is_stop and last.end == len(text.rstrip())
-    if last is None or not ends or _separating(text, last) != last or abbreviates(text, last.start):
+    last = stops[-1] if stops else None
+    if last is None or last.end != len(text.rstrip()) or _separating(text, last) != last or abbreviates(text, last.start):
         return None
     name = text[last.start] == "." and not said and _BOARD.search(text)
     return None if name else last
 
 
-def _cut(text: str, cuts: Sequence[Mark], glue: str | None, sentences: Sequence[tuple[int, int]] = ()) -> Tokens:
+def _cut(text: str, cuts: Sequence[tuple[int, int]], glue: str | None, sentences: Sequence[tuple[int, int]] = ()) -> Tokens:
     """Cut a text at marks; what stands between two tokens is kept with the first of them."""
     words: list[str] = []
     begins: list[int] = []
     gaps: list[str] = []
     between, start = "", 0
-    for mark in (*cuts, Mark(len(text), len(text), is_stop=False)):
-        piece = text[start : mark.start]
+    for before, behind in (*cuts, (len(text), len(text))):
+        piece = text[start:before]
         spelt = piece.strip()
         if spelt:
             words.append(spelt)
             begins.append(start + piece.index(spelt))
             gaps.append(between)
-            between = ""
+            between = text[before:behind]
         else:
-            between += piece
-        between += text[mark.start : mark.end]
-        start = mark.end
+            between += text[start:behind]
+        start = behind
         if text[start : start + 1].isspace():
             between += text[start]
             start += 1
     if not words:
         # a caption of nothing but separators
         return Tokens((), (Token(_tidy(between).strip()),) if between.strip() else ())
-    said = [_lies_in(at, sentences) for at in begins] if sentences else [False]
+    starts = [first for first, _ in sentences]
+    places = [bisect_right(starts, at) - 1 for at in begins] if sentences else [-1]
+    # Whether a token is a sentence, or part of one.
+    said = [place >= 0 and at < sentences[place][1] for place, at in zip(places, begins, strict=False)]
     end = between.strip()
-    after = [_behind(gap, glue) for gap in gaps[1:]]
+    behind_gap = {gap: _behind(gap, glue) for gap in {*gaps[1:]}}
+    after = [behind_gap[gap] for gap in gaps[1:]]
     doubled = end == "." and closes(words[-1])  # as in: a sign that says "STOP.".
     after.append(". " if doubled else _missing(words[-1], after, said[-1], glue))
     # What stands in front of all has its own place.
     front = (Token(_tidy(gaps[0]), "", fixed=True),) if gaps[0].strip() else ()
     style: Style = "tags" if not any(said) else "sentences" if all(said) else "both"
     return Tokens((), (*front, *map(Token, words, after)), (), end, style)
-
-
-def _lies_in(at: int, sentences: Sequence[tuple[int, int]]) -> bool:
-    """Tell whether a token that begins there is a sentence, or part of one."""
-    place = bisect_right(sentences, at, key=lambda sentence: sentence[0])
-    return place > 0 and at < sentences[place - 1][1]
 
 
 def _behind(between: str, glue: str | None) -> str:

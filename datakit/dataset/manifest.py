@@ -7,7 +7,6 @@ was made. ``manifest.jsonl`` holds one record a file, in the order of their outp
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
@@ -361,8 +360,8 @@ def check_decided(source: str, bucket: Size | None, sizes: str, where: str) -> N
 
 def is_relative(name: str) -> bool:
     """Tell whether a name stays inside the folder it is relative to, on any system."""
-    parts = re.split(r"[/\\]" if os.sep == "\\" else "/", name)
-    return bool(name) and "\x00" not in name and not os.path.isabs(name) and not set(parts) & {"", ".", ".."}
+    within = f"/{name}/".replace(os.sep, "/")
+    return not any(part in within for part in ("\x00", "//", "/./", "/../")) and not os.path.isabs(name)
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
