@@ -338,3 +338,18 @@ def test_shards_are_looked_at_each_time(folder):
     assert states(folder) == states(folder) == {"[crop]": "ran"}
     assert (folder / "shards" / "dataset.json").exists()
     assert "cannot be seen from here" in run(folder, "--dry-run").stdout
+
+
+@pytest.mark.parametrize("trainer", ["simpletuner", "kohya"])
+def test_what_names_absolute_paths_is_written_anew_where_the_folder_was_moved(folder, trainer):
+    config = '[config]\ndatasets = ["copies"]\noutput = "config.json"\n'
+    write(folder, f'{FILE}trainer = "{trainer}"\n{config}')
+    run(folder)
+    moved = folder.with_name(f"{folder.name}-moved")
+    shutil.copytree(folder, moved, copy_function=shutil.copy2)
+    shutil.move(folder, folder.with_name(f"{folder.name}-gone"))
+    same = "up to date"
+    assert states(moved) == {"[crop]": same, "[shuffle]": same, "[backend]": "ran", "[config]": "ran"}
+    for name in ("multidatabackend.json", "config.json"):
+        assert f"{folder}/" not in (moved / name).read_text()
+    assert set(states(moved).values()) == {same}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Where exit code 1 of this stage means that nothing was written, so that what follows would work on what was there before.
 _ALL_OR_NOTHING = "backend"
+# Whose files name absolute paths, which are wrong once the folder is moved.
+_ABSOLUTE = ("backend", "config")
 
 
 @click.command(cls=SectionedCommand)
@@ -40,7 +42,7 @@ def run(ctx: click.Context, *, file: Path, everything: bool, dry_run: bool, as_j
 
     A stage is passed over where its options, what it read and what it wrote are as they were when it last ended with
     exit code 0; files are told apart by name, size and time of change. One that left pictures out runs again, and names
-    them again. Stages follow each other although pictures were refused, but not one that wrote nothing: backend, or any
+    them again. So do backend and config where the folder was moved: they write absolute paths. Stages follow each other although pictures were refused, but not one that wrote nothing: backend, or any
     with strict = true. The exit code is the highest of theirs.
 
     \b
@@ -89,7 +91,7 @@ def _run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[str, 
         read = _digest(step.reads)
         exit_code = _invoke(file, step)
         if not exit_code:
-            state[_key(file, step)] = Ran(list(step.words), read, _digest(step.writes))
+            state[_key(file, step)] = Ran(list(step.words), read, _digest(step.writes), _place(step))
         write_state(Path(), state, map(Path, step.writes))
         told.append(_told(step, "ran", why) | {"exit_code": exit_code})
         if exit_code and (step.stage == _ALL_OR_NOTHING or "--strict" in step.words):
@@ -106,6 +108,8 @@ def _why(step: Step, ran: Ran | None, everything: bool, pending: Collection[str]
         return "it has not run so far, or left something out"
     if ran.words != list(step.words):
         return "its options have changed"
+    if ran.place != _place(step):
+        return "the folder was moved, and what it wrote names absolute paths"
     if any(map(_is_elsewhere, (*step.reads, *step.writes))):
         return "what it reads or writes cannot be seen from here"
     if not _real(step.reads).isdisjoint(pending):
@@ -113,6 +117,11 @@ def _why(step: Step, ran: Ran | None, everything: bool, pending: Collection[str]
     if _digest(step.reads) != ran.read:
         return "what it reads has changed"
     return "what it wrote has changed" if _digest(step.writes) != ran.wrote else ""
+
+
+def _place(step: Step) -> str:
+    """Return the folder that a stage runs in, where what it writes depends on that."""
+    return os.getcwd() if step.stage in _ABSOLUTE else ""
 
 
 def _is_elsewhere(place: str) -> bool:

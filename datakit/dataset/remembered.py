@@ -165,7 +165,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 def remember_files(folder: Path, files: Mapping[Path, bytes]) -> None:
     """Note, in a folder, the content of the files that were written to it, so that a later run may replace them."""
-    known = _files(folder) | {str(path.resolve()): hashlib.sha256(content).hexdigest() for path, content in files.items()}
+    known = _files(folder) | {path.name: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     with suppress(OSError):
         write_atomically(folder / FILES, msgspec.json.encode(known))
 
@@ -176,12 +176,14 @@ def edited(files: Iterable[Path]) -> Iterator[Path]:
     for path in files:
         if path.parent not in known:
             known[path.parent] = _files(path.parent)
-        if known[path.parent].get(str(path.resolve())) != hashlib.sha256(path.read_bytes()).hexdigest():
+        if known[path.parent].get(path.name) != hashlib.sha256(path.read_bytes()).hexdigest():
             yield path
 
 
 def _files(folder: Path) -> dict[str, str]:
+    """Return the sha256 of the files of a folder by their names, which stay true where the folder is moved."""
     try:
-        return msgspec.json.decode((folder / FILES).read_bytes(), type=dict[str, str])
+        known = msgspec.json.decode((folder / FILES).read_bytes(), type=dict[str, str])
+        return {os.path.basename(name): sha256 for name, sha256 in known.items()}  # 0.1 noted absolute ones
     except (OSError, *NOT_JSON):
         return {}

@@ -16,11 +16,22 @@ from datakit.dataset.origin import source_around
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """A stage as it ran to its end: its command line, and `digest` of what it read, before, and of what it wrote, after."""
+    """A stage as it ran to its end.
+
+    Attributes
+    ----------
+    words
+        Its command line.
+    read, wrote
+        `digest` of what it read, before, and of what it wrote, after.
+    place
+        The folder that it ran in, where what it wrote names absolute paths; else nothing.
+    """
 
     words: list[str]
     read: str
     wrote: str
+    place: str = ""
 
 
 def digest(paths: Iterable[str], version: str) -> str:
