@@ -340,6 +340,42 @@ def test_shards_are_looked_at_each_time(folder):
     assert "cannot be seen from here" in run(folder, "--dry-run").stdout
 
 
+@pytest.mark.parametrize(
+    ("table", "line", "said"),
+    [
+        ("crop", "crops = 'foul'", "[crop] crops 'foul': name each once, of full,"),
+        ("crop", "companion = ['x']", "[crop] "),
+        ("crop", "bucket = ['13x13']", "[crop] bucket '13x13' is not one of the sizes"),
+        ("crop", "background = 'nocolour'", "[crop] "),
+        ("crop", "sizes = 'nofile'", "[crop] "),
+        ("crop", "upscale = nan", "[crop] upscale nan is no factor of at least 1"),
+        ("crop", "upscale = -1", "[crop] upscale -1.0 is no factor of at least 1"),
+        ("shuffle", "augment = 'foo'", "[shuffle] "),
+        ("backend", "model-family = 'nope'", "[backend] model family 'nope' is not known: use one of"),
+        ("backend", "set = ['nope']", "[backend] --set 'nope': write key=value"),
+        ("backend", "trainer = 'kohya'\nset = ['probability=0.5']", "takes no --set probability=0.5"),
+        ("config", "preset = 'bad'", "[config] preset 'bad' is not known: use one of"),
+        ("config", "set = ['nope=1']", "[config] --set nope: no option of SimpleTuner"),
+        ("crop", "output = 'src/out'", "[crop] src/out lies inside the source folder src"),
+        ("crop", "output = 'src'", "[crop] src is the source folder itself"),
+        ("shuffle", "output = 'out/copies'", "[shuffle] out/copies lies inside the source folder out"),
+    ],
+)
+def test_values_are_checked_before_anything_is_run(folder, table, line, said):
+    lines = f'{FILE}[config]\ndatasets = ["copies"]\noutput = "config.json"\n'.splitlines()
+    key = line.partition(" =")[0]
+    start = lines.index(f"[{table}]") + 1
+    end = next((number for number in range(start, len(lines)) if lines[number].startswith("[")), len(lines))
+    kept = [each for each in lines[start:end] if each.partition(" =")[0] != key]
+    write(folder, "\n".join([*lines[:start], line, *kept, *lines[end:]]))
+    before = untouched(folder)
+    for words in (["--dry-run"], []):
+        ended = run(folder, *words, status=2)
+        assert said in ended.output
+        assert not ended.stdout
+    assert untouched(folder) == before
+
+
 @pytest.mark.parametrize("trainer", ["simpletuner", "kohya"])
 def test_what_names_absolute_paths_is_written_anew_where_the_folder_was_moved(folder, trainer):
     config = '[config]\ndatasets = ["copies"]\noutput = "config.json"\n'

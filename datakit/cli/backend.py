@@ -19,7 +19,7 @@ from datakit.cli.findings import (
     print_written,
     start_of,
 )
-from datakit.cli.pipeline import remember_stage
+from datakit.cli.pipeline import only_checks, remember_stage
 from datakit.cli.sections import CHOOSE, RUN, WRITE, SectionedCommand, section
 from datakit.cli.shards import check_shards
 from datakit.cli.shared import (
@@ -37,6 +37,7 @@ from datakit.cli.shared import (
     trainer_option,
     write_files,
 )
+from datakit.trainers import DEFAULT
 
 if TYPE_CHECKING:
     from datakit.run.stage import Execution
@@ -261,6 +262,9 @@ def backend(
     from datakit.trainers.leftovers import delete
     from datakit.trainers.making import make_view
 
+    if only_checks():
+        _check_settings(options)
+        return
     output = output or trainer(options.trainer).file_name
     folders = _folders(datasets)
     if fix:
@@ -367,6 +371,18 @@ def _folders(datasets: Sequence[Path]) -> list[Path]:
         if origin is not None and origin.source == str(folders[0].resolve()):
             click.echo(f"{copies}/ was shuffled before that: run datakit shuffle again, or name it to use it", err=True)
     return folders
+
+
+def _check_settings(options: BackendOptions) -> None:
+    """Make sure that a trainer takes what is asked for, before there is a dataset. Raises UsageError."""
+    from datakit.trainers import trainer
+    from datakit.trainers.protocol import refuse_settings
+    from datakit.trainers.simpletuner.settings import parse_settings
+
+    if options.trainer == DEFAULT:
+        parse_settings(options.settings)
+    else:
+        refuse_settings(options, trainer(options.trainer).title)
 
 
 def _say(notes: Sequence[str]) -> None:

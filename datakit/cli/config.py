@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from datakit.cli.convert import check, convert
-from datakit.cli.pipeline import remember_stage
+from datakit.cli.pipeline import only_checks, remember_stage
 from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedGroup, section
 from datakit.cli.shared import Command, overwrite_option, write_files
 from datakit.cli.steps import Planned, print_training, training_options
@@ -216,7 +216,7 @@ def config_options(command: Command) -> Command:
         settings: tuple[str, ...],
         **options: Any,
     ) -> Any:
-        from datakit.trainers.simpletuner.config import ConfigOptions, Tracking
+        from datakit.trainers.simpletuner.config import ConfigOptions, Tracking, parse_options
         from datakit.trainers.simpletuner.targets import target_settings
 
         layout = target.layout
@@ -235,6 +235,9 @@ def config_options(command: Command) -> Command:
             tracking=Tracking(tracker, name),
             settings=(*(target_settings(targets) if targets else ()), *settings),
         )
+        if only_checks():
+            parse_options(settings)
+            return None
         return command(target=target, options=asked, backend_config=Path(backend_config), **options)
 
     return wrapped

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datakit.cli.pipeline import remember_stage
+from datakit.cli.pipeline import only_checks, remember_stage
 from datakit.cli.printing import print_report
 from datakit.cli.sections import CHOOSE, RUN, SHOW, WRITE, SectionedCommand, section
 from datakit.cli.shards import on_cluster, report_shards
@@ -243,6 +243,7 @@ def crop(
     from datakit.crop.folder import crop_folder, plan_folder
     from datakit.crop.options import CropOptions
     from datakit.dataset.remembered import remember
+    from datakit.dataset.source import open_source
     from datakit.shards.patterns import is_shards
 
     sizes = _named(sizes)
@@ -275,6 +276,10 @@ def crop(
         )
     if shard_size and not names:
         raise click.UsageError("--shard-size is of shards that are cut of a --list: tars are cropped one to one")
+    if only_checks():
+        if output and not (names or is_shards(source)):
+            open_source(source).refuse_output(Path(output))
+        return
     if names or is_shards(source):
         if dry_run or plan_file or apply_file:
             raise click.UsageError("--plan, --dry-run and --apply are for a folder: unpack the shards and crop that")

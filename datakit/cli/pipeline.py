@@ -19,6 +19,8 @@ FILE = "datakit.toml"
 STAGES = {"crop": ("crop",), "shuffle": ("shuffle",), "backend": ("backend",), "config": ("config", "write")}
 # The keys that say where a stage writes: nothing is left to where the last command was run.
 _PLACES = ("output", "into")
+# In the context of a command that is only to check its options.
+_CHECKING = "datakit.checking"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,37 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
     apart = ["--"] if any(text.startswith("-") for text in arguments) else []
     words = [*options, *apart, *arguments] if apart else [*arguments, *options]
     return Step(name, stage, (*STAGES[stage], *words), tuple(reads), tuple(writes))
+
+
+def run_step(step: Step, where: str, *, check: bool = False) -> int:
+    """Run a command as if it had been typed, or have it check its options alone; return its exit code.
+
+    Raises
+    ------
+    UsageError
+        It cannot be started; the message begins with ``where`` and the table.
+    """
+    from datakit.cli import main
+    from datakit.errors import DatakitError, UsageError
+
+    command = stage_command(step.stage)
+    words = list(step.words[len(STAGES[step.stage]) :])
+    try:
+        with command.make_context(command.name, words, parent=click.Context(main, info_name="datakit")) as ctx:
+            ctx.meta[_CHECKING] = check
+            command.invoke(ctx)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.UsageError as error:
+        raise UsageError(f"{where}: {step.table} {error.format_message()}") from error
+    except DatakitError as error:
+        raise UsageError(f"{where}: {step.table} {error}") from error
+    return 0
+
+
+def only_checks() -> bool:
+    """Tell whether the command that runs is to end once its options are checked, for `datakit run` to check all tables first."""
+    return bool(click.get_current_context().meta.get(_CHECKING))
 
 
 def _is_written(key: str, parameter: click.Parameter) -> bool:

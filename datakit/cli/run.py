@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from datakit.cli.pipeline import FILE, STAGES, Step, read_pipeline, stage_command
+from datakit.cli.pipeline import FILE, Step, read_pipeline, run_step
 from datakit.cli.sections import RUN, SHOW, SectionedCommand, section
 from datakit.cli.shared import json_option, print_json
 
@@ -54,6 +54,8 @@ def run(ctx: click.Context, *, file: Path, everything: bool, dry_run: bool, as_j
     steps = read_pipeline(file)
     # What the commands print is no part of the JSON.
     with contextlib.chdir(file.parent), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        for step in steps:
+            run_step(step, str(file), check=True)
         told = _dry_run(file, steps, everything) if dry_run else _run(file, steps, everything)
     if as_json:
         print_json(told)
@@ -89,7 +91,7 @@ def _run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[str, 
             continue
         click.echo(f"{step.table} {step}", err=True)
         read = _digest(step.reads)
-        exit_code = _invoke(file, step)
+        exit_code = run_step(step, str(file))
         if not exit_code:
             state[_key(file, step)] = Ran(list(step.words), read, _digest(step.writes), _place(step))
         write_state(Path(), state, map(Path, step.writes))
@@ -129,31 +131,6 @@ def _is_elsewhere(place: str) -> bool:
     from datakit.shards.patterns import is_shards
 
     return "://" in place or (is_shards(place) and not os.path.exists(place))
-
-
-def _invoke(file: Path, step: Step) -> int:
-    """Run a command as if it had been typed, and return its exit code.
-
-    Raises
-    ------
-    UsageError
-        It cannot be started; the message names the file and the table.
-    """
-    from datakit.cli import main
-    from datakit.errors import DatakitError, UsageError
-
-    command = stage_command(step.stage)
-    words = list(step.words[len(STAGES[step.stage]) :])
-    try:
-        with command.make_context(command.name, words, parent=click.Context(main, info_name="datakit")) as ctx:
-            command.invoke(ctx)
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
-    except click.UsageError as error:
-        raise UsageError(f"{file}: {step.table} {error.format_message()}") from error
-    except DatakitError as error:
-        raise UsageError(f"{file}: {step.table} {error}") from error
-    return 0
 
 
 def _key(file: Path, step: Step) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datakit.cli.pipeline import remember_stage
+from datakit.cli.pipeline import only_checks, remember_stage
 from datakit.cli.printing import print_report
 from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedCommand, section
 from datakit.cli.shards import over_shards, print_run
@@ -148,6 +148,7 @@ def shuffle(
     from datakit.dataset.layout import shuffled
     from datakit.dataset.manifest import to_line
     from datakit.dataset.remembered import remember
+    from datakit.dataset.source import open_source
     from datakit.picture.augment import parse_augmentations
     from datakit.shards.shuffle import shuffle_shards
     from datakit.shards.storage import address_of
@@ -175,6 +176,10 @@ def shuffle(
         link=link,
         seed=seed,
     )
+    if only_checks():
+        if source and output:
+            open_source(source).refuse_output(output)
+        return
     dataset = source or _last()
     if dry_run:
         variants, report = plan_shuffle(dataset, options)
