@@ -37,7 +37,6 @@ from datakit.cli.shared import (
     trainer_option,
     write_files,
 )
-from datakit.trainers import DEFAULT
 
 if TYPE_CHECKING:
     from datakit.run.stage import Execution
@@ -263,7 +262,7 @@ def backend(
     from datakit.trainers.making import make_view
 
     if only_checks():
-        _check_settings(options)
+        trainer(options.trainer).check_options(options)
         return
     output = output or trainer(options.trainer).file_name
     folders = _folders(datasets)
@@ -371,18 +370,6 @@ def _folders(datasets: Sequence[Path]) -> list[Path]:
         if origin is not None and origin.source == str(folders[0].resolve()):
             click.echo(f"{copies}/ was shuffled before that: run datakit shuffle again, or name it to use it", err=True)
     return folders
-
-
-def _check_settings(options: BackendOptions) -> None:
-    """Make sure that a trainer takes what is asked for, before there is a dataset. Raises UsageError."""
-    from datakit.trainers import trainer
-    from datakit.trainers.protocol import refuse_settings
-    from datakit.trainers.simpletuner.settings import parse_settings
-
-    if options.trainer == DEFAULT:
-        parse_settings(options.settings)
-    else:
-        refuse_settings(options, trainer(options.trainer).title)
 
 
 def _say(notes: Sequence[str]) -> None:

@@ -158,6 +158,9 @@ class Trainer(Reader, Protocol):
     def old_caches(self, concepts: Sequence[Concept], cache_root: Path) -> list[Leftover]:
         """Return its caches of some datasets as they were or were called before."""
 
+    def check_options(self, options: BackendOptions) -> None:
+        """Make sure, without a dataset, that it takes what is asked for. Raises UsageError."""
+
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the dataset file of some concepts, and replay what becomes of every size in it.
 

@@ -64,9 +64,13 @@ class AiToolkit(ThroughView):
         """Return its views of some datasets as they were or were called before, with the latents in them."""
         return old_views("ai-toolkit", with_companions(_views(concepts, cache_root)), concepts, cache_root)
 
+    def check_options(self, options: BackendOptions) -> None:
+        """Refuse what only SimpleTuner's file can say."""
+        refuse_settings(options, self.title)
+
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make a small complete job with one dataset for each concept."""
-        refuse_settings(options, self.title)
+        self.check_options(options)
         family, views = FAMILIES[options.model_family], _views(concepts, cache_root)
         given = taken(concepts, options, replace(_TAKES, needs_masks=(options.batch_size or 1) > 1))
         beside = [

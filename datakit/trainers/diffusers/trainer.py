@@ -50,9 +50,13 @@ class Diffusers(ThroughView):
         """Return the views of some datasets as they were or were called before."""
         return old_views(NAME, [_view(concepts, cache_root).folder], concepts, cache_root)
 
+    def check_options(self, options: BackendOptions) -> None:
+        """Refuse what only SimpleTuner's file can say."""
+        refuse_settings(options, self.title)
+
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the shell script: one folder for all datasets, a row for each time that a caption is shown."""
-        refuse_settings(options, self.title)
+        self.check_options(options)
         family = FAMILIES[options.model_family]
         view = _view(concepts, cache_root)
         # A caption that was left out on purpose is empty, and DreamBooth scripts would put the instance prompt in its place.

@@ -79,9 +79,13 @@ class DiffusionPipe(ThroughView):
         """Return the views of some datasets as they were or were called before."""
         return old_views(NAME, with_companions(_view(concept, cache_root) for concept in concepts), concepts, cache_root)
 
+    def check_options(self, options: BackendOptions) -> None:
+        """Refuse what only SimpleTuner's file can say."""
+        refuse_settings(options, self.title)
+
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the dataset file: a directory a concept, and buckets that all share."""
-        refuse_settings(options, self.title)
+        self.check_options(options)
         if options.batch_size is not None:
             raise UsageError("diffusion-pipe reads the batch size from its config: set micro_batch_size_per_gpu there")
         views = [_view(concept, cache_root) for concept in concepts]

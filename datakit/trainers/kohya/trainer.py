@@ -84,9 +84,13 @@ class Kohya(ThroughView):
         views = [plan_view([concept], cache_root, layout) for concept in concepts for layout in _LAYOUT.values()]
         return old_views(NAME, with_companions(views), concepts, cache_root)
 
+    def check_options(self, options: BackendOptions) -> None:
+        """Refuse what only SimpleTuner's file can say."""
+        refuse_settings(options, self.title)
+
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the file of ``--dataset_config``: one dataset, whose subsets share their buckets."""
-        refuse_settings(options, self.title)
+        self.check_options(options)
         family = options.model_family
         several = {concept.name for concept in concepts if any(record.captions > 1 for record in concept.records)}
         draws = family in _DRAWS and bool(several)

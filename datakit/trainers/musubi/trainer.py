@@ -58,9 +58,13 @@ class Musubi(ThroughView):
         views = [plan_view([concept], cache_root, _LAYOUT) for concept in concepts]
         return old_views(NAME, with_companions(views), concepts, cache_root)
 
+    def check_options(self, options: BackendOptions) -> None:
+        """Refuse what only SimpleTuner's file can say."""
+        refuse_settings(options, self.title)
+
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make the file of ``--dataset_config``: a dataset with caches of its own for each concept."""
-        refuse_settings(options, self.title)
+        self.check_options(options)
         family = FAMILIES[options.model_family]
         views = tuple(plan_view([concept], cache_root, _LAYOUT) for concept in concepts)
         rule = rule_of({size for view in views for size in view.buckets}, family.step)

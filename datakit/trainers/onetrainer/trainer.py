@@ -73,9 +73,13 @@ class OneTrainer(ThroughView):
         current = [view.folder for concept in concepts for way in _ways(concept) for view in _views(concept, cache_root, way)]
         return old_views("onetrainer", current, concepts, cache_root)
 
+    def check_options(self, options: BackendOptions) -> None:
+        """Refuse what only SimpleTuner's file can say."""
+        refuse_settings(options, self.title)
+
     def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
         """Make ``concepts.json``: one concept for each size of each dataset."""
-        refuse_settings(options, self.title)
+        self.check_options(options)
         if options.batch_size is not None:
             raise UsageError("OneTrainer reads the batch size from its train config, and no dataset file says it: set it there")
         entries: list[Entry] = []

@@ -21,6 +21,7 @@ from datakit.trainers.simpletuner.prove import prove
 from datakit.trainers.simpletuner.published import needs_of, provided, read_places
 from datakit.trainers.simpletuner.reading import Reading
 from datakit.trainers.simpletuner.replay import RELEASES
+from datakit.trainers.simpletuner.settings import parse_settings
 from datakit.trainers.simpletuner.steps import steps
 from datakit.trainers.training import Batching, Epoch
 from datakit.trainers.verdict import Verdict
@@ -52,10 +53,15 @@ class SimpleTuner(Reading):
         views = with_companions(view_of(concept, cache_root) for concept in concepts)
         return [*old_caches(concepts, cache_root), *old_views(NAME, views, concepts, cache_root)]
 
-    def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
-        """Make ``multidatabackend.json``: one image entry a concept and one entry for the text embeddings."""
+    def check_options(self, options: BackendOptions) -> None:
+        """Refuse a batch size, which its config says, and settings that its entries do not take."""
         if options.batch_size is not None:
             raise UsageError("SimpleTuner reads the batch size from its config: give --batch-size to `datakit config`")
+        parse_settings(options.settings)
+
+    def emit(self, concepts: Sequence[Concept], cache_root: Path, options: BackendOptions) -> DatasetFile:
+        """Make ``multidatabackend.json``: one image entry a concept and one entry for the text embeddings."""
+        self.check_options(options)
         count = options.caption_shuffle
         shuffle = None if count is None else CaptionShuffle(count=count, position_start=options.keep)
         places = read_places(options.at, options.endpoint, len(concepts))
