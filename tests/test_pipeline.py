@@ -376,6 +376,58 @@ def test_values_are_checked_before_anything_is_run(folder, table, line, said):
     assert untouched(folder) == before
 
 
+def test_two_tables_that_cross_are_refused_with_both_named(folder):
+    crop = '[[crop]]\nsource = "{}"\noutput = "{}"\ndetector = "none"\nsaliency = "none"\nupscale = 3\n'
+    shuffle = '[shuffle]\nsource = "{}"\noutput = "{}"\n'
+    for text, said in (
+        (crop.format("src", "out") + crop.format("style", "./out/"), "[[crop]] 1 and [[crop]] 2 both write ./out/: name another"),
+        (crop.format("out", "more") + crop.format("src", "out"), "[[crop]] 1 reads out, and [[crop]] 2 writes out after that: write"),
+        (crop.format("src", "out") + shuffle.format("out", "src/"), "[[crop]] 1 reads src, and [shuffle] writes src/ after that: name"),
+        (crop.format("src", "out") + shuffle.format("out", "src/x"), "[[crop]] 1 reads src, and [shuffle] writes src/x after that"),
+    ):  # fmt: skip
+        write(folder, text)
+        before = untouched(folder)
+        ended = run(folder, status=2)
+        assert f"datakit.toml: {said}" in ended.output
+        assert untouched(folder) == before
+
+
+def test_trainings_that_share_a_folder_stay_apart(folder):
+    config = '[[config]]\ndatasets = ["out"]\ninto = "st"\nname = "{}"\n'
+    backend = '[backend]\ndatasets = ["out"]\ncache-root = "cache"\noutput = "multidatabackend.json"\n'
+    write(folder, FILE.partition("[shuffle]")[0] + backend + config.format("a") + config.format("b"))
+    assert set(states(folder).values()) == {"ran"}
+    (folder / "st" / "output" / "a").mkdir(parents=True)
+    (folder / "st" / "output" / "a" / "checkpoint").write_bytes(b"trained")
+    assert set(states(folder).values()) == {"up to date"}
+
+
+def test_what_a_trainer_leaves_in_its_caches_is_no_change(folder):
+    backend = '[[backend]]\ndatasets = ["out"]\ncache-root = "cache"\ntrainer = "{0}"\noutput = "{0}.toml"\n'
+    write(folder, FILE.partition("[shuffle]")[0] + backend.format("kohya") + backend.format("diffusion-pipe"))
+    assert set(states(folder).values()) == {"ran"}
+    (view,) = (each.parent for each in (folder / "cache").glob("*/.datakit") if b"kohya" in (each / "view.json").read_bytes())
+    (view / "fig0_sd.npz").write_bytes(b"latents")
+    (folder / "cache" / "embeds").mkdir()
+    assert set(states(folder).values()) == {"up to date"}
+    (view / "fig0.jpg").unlink()
+    assert states(folder) == {"[crop]": "up to date", "[[backend]] 1": "ran", "[[backend]] 2": "up to date"}
+    assert (view / "fig0.jpg").exists()
+
+
+def test_a_stage_that_cannot_start_is_told_in_json_too(folder):
+    """What was done before it is told as well."""
+    write(folder, FILE.replace('"cache"', '"out/cache"').replace('["copies"]', '["out"]'))
+    ended = run(folder, "--json", status=2)
+    told = json.loads(ended.stdout)
+    assert [each["state"] for each in told] == ["ran", "ran", "not started"]
+    assert (told[-1]["table"], told[-1]["exit_code"]) == ("[backend]", 2)
+    assert told[-1]["message"] in ended.stderr
+    write(folder, FILE.replace("upscale = 3", "upscale = -3"))
+    (told,) = json.loads(run(folder, "--json", "--dry-run", status=2).stdout)
+    assert told["message"].startswith("datakit.toml: [crop] upscale -3.0 is no factor")
+
+
 @pytest.mark.parametrize("trainer", ["simpletuner", "kohya"])
 def test_what_names_absolute_paths_is_written_anew_where_the_folder_was_moved(folder, trainer):
     config = '[config]\ndatasets = ["copies"]\noutput = "config.json"\n'

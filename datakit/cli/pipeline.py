@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ FILE = "datakit.toml"
 STAGES = {"crop": ("crop",), "shuffle": ("shuffle",), "backend": ("backend",), "config": ("config", "write")}
 # The keys that say where a stage writes: nothing is left to where the last command was run.
 _PLACES = ("output", "into")
+_CACHES = "cache-root"
+# What writes a folder of pictures.
+_DATASETS = ("crop", "shuffle")
 # In the context of a command that is only to check its options.
 _CHECKING = "datakit.checking"
 
@@ -37,6 +42,8 @@ class Step:
         What a user would type behind ``datakit``.
     reads, writes
         Files and folders, as they stand in the file.
+    caches
+        Folders in which it writes views, and the trainer whatever it likes.
     """
 
     table: str
@@ -44,6 +51,7 @@ class Step:
     words: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    caches: tuple[str, ...]
 
     def __str__(self) -> str:
         """The command line, as a shell takes it."""
@@ -104,7 +112,33 @@ def read_pipeline(path: Path) -> list[Step]:
             steps.append(_step(f"{path}: {name}", name, stage, table))
     if not steps:
         raise UsageError(f"{path} names no stage: write a table {', '.join(f'[{stage}]' for stage in STAGES)}")
+    _refuse_crossing(path, steps)
     return steps
+
+
+def _refuse_crossing(path: Path, steps: Sequence[Step]) -> None:
+    """Make sure that no two tables write the same, and that none writes what one before it reads. Raises UsageError."""
+    from datakit.errors import UsageError
+
+    def real(places: Sequence[str]) -> dict[str, str]:
+        return {os.path.realpath(path.parent / place): place for place in places}
+
+    for earlier, later in combinations(steps, 2):
+        written = real(later.writes)
+        for place in real(earlier.writes).keys() & written:
+            raise UsageError(
+                f"{path}: {earlier.table} and {later.table} both write {written[place]}: name another output in one of them"
+            )
+        for (read, source), place in product(real(earlier.reads).items(), written):
+            nested = (later.stage in _DATASETS and Path(place) in Path(read).parents) or (
+                _DATASETS[0] in (earlier.stage, later.stage) and Path(read) in Path(place).parents
+            )
+            if read == place or nested:
+                way = f"write {later.table} before it, or " if earlier.stage == later.stage else ""
+                raise UsageError(
+                    f"{path}: {earlier.table} reads {source}, and {later.table} writes {written[place]} after that: {way}name another "
+                    f"output in {later.table}"
+                )
 
 
 def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
@@ -125,6 +159,7 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
     options: list[str] = []
     reads: list[str] = []
     writes: list[str] = []
+    caches: list[str] = []
     for key, parameter in keys.items():
         if isinstance(parameter, click.Option) and parameter.is_flag:
             options += _switched(f"{where} {key}", parameter.opts[-1], table.get(key, False))
@@ -134,7 +169,12 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
             arguments += texts
         else:
             options += [word for text in texts for word in (parameter.opts[-1], text)]
-        if _is_written(key, parameter):
+        if key == _CACHES:
+            caches += texts
+        elif key == "into":
+            # What lies beside that is of other trainings, or what the trainer wrote.
+            writes += [os.path.join(text, "config", str(table.get("name", ""))) for text in texts]
+        elif _is_written(key, parameter):
             writes += texts
         elif isinstance(parameter, click.Argument):
             reads += texts
@@ -144,7 +184,7 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
         raise UsageError(f"{where} would write to stdout: name a file")
     apart = ["--"] if any(text.startswith("-") for text in arguments) else []
     words = [*options, *apart, *arguments] if apart else [*arguments, *options]
-    return Step(name, stage, (*STAGES[stage], *words), tuple(reads), tuple(writes))
+    return Step(name, stage, (*STAGES[stage], *words), tuple(reads), tuple(writes), tuple(caches))
 
 
 def run_step(step: Step, where: str, *, check: bool = False) -> int:

@@ -52,21 +52,24 @@ def run(ctx: click.Context, *, file: Path, everything: bool, dry_run: bool, as_j
     datakit run style.toml --all
     """
     steps = read_pipeline(file)
-    # What the commands print is no part of the JSON.
-    with contextlib.chdir(file.parent), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        for step in steps:
-            run_step(step, str(file), check=True)
-        told = _dry_run(file, steps, everything) if dry_run else _run(file, steps, everything)
-    if as_json:
-        print_json(told)
+    told: list[dict[str, Any]] = []
+    try:
+        # What the commands print is no part of the JSON.
+        with contextlib.chdir(file.parent), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            for step in steps:
+                _start(file, step, told, check=True)
+            (_dry_run if dry_run else _run)(file, steps, everything, told)
+    finally:
+        if as_json:
+            print_json(told)
     ctx.exit(max(int(each.get("exit_code", 0)) for each in told))
 
 
-def _dry_run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[str, Any]]:
+def _dry_run(file: Path, steps: Iterable[Step], everything: bool, told: list[dict[str, Any]]) -> None:
     """Say what `_run` would do."""
     from datakit.dataset.unchanged import read_state
 
-    state, told = read_state(Path()), []
+    state = read_state(Path())
     pending: set[str] = set()
     for step in steps:
         why = _why(step, state.get(_key(file, step)), everything, pending)
@@ -74,14 +77,12 @@ def _dry_run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[s
             pending |= _real(step.writes)
         click.echo(f"would run: {step}  # {why}" if why else f"up to date: {step}")
         told.append(_told(step, "would run" if why else "up to date", why))
-    return told
 
 
-def _run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[str, Any]]:
+def _run(file: Path, steps: Iterable[Step], everything: bool, told: list[dict[str, Any]]) -> None:
     """Run what changed, and note how each stage that left nothing out found and left its files."""
     from datakit.dataset.unchanged import Ran, read_state, write_state
 
-    told = []
     for step in steps:
         state = read_state(Path())
         why = _why(step, state.pop(_key(file, step), None), everything)
@@ -91,15 +92,25 @@ def _run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[str, 
             continue
         click.echo(f"{step.table} {step}", err=True)
         read = _digest(step.reads)
-        exit_code = run_step(step, str(file))
+        exit_code = _start(file, step, told)
         if not exit_code:
-            state[_key(file, step)] = Ran(list(step.words), read, _digest(step.writes), _place(step))
+            state[_key(file, step)] = Ran(list(step.words), read, _digest(_written(step)), _place(step))
         write_state(Path(), state, map(Path, step.writes))
         told.append(_told(step, "ran", why) | {"exit_code": exit_code})
         if exit_code and (step.stage == _ALL_OR_NOTHING or "--strict" in step.words):
             click.echo(f"{file}: stopped at {step.table}, which wrote nothing", err=True)
             break
-    return told
+
+
+def _start(file: Path, step: Step, told: list[dict[str, Any]], *, check: bool = False) -> int:
+    """Run a stage, or have it check its options; where it cannot be started, that is told too."""
+    from datakit.errors import UsageError
+
+    try:
+        return run_step(step, str(file), check=check)
+    except UsageError as error:
+        told.append(_told(step, "not started") | {"message": str(error), "exit_code": 2})
+        raise
 
 
 def _why(step: Step, ran: Ran | None, everything: bool, pending: Collection[str] = ()) -> str:
@@ -118,7 +129,7 @@ def _why(step: Step, ran: Ran | None, everything: bool, pending: Collection[str]
         return "what it reads may change before"
     if _digest(step.reads) != ran.read:
         return "what it reads has changed"
-    return "what it wrote has changed" if _digest(step.writes) != ran.wrote else ""
+    return "what it wrote has changed" if _digest(_written(step)) != ran.wrote else ""
 
 
 def _place(step: Step) -> str:
@@ -139,6 +150,15 @@ def _key(file: Path, step: Step) -> str:
 
 def _real(places: Iterable[str]) -> set[str]:
     return set(map(os.path.realpath, places))
+
+
+def _written(step: Step) -> list[str]:
+    """Return what a stage wrote itself: of the caches its views alone, in which the trainer writes too."""
+    from datakit.trainers import DEFAULT
+    from datakit.trainers.view import written_in
+
+    trainer = step.words[step.words.index("--trainer") + 1] if "--trainer" in step.words else DEFAULT
+    return [*step.writes, *(file for cache in step.caches for file in written_in(Path(cache), trainer, step.reads))]
 
 
 def _digest(places: Iterable[str]) -> str:

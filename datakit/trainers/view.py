@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
@@ -21,9 +21,9 @@ import msgspec
 from datakit.audit.concept import Concept, content_hash, digest, hash_in
 from datakit.audit.reader import Reader
 from datakit.dataset.layout import VIEW
-from datakit.dataset.manifest import MANIFEST, NOT_JSON, Companion, Record
+from datakit.dataset.manifest import MANIFEST, NOT_JSON, Companion, Record, read_manifest
 from datakit.dataset.samples import fold, free_name
-from datakit.errors import UsageError
+from datakit.errors import PlanError, UsageError
 from datakit.geometry import Size
 from datakit.report import counted
 from datakit.trainers.fate import Fate
@@ -308,6 +308,19 @@ def read_made(folder: Path) -> Made | None:
         return msgspec.json.decode((folder / VIEW).read_bytes(), type=Made)
     except (OSError, *NOT_JSON):
         return None
+
+
+def written_in(cache_root: Path, trainer: str, datasets: Iterable[str]) -> Iterator[str]:
+    """Yield the pictures, companions and captions of a trainer's views of some datasets, as datakit links and writes them there."""
+    wanted = set(map(os.path.abspath, datasets))
+    with suppress(OSError, PlanError):
+        for folder in sorted(cache_root.iterdir()):
+            made = read_made(folder)
+            if made is None or made.trainer != trainer or wanted.isdisjoint(made.datasets):
+                continue
+            for record in read_manifest(folder):
+                names = (record.output, record.caption, *(each.output for each in record.companions))
+                yield from (os.path.join(folder, name) for name in names if name is not None)
 
 
 def _links(concept: Concept, record: Record, layout: Layout, taken: set[str], prefix: str) -> list[Link]:
