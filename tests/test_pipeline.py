@@ -267,25 +267,23 @@ def test_what_stands_there_as_a_comment_can_be_taken_in(folder):
     tables = {part.partition("]")[0]: part for part in text.split("\n[")[1:]}
     assert list(tables) == ["crop", "shuffle", "backend"]
     for stage, part in tables.items():
-        keys = [
-            line.lstrip("# ").partition(" = ")[0]
-            for line in part.splitlines()[1:]
-            if " = " in line.split("  ")[0] or line.startswith("#   ")
-        ]
+        lines = [line.removeprefix("# ") for line in part.splitlines()[1:] if " = " in line]
+        keys = list(tomllib.loads("\n".join(lines)))
         assert sorted(keys) == sorted(keys_of(stage_command(stage)))
     assert max(map(len, text.splitlines())) <= 130
-    switched = text.replace("#   strict = true ", "strict = true #")
-    assert tomllib.loads(switched)["crop"]["strict"] is True
+    assert "# crop-captions = 'keep'    # keep, distance, trim: What closer crops do" in text
+    for line in ("strict = true", "detector = 'auto'", "sizes = 'default'", "fill-batches = 2", "crop-captions = 'keep'"):
+        assert f"\n# {line} " in text
 
 
 def test_init_names_every_concept_and_the_last_options_of_each(folder):
-    for upscale, name in ((2.5, "a"), (3, "b"), (3, "a")):
+    for upscale, name in ((2.5, "a/"), (3, "b"), (3, "./a")):
         assert invoke(["crop", "src", name, *CROP, f"--upscale={upscale}"], folder).exit_code == 0
     shutil.rmtree(folder / "b")
     assert invoke(["crop", "src", "c", *CROP], folder).exit_code == 0
     assert invoke(["init"], folder).exit_code == 0
     crops = tomllib.loads((folder / "datakit.toml").read_text())["crop"]
-    assert [(crop["output"], crop["upscale"]) for crop in crops] == [("a", 3.0), ("c", 3.0)]
+    assert [(crop["output"], crop["upscale"]) for crop in crops] == [("./a", 3.0), ("c", 3.0)]
 
 
 def test_a_file_that_was_edited_is_not_replaced(folder):

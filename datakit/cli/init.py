@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -78,15 +78,30 @@ def _table(command: Command, lone: bool) -> Iterator[str]:
 
 
 def _comment(option: click.Option) -> str:
-    """Return an option as a comment: its key, its default or else what could stand there, and its help as far as a line goes."""
+    """Return an option as a comment that can be taken in by deleting its first sign, and its help as far as a line goes."""
     from datakit.trainers.toml import table
 
-    key, default = key_of(option), option.default
-    if option.is_flag or option.multiple:
-        line = table("", {key: True if option.is_flag else [option.metavar or "..."]}).strip()
-    elif isinstance(default, str | int | float):
-        line = table("", {key: default}).strip()
-    else:
-        line = f"{key} = {option.metavar or 'N'}"
-    text = f"#   {line:24}  {' '.join((option.help or '').split())}"
+    line = table("", {key_of(option): _value(option)}).strip()
+    said = [option.help or ""]
+    choices = ", ".join(map(str, option.type.choices)) if isinstance(option.type, click.Choice) else ""
+    if choices not in said[0]:
+        said.insert(0, f"{choices}:")
+    if isinstance(option.show_default, str):
+        said.append(f"[default: {option.show_default}]")
+    text = f"# {line:24}  # {' '.join(' '.join(said).split())}"
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH].rpartition(' ')[0]} ..."
+
+
+def _value(option: click.Option) -> str | int | float | bool | list[Any]:
+    """Return the default of an option, or else what could stand there."""
+    kind, default = option.type, option.default
+    if option.is_flag:
+        return True
+    if isinstance(default, str | int | float) and default != "":
+        return default
+    example: str | int = option.metavar or "..."
+    if isinstance(kind, click.Choice):
+        example = str(kind.choices[0])
+    elif isinstance(kind, click.IntRange | click.FloatRange | click.types.IntParamType | click.types.FloatParamType):
+        example = int(getattr(kind, "min", None) or 1)
+    return [example] if option.multiple else example

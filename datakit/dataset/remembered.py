@@ -127,8 +127,11 @@ def remember_command(folder: Path, command: Command, datasets: Iterable[Path]) -
     """Note a command run from a folder, in the place of one that wrote the same; a source is left alone, as by `remember`."""
     if source_around(folder, datasets):
         return
-    same = (command.stage, command.written)
-    known = {(each.stage, each.written): each for each in remembered_commands(folder)} | {same: command}
+
+    def same(each: Command) -> tuple[str, str]:
+        return each.stage, os.path.realpath(folder / each.written)
+
+    known = {same(each): each for each in remembered_commands(folder)} | {same(command): command}
     with suppress(OSError):
         write_atomically(folder / COMMANDS, msgspec.json.encode(list(known.values())))
 
