@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -232,6 +233,9 @@ def _texts(where: str, command: click.Command, parameter: click.Parameter, value
     if isinstance(value, list) and not several:
         raise UsageError(f"{where} = {value!r}: it takes one value, not a list")
     texts = []
+    if isinstance(value, dict) and "=" in (parameter.metavar or ""):
+        pairs = [f"{key}={json.dumps(each) if isinstance(each, bool) else each}" for key, each in value.items()]
+        raise UsageError(f"{where} is no table of its own: write {key_of(parameter)} = {pairs}")
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, bool) or not isinstance(each, str | int | float):
             raise UsageError(f"{where} = {each!r}: write a text in quotes, or a number")
@@ -239,11 +243,23 @@ def _texts(where: str, command: click.Command, parameter: click.Parameter, value
         try:
             parameter.type.convert(text, parameter, click.Context(command))
         except click.UsageError as error:
-            raise UsageError(f"{where}: {error.message}") from None
+            raise UsageError(f"{where}: {_number(parameter.type, text) or error.message}") from None
         texts.append(text)
     if isinstance(parameter, click.Argument) and not all(texts or [""]):
         raise UsageError(f"{where} is empty: name {_meaning(command, parameter)}")
     return texts
+
+
+def _number(kind: Any, text: str) -> str:
+    """Say which numbers can be written where a text is none of that kind; nothing for one that is only out of range."""
+    whole = isinstance(kind, click.IntRange)
+    try:
+        if isinstance(kind, click.IntRange | click.FloatRange):
+            _ = int(text) if whole else float(text)
+    except ValueError:
+        least, most = (f" {word} {end}" if end is not None else "" for word, end in (("from", kind.min), ("to", kind.max)))
+        return f"{text!r} is no {'whole ' if whole else ''}number{least}{most}"
+    return ""
 
 
 def _switched(where: str, option: str, value: Any) -> list[str]:

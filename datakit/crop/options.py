@@ -128,7 +128,9 @@ class CropOptions:
         if self.crops:
             raise UsageError("--fill-batches deals out one crop of each picture, and --crops makes several: use one of them")
         if self.framing != "full":
-            raise UsageError(f"--fill-batches moves the largest windows, and --framing {self.framing} has others: use one of them")
+            raise UsageError(
+                f"--fill-batches moves the largest windows, and --framing {self.framing} has others: use one of them"
+            )
 
     def _check_crops(self) -> None:
         unknown = [crop for crop in self.crops if crop not in CROPS]

@@ -20,7 +20,7 @@ from datakit.caption.captions import decode_caption
 from datakit.dataset.folder import holds
 from datakit.dataset.layout import DECISIONS, DECISIONS_LOCK, STATE_FOLDER
 from datakit.dataset.manifest import NOT_JSON, Record, check_decided, lines_of, to_line, write_atomically
-from datakit.dataset.targets import Crop, crop_in, source_of, target_of
+from datakit.dataset.targets import CROPS, Crop, crop_in, source_of, target_of
 from datakit.errors import CaptionError, PlanError
 from datakit.geometry import Box, Size
 from datakit.sizes import DEFAULT_SIZES
@@ -271,7 +271,8 @@ def _parsed(line: bytes, where: str) -> Decision:
     try:
         decision = _DECODER.decode(line)
     except NOT_JSON as error:
-        raise PlanError(f"{where}: no decision: {error}: mend or delete the line") from None
+        allowed = f" (a crop is {', '.join(CROPS)})" if "`$.crop`" in str(error) else ""
+        raise PlanError(f"{where}: no decision: {error}{allowed}: mend or delete the line") from None
     check_decided(decision.source, decision.bucket, decision.sizes or DEFAULT_SIZES, where)
     if (decision.box is None) != (decision.bucket is None):
         raise PlanError(f"{where}: box and bucket belong together: give both, or neither")

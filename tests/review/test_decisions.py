@@ -63,6 +63,7 @@ def pixels(path):
     ("line", "message"),
     [
         ("{", "no decision"),
+        ('{"source": "a.jpg", "crop": "fase"}', "(a crop is full, portrait, face, main, detail)"),
         ('{"source": "../a.jpg"}', "not a path inside the source folder"),
         ('{"source": "/etc/passwd"}', "not a path inside the source folder"),
         ('{"source": "a.jpg", "box": [0, 0, 8, 8]}', "box and bucket belong together"),
