@@ -193,7 +193,7 @@ def test_paths_are_relative_to_the_file_and_two_files_do_not_mix(folder):
         ("upscale = 3", "upscale = true", "datakit.toml: [crop] upscale = True: write a text in quotes, or a number"),
         ("upscale = 3", "upscale = [3]", "datakit.toml: [crop] upscale = [3]: it takes one value, not a list"),
         ("upscale = 3", "quality = 95.0", "datakit.toml: [crop] quality: '95.0' is no whole number from 1 to 100"),
-        ('output = "multi', "[backend.set]\nprobability = 0.5\n#", "datakit.toml: [backend] set is no table of its own: write set = ['probability=0.5']"),
+        ('output = "multidatabackend.json"', 'output = "b.json"\n[backend.set]\nprobability = 0.5', "datakit.toml: [backend] set is no table of its own: write set = ['probability=0.5']"),
         ("upscale = 3", "strict = 1", "datakit.toml: [crop] strict = 1: write true or false"),
         ("upscale = 3", "dry-run = true", "datakit.toml: [crop] dry-run is unknown"),
         ("upscale = 3", 'framing = "wide"', "datakit.toml: [crop] framing: 'wide' is not one of 'full', 'portrait', 'face'"),
