@@ -72,6 +72,15 @@ def test_what_is_still_in_icloud_is_named(tmp_path):
     assert "not downloaded" in why
 
 
+def test_views_made_for_a_trainer_are_left_out_and_named(tmp_path):
+    lay(tmp_path, "a.jpg", "cache/src-0a1b2c3d4e5f/a.jpg", "cache/notes/b.jpg")
+    (tmp_path / "cache" / "src-0a1b2c3d4e5f" / ".datakit").mkdir()
+    (tmp_path / "cache" / "src-0a1b2c3d4e5f" / ".datakit" / "view.json").write_text('{"trainer": "kohya"}')
+    found = find_samples(tmp_path)
+    assert [sample.id for sample in found.samples] == ["a.jpg", "cache/notes/b.jpg"]
+    assert found.notes == ("left out, as datakit made it for a trainer: 1 (cache/src-0a1b2c3d4e5f)",)
+
+
 @pytest.mark.parametrize(
     "ending", ["-masklabel", "-condlabel", "_mask", "-mask", "-MaskLabel", "_depth", ".control", "_canny", "-mask-0", "_mask1"]
 )

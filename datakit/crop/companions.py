@@ -52,7 +52,7 @@ def find_companions(found: Found, options: CropOptions, report: Report) -> tuple
     if wanted and theirs is not None:
         raise UsageError(f"{theirs} is a picture in a folder {COMPANIONS}/, where companions are written: give that another name")
     if options.companions is not None and not paired.missing and not options.keep_alpha:
-        said = f"{report.source} has no companions of a known layout: name them with --companion NAME=PATTERN"
+        said = f"{report.source} has no companions of a known layout within it: move their folders there, or name them with --companion NAME=PATTERN"
         if options.companions == "required":
             raise UsageError(said)
         report.notes.append(said)

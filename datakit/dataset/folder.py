@@ -9,6 +9,7 @@ from pathlib import Path
 
 from datakit.dataset.companions import companions_of
 from datakit.dataset.fingerprints import Fingerprints, hash_file
+from datakit.dataset.layout import VIEW
 from datakit.dataset.origin import refuse_in_source
 from datakit.dataset.pairing import is_caption, pair
 from datakit.dataset.samples import CAPTION_EXTENSIONS, PICTURE_EXTENSIONS, Found, Sample, may_be_picture
@@ -96,7 +97,7 @@ class Folder:
 def find_samples(folder: Path) -> Found:
     """Walk a folder recursively and pair each picture with its caption; see `datakit.dataset.pairing.pair`.
 
-    Hidden files and folders are left out, and what belongs to a system or accompanies another picture. Links are followed; a
+    Hidden files and folders are left out, and what belongs to a system, accompanies another picture, or is a view made for a trainer. Links are followed; a
     link back to a folder that encloses it is refused. What has no extension of a picture is looked into where its name says
     little, as that of some downloads.
 
@@ -129,6 +130,7 @@ class _Walk:
         self._others: Counter[str] = Counter()
         self._systems: list[str] = []
         self._by_case: list[str] = []
+        self._views: list[str] = []
 
     def __iter__(self) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
         """Yield each folder, as what its files' names begin with, and what lies in it that is the user's and not hidden."""
@@ -189,6 +191,8 @@ class _Walk:
         identity = _identity(self._folder / name)
         if identity in self._above:
             self._refused.append((name, "link leads back to a folder that encloses it"))
+        elif (self._folder / name / VIEW).is_file():
+            self._views.append(_printable(name))
         else:
             self._stack.append((f"{name}/", (*self._above, identity)))
 
@@ -211,6 +215,8 @@ class _Walk:
             notes.append(f"{number} paired with a picture whose name differs in letter case: {few(sorted(self._by_case))}")
         if self._systems:
             notes.append(f"left out, as the system's own: {len(self._systems)} ({few(sorted(self._systems))})")
+        if self._views:
+            notes.append(f"left out, as datakit made it for a trainer: {len(self._views)} ({few(sorted(self._views))})")
         return Found(
             tuple(samples),
             tuple(refused),
