@@ -38,12 +38,14 @@ def run(ctx: click.Context, *, file: Path, everything: bool, dry_run: bool, as_j
     FILE is datakit.toml by default. Each table is one command: [crop], [shuffle], [backend], [config], or [[crop]] for
     each of several concepts. Its keys are the arguments and options of that command without the dashes, as its --help
     lists them under Choose, Write and Run; a list stands for an option that is repeated, true for one without a value.
-    A table names all that it reads and writes; paths are relative to FILE. All of it is checked before anything is run.
+    A table names all that it reads and writes; paths are relative to FILE. Keys, values and where tables cross are checked
+    before anything is run; what only the pictures tell, when their table's turn comes.
 
     A stage is passed over where its options, what it read and what it wrote are as they were when it last ended with
     exit code 0; files are told apart by name, size and time of change. One that left pictures out runs again, and names
-    them again. So do backend and config where the folder was moved: they write absolute paths. Stages follow each other although pictures were refused, but not one that wrote nothing: backend, or any
-    with strict = true. The exit code is the highest of theirs.
+    them again. So do backend and config where the folder was moved: they write absolute paths. Stages follow each other
+    although pictures were refused, but not one that wrote nothing: backend, or any with strict = true. The exit code is
+    the highest of theirs; 2 where one cannot be started.
 
     \b
     datakit init                 (writes FILE from the commands used so far)
