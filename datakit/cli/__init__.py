@@ -58,6 +58,8 @@ class _Commands(SectionedGroup):
         try:
             with named("this command"):
                 return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise  # a group without a command: click prints its help
         except click.UsageError as error:
             names: list[str | None] = []
             at = error.ctx
