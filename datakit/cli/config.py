@@ -258,7 +258,8 @@ def write(
     """Write config.json for SimpleTuner 3.1.6 or later, with the steps of these datasets.
 
     max_train_steps, lr_warmup_steps, checkpointing_steps and validation_steps are those that `datakit steps`
-    prints for the same options. Without DATASET and --concept, what the last stage run from here wrote is used.
+    prints for the same options. Without DATASET and --concept, the datasets that --backend-config names are counted; where
+    that file is not here, what the last stage run from here wrote.
     All paths are written absolute. A file that was edited by hand is not replaced: the difference is shown, and
     --overwrite takes the new one.
 

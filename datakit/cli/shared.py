@@ -150,9 +150,14 @@ def print_json(value: Any, err: bool = False) -> None:
 
 def say_using(dataset: Path, stage: str) -> Path:
     """Say on stderr which dataset is used though none was named; return it as short as it can be written."""
-    short = dataset.relative_to(Path.cwd()) if dataset.is_relative_to(Path.cwd()) else dataset
+    short = shortened(dataset)
     click.echo(f"using {short}/ (from the last {stage})", err=True)
     return short
+
+
+def shortened(path: Path) -> Path:
+    """Return an absolute path as short as it can be written from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def chosen(datasets: Sequence[Path]) -> list[Path]:
