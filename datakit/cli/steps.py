@@ -19,7 +19,6 @@ from datakit.cli.shared import (
     family_option,
     json_option,
     repeats_option,
-    shortened,
     trainer_option,
 )
 from datakit.trainers import DEFAULT
@@ -75,7 +74,6 @@ def training_options(command: Command) -> Command:
         batching: Batching,
         trainer: str = DEFAULT,
         family: str | None = None,
-        backend_config: Path | None = None,
         **options: Any,
     ) -> None:
         from datakit.trainers import trainer as trainer_of
@@ -83,7 +81,7 @@ def training_options(command: Command) -> Command:
         from datakit.trainers.training import Epoch, plan_training
 
         plain, target = _parse_counts(counts), trainer_of(trainer)
-        folders = [] if plain and not datasets else _as_trained(datasets, backend_config) if backend_config else chosen(datasets)
+        folders = chosen(datasets) if datasets or not plain else []
         concepts = _read(folders, repeats, target, family_of(trainer, family))
         known = [(len(concept.records), concept.passes) for concept in concepts]
         epoch = target.steps(concepts, batching)
@@ -96,8 +94,6 @@ def training_options(command: Command) -> Command:
             as_before = [other or concept for other, concept in zip(unmoved, concepts, strict=True)]
             training = replace(training, before=target.steps(as_before, batching))
         planned = Planned(target, folders, batching, training)
-        if backend_config:
-            options["backend_config"] = backend_config
         command(planned=planned, **options)
         if too_few := _too_few(planned, epoch.loads):
             click.echo(too_few, err=True)
@@ -180,42 +176,6 @@ def _print_before(training: Training, before: Epoch) -> None:
     changed = [f"{said[name]} {number} -> {waste[name]}" for name, number in before.waste.items() if number or waste[name]]
     changed.append(f"optimizer steps {before.real_steps} -> {training.real_steps_per_epoch}")
     click.echo(f"in an epoch: {', '.join(changed)}")
-
-
-def _as_trained(datasets: Sequence[Path], backend_config: Path) -> list[Path]:
-    """Return the datasets named, else those that the trainer's dataset file names; say on stderr where the two, or the last stage, differ."""
-    from datakit.dataset.remembered import last_dataset
-    from datakit.errors import UsageError
-    from datakit.trainers.simpletuner.backend import datasets_of
-
-    def listed(folders: Sequence[Path]) -> str:
-        return " ".join(f"{shortened(each)}/" for each in folders)
-
-    trained = [each.resolve() for each in datasets_of(backend_config)]
-    if not trained:
-        return chosen(datasets)
-    if datasets:
-        named = [each.resolve() for each in datasets]
-        if set(named) != set(trained):
-            click.echo(
-                f"{backend_config} trains {listed(trained)}, and the steps are counted for {listed(named)}: name the same ones, "
-                f"or write it again with `datakit backend {listed(named)} --cache-root DIR`",
-                err=True,
-            )
-        return list(datasets)
-    try:
-        last, stage = last_dataset(Path.cwd())
-    except UsageError:
-        last, stage = trained[0], ""
-    if trained == [last] and stage:
-        return chosen(datasets)
-    since = (
-        ""
-        if not stage or last in trained
-        else f"; the last {stage} wrote {listed([last])}: to train that, run datakit backend again"
-    )
-    click.echo(f"using {listed(trained)} (from {backend_config}){since}", err=True)
-    return list(map(shortened, trained))
 
 
 def _read(folders: Sequence[Path], repeats: Sequence[int], target: Trainer, family: str) -> list[Concept]:
