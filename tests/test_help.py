@@ -111,6 +111,14 @@ def test_an_option_without_its_value_points_to_its_own_help(words):
 
 
 @pytest.mark.parametrize(
+    ("words", "near"), [(["cropp"], "crop"), (["backend", "out", "--cache-root", "cache", "--trainer", "khoya"], "kohya")]
+)
+def test_what_is_misspelt_is_told_the_nearest(words, near):
+    ended = CliRunner().invoke(main, words, prog_name="datakit")
+    assert (ended.exit_code, f"Did you mean '{near}'?" in ended.output) == (2, True)
+
+
+@pytest.mark.parametrize(
     ("typed", "offered"),
     [("datakit cr", "crop"), ("datakit crop --sal", "--saliency"), ("datakit backend --trainer mu", "musubi")],
 )

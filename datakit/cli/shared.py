@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ _NAMED = 8
 
 Command = Callable[..., Any]
 
+
+class _Trainer(click.Choice[str]):
+    """The name of a trainer; one that is misspelt is told the nearest."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        said = super().get_invalid_choice_message(value, ctx)
+        near = get_close_matches(str(value), TRAINERS, 1)
+        return f"{said} Did you mean {near[0]!r}?" if near else said
+
+
 datasets_argument = click.argument("datasets", nargs=-1, metavar="[DATASET]...", type=click.Path(path_type=Path, file_okay=False))
 repeats_option = click.option(
     "--repeats",
@@ -30,7 +41,7 @@ repeats_option = click.option(
 )
 trainer_option = click.option(
     "--trainer",
-    type=click.Choice(list(TRAINERS)),
+    type=_Trainer(list(TRAINERS)),
     default=DEFAULT,
     show_default=True,
     metavar="NAME",
