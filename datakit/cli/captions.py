@@ -38,7 +38,7 @@ def captions() -> None:
     """
 
 
-@captions.command("export")
+@captions.command("export", short_help="Write captions to a table or to .txt files.")
 @click.argument("folder", metavar="SRC", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
 @overwrite_option
@@ -76,7 +76,7 @@ def export(ctx: click.Context, *, folder: Path, target: Path, overwrite: bool, a
     ctx.exit(1 if exchanged.problems else 0)
 
 
-@captions.command("import")
+@captions.command("import", short_help="Take captions into a dataset.")
 @click.argument("origin", metavar="SRC", type=click.Path(path_type=Path, exists=True))
 @click.argument("dataset", metavar="DATASET", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--join-lines", is_flag=True, help="Make one caption of a file with one tag a line, or with wrapped lines.")
@@ -128,7 +128,7 @@ def import_(
     ctx.exit(1 if exchanged.problems else 0)
 
 
-@captions.command("audit")
+@captions.command("audit", short_help="Tell what captions will teach.")
 @click.argument("dataset", metavar="[DATASET]", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--trigger", default="", metavar="WORDS", help="What calls it. [default: what nearly all captions begin with]")
 @click.option(

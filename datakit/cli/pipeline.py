@@ -33,13 +33,16 @@ class Step:
         A name of `STAGES`.
     words
         What a user would type behind ``datakit``.
+    takes
+        The folders that it is run on, as they stand in the file.
     reads, writes
-        Files and folders, as they stand in the file.
+        All files and folders that it reads and writes, in the same way.
     """
 
     table: str
     stage: str
     words: tuple[str, ...]
+    takes: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
 
@@ -121,6 +124,7 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
         raise UsageError(f"{where} needs {' or '.join(places)}: where the result is written")
     arguments: list[str] = []
     options: list[str] = []
+    takes: list[str] = []
     reads: list[str] = []
     writes: list[str] = []
     for key, parameter in keys.items():
@@ -135,14 +139,14 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
         if _is_written(key, parameter):
             writes += texts
         elif isinstance(parameter, click.Argument):
-            reads += texts
+            takes += texts
         elif isinstance(parameter.type, click.Path) or "FILE" in (parameter.metavar or ""):
             reads += texts or ([parameter.default] if isinstance(parameter.default, str) else [])
     if "-" in writes:
         raise UsageError(f"{where} would write to stdout: name a file")
     apart = ["--"] if any(text.startswith("-") for text in arguments) else []
     words = [*options, *apart, *arguments] if apart else [*arguments, *options]
-    return Step(name, stage, (*STAGES[stage], *words), tuple(reads), tuple(writes))
+    return Step(name, stage, (*STAGES[stage], *words), tuple(takes), (*takes, *reads), tuple(writes))
 
 
 def _is_written(key: str, parameter: click.Parameter) -> bool:

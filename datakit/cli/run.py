@@ -36,7 +36,8 @@ def run(ctx: click.Context, *, file: Path, everything: bool, dry_run: bool, as_j
     FILE is datakit.toml by default. Each table is one command: [crop], [shuffle], [backend], [config], or [[crop]] for
     each of several concepts. Its keys are the arguments and options of that command without the dashes, as its --help
     lists them under Choose, Write and Run; a list stands for an option that is repeated, true for one without a value.
-    A table names all that it reads and writes; paths are relative to FILE. All of it is checked before anything is run.
+    A table names all that it reads and writes; paths are relative to FILE. Keys, values and the folders that stages are run
+    on are checked before anything is run, or would be.
 
     A stage is passed over where its options, what it read and what it wrote are as they were when it last ended with
     exit code 0; files are told apart by name, size and time of change. One that left pictures out runs again, and names
@@ -52,10 +53,25 @@ def run(ctx: click.Context, *, file: Path, everything: bool, dry_run: bool, as_j
     steps = read_pipeline(file)
     # What the commands print is no part of the JSON.
     with contextlib.chdir(file.parent), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        _check_places(file, steps)
         told = _dry_run(file, steps, everything) if dry_run else _run(file, steps, everything)
     if as_json:
         print_json(told)
     ctx.exit(max(int(each.get("exit_code", 0)) for each in told))
+
+
+def _check_places(file: Path, steps: Iterable[Step]) -> None:
+    """Make sure that each stage is run on what is there, or on what one before it writes. Raises UsageError."""
+    from datakit.dataset.origin import is_inside
+    from datakit.errors import UsageError
+
+    written: list[Path] = []
+    for step in steps:
+        for place in step.takes:
+            made = any(is_inside(Path(place), folder) for folder in written)
+            if not (made or _is_elsewhere(place) or os.path.exists(place)):
+                raise UsageError(f"{file}: {step.table} {place} does not exist, and no stage before writes it")
+        written += map(Path, step.writes)
 
 
 def _dry_run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[str, Any]]:
@@ -74,7 +90,7 @@ def _dry_run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[s
 
 
 def _run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[str, Any]]:
-    """Run what changed, and note how each stage that left nothing out found and left its files."""
+    """Run what changed, and note how each stage found and left its files."""
     from datakit.dataset.unchanged import Ran, read_state, write_state
 
     told = []
@@ -88,8 +104,7 @@ def _run(file: Path, steps: Iterable[Step], everything: bool) -> list[dict[str, 
         click.echo(f"{step.table} {step}", err=True)
         read = _digest(step.reads)
         exit_code = _invoke(file, step)
-        if not exit_code:
-            state[_key(file, step)] = Ran(list(step.words), read, _digest(step.writes))
+        state[_key(file, step)] = Ran(list(step.words), read, _digest(step.writes), exit_code)
         write_state(Path(), state, map(Path, step.writes))
         told.append(_told(step, "ran", why) | {"exit_code": exit_code})
         if exit_code and (step.stage == _ALL_OR_NOTHING or "--strict" in step.words):
@@ -103,7 +118,9 @@ def _why(step: Step, ran: Ran | None, everything: bool, pending: Collection[str]
     if everything:
         return "--all"
     if ran is None:
-        return "it has not run so far, or left something out"
+        return "`datakit run` has not run it so far; what is up to date stays as it is"
+    if ran.exit_code:
+        return "it left something out when it last ran"
     if ran.words != list(step.words):
         return "its options have changed"
     if any(map(_is_elsewhere, (*step.reads, *step.writes))):

@@ -16,11 +16,12 @@ from datakit.dataset.origin import source_around
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """A stage as it ran to its end: its command line, and `digest` of what it read, before, and of what it wrote, after."""
+    """A stage as it ran to its end: its command line, and `digest` of what it read, before, and of what it wrote, after, and its exit code."""
 
     words: list[str]
     read: str
     wrote: str
+    exit_code: int = 0
 
 
 def digest(paths: Iterable[str], version: str) -> str:
