@@ -215,8 +215,17 @@ def test_no_dataset_is_begun_among_pictures_of_somebodys_own(source, tmp_path):
     shutil.copy(source / "fig.jpg", theirs / "mine.JPG")
     with pytest.raises(UsageError, match="or use --overwrite to write among them"):
         crop_folder(source, theirs)
-    assert crop_folder(source, theirs, execution=Execution(overwrite=True)).exit_code == 0
+    shutil.copy(source / "djembe.jpg", theirs / "fig.jpg")
+    for name in ("fig.txt", "metadata.jsonl"):
+        (theirs / name).write_text("{}")
+    report = crop_folder(source, theirs, execution=Execution(overwrite=True))
     assert (theirs / "mine.JPG").read_bytes() == (source / "fig.jpg").read_bytes()
+    said = "3 files not datakit's, or edited since: replaced, as --overwrite asks: metadata.jsonl, fig.jpg, fig.txt"
+    assert (report.exit_code, [note for note in report.notes if "replaced" in note]) == (0, [said])
+    (theirs / "fig.jpg").write_bytes(b"mine")
+    report = crop_folder(source, theirs, execution=Execution(overwrite=True))
+    assert report.notes == ["1 file not datakit's, or edited since: replaced, as --overwrite asks: fig.jpg"]
+    assert crop_folder(source, theirs, execution=Execution(overwrite=True)).notes == []
 
 
 def test_an_edited_caption_survives_another_run(source, tmp_path):

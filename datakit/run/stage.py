@@ -164,6 +164,9 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
     stage.begin()
     remember_origin(store.folder, stage.origin)
     left_out = _commit_all(stage, store, results, execution, report)
+    if store.replaced:
+        theirs = f"{counted(len(store.replaced), 'file')} not datakit's, or edited since"
+        report.notes.append(f"{theirs}: replaced, as --overwrite asks: {', '.join(store.replaced)}")
     if execution.strict and report.failed:
         report.notes.append("stopped there, as --strict asks: what was moved into place before is kept")
     else:
