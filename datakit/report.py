@@ -53,6 +53,11 @@ class Warned:
     sentence: str
 
 
+def of_picture(warnings: Sequence[Warned]) -> tuple[Warned, ...]:
+    """Return those of some warnings that do not speak of a caption, which is another now."""
+    return tuple(warning for warning in warnings if not warning.kind.startswith("caption-"))
+
+
 # Why a crop is not made of a picture, as said of a number of them; those with a face have other crops than those without.
 ABSENCES = {
     "too-small": "too small",

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, Execution, Size, crop_folder, plan_crop, plan_folder, read_manifest
+from datakit.audit.mend import mend_captions
 from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, PlanError, TooSmallError, UsageError
 from datakit.report import Warned
@@ -226,6 +227,17 @@ def test_no_dataset_is_begun_among_pictures_of_somebodys_own(source, tmp_path):
     report = crop_folder(source, theirs, execution=Execution(overwrite=True))
     assert report.notes == ["1 file not datakit's, or edited since: replaced, as --overwrite asks: fig.jpg"]
     assert crop_folder(source, theirs, execution=Execution(overwrite=True)).notes == []
+
+
+def test_what_is_said_of_a_missing_caption_ends_once_one_is_taken_in(source, tmp_path):
+    out = tmp_path / "out"
+    (source / "fig.txt").unlink()
+    assert [warning.kind for _, warning in crop_folder(source, out).warnings] == ["caption-missing"]
+    (out / "fig.txt").write_text("ohwx, by hand")
+    assert mend_captions(out).adopted == ["fig.txt"]
+    for options in (CropOptions(), CropOptions(quality=80)):
+        assert crop_folder(source, out, options).warnings == []
+        assert (out / "fig.txt").read_text() == "ohwx, by hand"
 
 
 def test_an_edited_caption_survives_another_run(source, tmp_path):

@@ -20,7 +20,7 @@ from datakit.dataset.source import Source, read_caption_of
 from datakit.dataset.store import Store
 from datakit.dataset.targets import source_of
 from datakit.errors import CaptionError, SampleError
-from datakit.report import PASSING, Problem, Report, Warned, counted, few
+from datakit.report import PASSING, Problem, Report, counted, few, of_picture
 from datakit.run.task import Made, Task, not_written, write_temporary
 from datakit.sizes import DEFAULT_SIZES
 
@@ -231,13 +231,9 @@ class Decided:
             captions=len(caption.lines),
             caption_edited=False,
             caption_decided=given.caption_decided,
-            warnings=(*_of_picture(record.warnings), *caption.warnings),
+            warnings=(*of_picture(record.warnings), *caption.warnings),
         )
         if not content:
             return Made(mended, None, picture)
         file = write_temporary(self._store.temporary, f"{task.output}.txt", content), sha256
         return Made(mended, caption.text, (*picture, file), replaces=given.replaces)
-
-
-def _of_picture(warnings: tuple[Warned, ...]) -> tuple[Warned, ...]:
-    return tuple(warning for warning in warnings if not warning.kind.startswith("caption-"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby, repeat
@@ -24,7 +25,7 @@ from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.source import Source
 from datakit.dataset.store import Store
 from datakit.errors import CaptionError, SampleError
-from datakit.report import Problem, Report, counted, few
+from datakit.report import Problem, Report, counted, few, of_picture
 from datakit.run.executors import Crash, Item, Result, executor
 from datakit.run.serial import serial
 from datakit.run.task import Made, NotWanted, Task, as_problem, not_written
@@ -165,8 +166,8 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
     remember_origin(store.folder, stage.origin)
     left_out = _commit_all(stage, store, results, execution, report)
     if store.replaced:
-        theirs = f"{counted(len(store.replaced), 'file')} not datakit's, or edited since"
-        report.notes.append(f"{theirs}: replaced, as --overwrite asks: {', '.join(store.replaced)}")
+        said = f"not datakit's, or edited since: replaced, as --overwrite asks: {', '.join(store.replaced)}"
+        report.notes.append(f"{counted(len(store.replaced), 'file')} {said}")
     if execution.strict and report.failed:
         report.notes.append("stopped there, as --strict asks: what was moved into place before is kept")
     else:
@@ -286,15 +287,14 @@ def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) 
     edited = store.edited_caption(made.record.output)
     if edited is None or edited.sha256 == made.replaces:
         return made
-    name = edited.name
+    said = f"{(name := edited.name)} was edited since datakit wrote it"
     if overwrite:
-        report.notes.append(f"{name} was edited since datakit wrote it: replaced, as --overwrite asks")
+        report.notes.append(f"{said}: replaced, as --overwrite asks")
         return made
-    try:
+    caption = Caption((), None)
+    with suppress(CaptionError):
         caption = read_caption(store.folder / name)
-    except CaptionError:
-        caption = Caption((), None)
-    report.notes.append(f"{name} was edited since datakit wrote it: left as it is; delete it to have it written anew")
+    report.notes.append(f"{said}: left as it is; delete it to have it written anew")
     record = msgspec.structs.replace(
         made.record,
         caption=name,
@@ -302,6 +302,7 @@ def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) 
         captions=len(caption.lines),
         caption_edited=True,
         caption_decided=edited.decided,
+        warnings=(*of_picture(made.record.warnings), *caption.warnings),
     )
     companions = made.files[2 if made.record.caption else 1 :]
     return replace(made, record=record, text=caption.text, files=(made.files[0], (None, edited.sha256), *companions))
@@ -360,8 +361,7 @@ def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report
     for record in dropped:
         what = "was rejected" if {record.source, record.target} & stage.unwanted else "is no longer wanted"
         report.notes += [f"{name} {what}, but edited since datakit wrote it: left there" for name in store.forget(record)]
-    renamed = len(found["renamed"])
-    if renamed:
+    if renamed := len(found["renamed"]):
         report.notes.append(
             f"deleted {counted(renamed, 'output')} of earlier options: renamed now, crops that are made no more, or copies beyond --repeats"
         )
