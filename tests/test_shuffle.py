@@ -229,8 +229,8 @@ def test_pictures_without_a_caption_are_refused(source):
     report = shuffled(source)
     assert report.done == 5
     assert [(problem.source, problem.reason) for problem in report.refused] == [
-        ("a.png", "no caption beside it, in a table or in the picture: write one"),
-        ("b.png", "caption b.txt is empty: write one"),
+        ("a.png", "no caption beside it, in a table or in the picture: write one, or crop with --caption TEXT"),
+        ("b.png", "caption b.txt is empty: write one, or crop with --caption TEXT"),
         ("d.gif", ".gif is not what every trainer reads: run datakit crop first, which writes it as png"),
     ]
 

@@ -107,7 +107,13 @@ def _mend(folder: Path, record: Record, mended: Mended) -> tuple[Record, str | N
         mended.adopted.append(name)
     warnings = (*of_picture(record.warnings), *decode_caption(clean, name).warnings)
     return msgspec.structs.replace(
-        record, caption=name, caption_sha256=sha256, captions=len(caption.lines), caption_edited=True, warnings=warnings
+        record,
+        caption=name,
+        caption_sha256=sha256,
+        captions=len(caption.lines),
+        caption_edited=True,
+        caption_supplied=None,
+        warnings=warnings,
     ), caption.text
 
 

@@ -205,7 +205,7 @@ def _table(folder: Path, found: CaptionAudit, top: int, verbose: bool, about: st
 
     counted = found.counted
     styles = ", ".join(f"{style} {number}" for style, number in sorted(counted.styles.items(), key=lambda item: -item[1]))
-    click.echo(f"{folder}: {counted.captions} captions ({styles})")
+    click.echo(f"{folder}: {counted.captions} captions ({styles})" if counted.captions else f"{folder}: no captions")
     if found.trigger:
         guessed = ", which nearly all captions begin with (--trigger says another)" if found.guessed else ""
         click.echo(f"trigger {found.trigger!r}: in {counted.triggered} captions{guessed}")

@@ -302,6 +302,7 @@ def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) 
         captions=len(caption.lines),
         caption_edited=True,
         caption_decided=edited.decided,
+        caption_supplied=None,
         warnings=(*of_picture(made.record.warnings), *caption.warnings),
     )
     companions = made.files[2 if made.record.caption else 1 :]
@@ -334,6 +335,7 @@ def _commit(stage: Stage, store: Store, task: Task, made: Made, report: Report) 
 
 
 def _count(record: Record, report: Report) -> None:
+    report.captions_supplied += record.caption_supplied is not None
     report.buckets[record.bucket] += 1
     if record.faces and record.faces[0].kept < 1 and record.copy in (None, 1):
         report.faces_cut.append((record.target, record.faces[0].kept))
@@ -347,13 +349,11 @@ def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report
     found = _leftovers(stage, store, tasks, report)
     report.removed += [record.output for record in found["removed"]]
     report.stale += [record.output for record in found["stale"]]
-    if found["not used"]:
-        left = [record.output for record in found["not used"]]
+    if left := [record.output for record in found["not used"]]:
         report.notes.append(
             f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {few(left)}"
         )
-    if found["withdrawn"]:
-        gone = [record.output for record in found["withdrawn"]]
+    if gone := [record.output for record in found["withdrawn"]]:
         report.notes.append(
             f"deleted {counted(len(gone), 'output')} that only a decision had let in, which was taken back: {few(gone)}"
         )

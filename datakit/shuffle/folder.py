@@ -244,11 +244,11 @@ def _caption(sample: Sample, source: Source, agreed: Callable[[], str | None]) -
         raise SampleError(f"{suffix} is not what every trainer reads: run datakit crop first, which writes it as png")
     data = read_caption_of(sample, source)
     if sample.caption_id is None or data is None:
-        raise CaptionMissingError("no caption beside it, in a table or in the picture: write one")
+        raise CaptionMissingError("no caption beside it, in a table or in the picture: write one, or crop with --caption TEXT")
     name = caption_name(sample.caption_id)
     caption = decode_caption(data, name, None if is_utf8(data) else agreed())
     if not caption.lines:
-        raise CaptionMissingError(f"caption {name} is empty: write one")
+        raise CaptionMissingError(f"caption {name} is empty: write one, or crop with --caption TEXT")
     return caption
 
 
