@@ -234,7 +234,8 @@ def _told(dataset: Path, how: AuditedBy, seen: _Seen, *, guessed: bool) -> Capti
         Remark("contradiction", words, f"{words!r}, but {known}", "mend the caption, or choose another window", tuple(files))
         for (words, known), files in seen.wrong.items()
     ]
-    found.remarks += _alike(dataset, seen.prints)
+    # Pictures with the trigger alone share it as they are meant to.
+    found.remarks += [each for each in _alike(dataset, seen.prints) if each.words != found.trigger]
     return found
 
 

@@ -83,6 +83,9 @@ def shuffle_folder(
         check_opencv()
     planned = _plan(opened, found, options, report)
     origin = read_origin(folder)
+    if not records:
+        said = f"{folder} was not written by datakit crop: copies have the sizes of its pictures, which may be none that a trainer uses whole"
+        report.notes.append(said)
     if origin and origin.stage == "shuffle":
         report.notes.append(
             f"{folder} is shuffled already: these are copies of its copies; to have others, shuffle {origin.source}"
