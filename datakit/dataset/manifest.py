@@ -7,6 +7,7 @@ was made. ``manifest.jsonl`` holds one record a file, in the order of their outp
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
