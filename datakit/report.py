@@ -53,6 +53,11 @@ class Warned:
     sentence: str
 
 
+def of_picture(warnings: Sequence[Warned]) -> tuple[Warned, ...]:
+    """Return those of some warnings that do not speak of a caption, which is another now."""
+    return tuple(warning for warning in warnings if not warning.kind.startswith("caption-"))
+
+
 # Why a crop is not made of a picture, as said of a number of them; those with a face have other crops than those without.
 ABSENCES = {
     "too-small": "too small",
@@ -149,6 +154,8 @@ class Report:
         Of runs that make several crops of a picture: how many there are of each.
     left_out
         (sample, crop, why) of the crops that were asked for and not made.
+    captions_supplied
+        Files of the dataset whose caption the options gave, as there is no other.
     withheld
         Whether a strict run wrote nothing because of what was refused or failed.
     """
@@ -172,6 +179,7 @@ class Report:
     withheld: bool = False
     crops: Counter[str] = field(default_factory=Counter)
     left_out: list[tuple[str, str, LeftOut]] = field(default_factory=list)
+    captions_supplied: int = 0
 
     @property
     def upscale_needed(self) -> float | None:

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ from datakit.audit.teaching import Counted, Planned
 from datakit.audit.wording import estimate_tokens
 from datakit.caption.tokens import parse
 from datakit.caption.trigger import WORD, holds_phrase, near_misses, same_words, slips
-from datakit.dataset.manifest import Face, Record, to_line
+from datakit.dataset.manifest import Face, Record, read_manifest, to_line
 from datakit.geometry import Area, Box, Size
 from datakit.run.stage import Execution
 from tests.commands import said
@@ -69,6 +70,16 @@ def plain_captions(number=60):
 
 def kinds(audit):
     return sorted((remark.kind, remark.words) for remark in audit.remarks)
+
+
+def test_where_no_picture_has_a_caption_the_trigger_alone_may_be_given(tmp_path):
+    folder = tmp_path / "none"
+    written(folder, [""] * 3)
+    records = [msgspec.structs.replace(record, caption=None) for record in read_manifest(folder)]
+    (folder / "manifest.jsonl").write_bytes(b"".join(map(to_line, records)))
+    (remark,) = audit_captions(folder, AuditedBy("ohwx")).remarks
+    assert (remark.kind, "--caption 'ohwx'" in remark.cure) == ("trigger-missing", True)
+    assert audit_captions(written(tmp_path / "alone", ["ohwx"] * 3), AuditedBy("ohwx")).remarks == []
 
 
 def test_captions_without_faults_are_named_by_nothing(tmp_path):

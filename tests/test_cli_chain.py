@@ -16,6 +16,10 @@ def test_the_three_commands_run_one_after_the_other(datakit, tmp_path, pictures)
     shuffled = datakit("shuffle", "--repeats", "5", "--keep", "2")
     assert shuffled.returncode == 0
     assert shuffled.stderr == "using out/ (from the last crop)\n"
+    audit = datakit("captions", "audit")
+    assert (
+        audit.stderr == f"using out_shuffled/ (from the last shuffle, so each copy counts; what it read is {tmp_path / 'out'})\n"
+    )
     backend = datakit("backend", "--cache-root", "cache/")
     assert (backend.returncode, backend.stderr) == (0, "using out_shuffled/ (from the last shuffle)\n")
     entries = json.loads((tmp_path / "multidatabackend.json").read_text())

@@ -108,4 +108,4 @@ def test_an_uncaptioned_picture_sets_the_exit_code(datakit, folder):
     (folder / "out" / "fig.txt").unlink()
     done = datakit("shuffle", "--repeats", 2)
     assert done.returncode == 1
-    assert "fig.jpg: no caption beside it, in a table or in the picture: write one" in done.stdout
+    assert "fig.jpg: no caption beside it, in a table or in the picture: write one, or crop with --caption TEXT" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -260,6 +261,22 @@ def test_a_companion_of_nothing_is_no_picture_and_named(tmp_path):
     )
     assert report.done == 2
     assert any("without a picture of that name: c-masklabel.png" in note for note in report.notes)
+
+
+def test_a_mask_whose_picture_is_gone_is_no_picture_but_a_folder_of_them_may_be(tmp_path):
+    folder = lay(tmp_path / "src", mask="masks/{}.png")
+    save(folder / "control" / "x.png", chequered(SIDE))  # of no known layout here: a picture to train
+    for name in ("a.png", "a.txt"):
+        (folder / name).unlink()
+    for options in (PLAIN, replace(PLAIN, companions="auto")):
+        report = crop_folder(folder, tmp_path / f"out{options.companions}", options)
+        assert report.done == 2, report.notes
+        assert any("without a picture of that name: masks/a.png" in note for note in report.notes)
+    (folder / "b.png").rename(folder / "c.png")  # no mask goes with a picture any more
+    report = crop_folder(folder, tmp_path / "none", PLAIN)
+    assert report.done == 2
+    assert any("without a picture of that name: masks/a.png, masks/b.png" in note for note in report.notes)
+    assert crop_folder(folder / "masks", tmp_path / "masks", PLAIN).done == 2
 
 
 @pytest.mark.parametrize("kind", ["L16", "1", "P", "RGBA", "alpha", "LA", "jpg"])

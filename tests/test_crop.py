@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from datakit import CropOptions, Execution, Size, crop_folder, plan_crop, plan_folder, read_manifest
+from datakit.audit.mend import mend_captions
 from datakit.dataset.store import Store
 from datakit.errors import DatasetBusyError, PlanError, TooSmallError, UsageError
 from datakit.report import Warned
@@ -215,8 +216,57 @@ def test_no_dataset_is_begun_among_pictures_of_somebodys_own(source, tmp_path):
     shutil.copy(source / "fig.jpg", theirs / "mine.JPG")
     with pytest.raises(UsageError, match="or use --overwrite to write among them"):
         crop_folder(source, theirs)
-    assert crop_folder(source, theirs, execution=Execution(overwrite=True)).exit_code == 0
+    shutil.copy(source / "djembe.jpg", theirs / "fig.jpg")
+    for name in ("fig.txt", "metadata.jsonl"):
+        (theirs / name).write_text("{}")
+    report = crop_folder(source, theirs, execution=Execution(overwrite=True))
     assert (theirs / "mine.JPG").read_bytes() == (source / "fig.jpg").read_bytes()
+    said = "3 files not datakit's, or edited since: replaced, as --overwrite asks: metadata.jsonl, fig.jpg, fig.txt"
+    assert (report.exit_code, [note for note in report.notes if "replaced" in note]) == (0, [said])
+    (theirs / "fig.jpg").write_bytes(b"mine")
+    report = crop_folder(source, theirs, execution=Execution(overwrite=True))
+    assert report.notes == ["1 file not datakit's, or edited since: replaced, as --overwrite asks: fig.jpg"]
+    assert crop_folder(source, theirs, execution=Execution(overwrite=True)).notes == []
+
+
+def test_what_is_said_of_a_missing_caption_ends_once_one_is_taken_in(source, tmp_path):
+    out = tmp_path / "out"
+    (source / "fig.txt").unlink()
+    assert [warning.kind for _, warning in crop_folder(source, out).warnings] == ["caption-missing"]
+    (out / "fig.txt").write_text("ohwx, by hand")
+    assert mend_captions(out).adopted == ["fig.txt"]
+    for options in (CropOptions(), CropOptions(quality=80)):
+        assert crop_folder(source, out, options).warnings == []
+        assert (out / "fig.txt").read_text() == "ohwx, by hand"
+
+
+def test_a_caption_is_given_to_pictures_that_have_none_and_to_no_others(source, tmp_path):
+    out, own = tmp_path / "out", (source / "djembe.txt").read_text().strip()
+    (source / "fig.txt").unlink()
+    shutil.copy(source / "fig.jpg", source / "pear.jpg")
+    (source / "pear.txt").write_text(" \n")
+    crop_folder(source, out)
+    pictures = {path.name: path.stat().st_mtime_ns for path in out.glob("*.jpg")}
+    for words, supplied in (("ohwx", "ohwx"), ("sks dog ", "sks dog"), ("sks dog ", "sks dog")):
+        report = crop_folder(source, out, CropOptions(caption=words, captions="required"))
+        assert [(out / f"{stem}.txt").read_text() for stem in ("djembe", "fig", "pear")] == [own, supplied, supplied]
+        assert (report.exit_code, report.warnings) == (0, [])
+        assert report.notes[-1] == "2 captions given by --caption, to pictures that have no other"
+    assert report.skipped == 3
+    (out / "pear.txt").write_text("by hand")
+    (source / "fig.txt").write_text("a fig")
+    assert mend_captions(out).adopted == ["pear.txt"]
+    crop_folder(source, out, CropOptions(caption="another"))
+    assert [(out / f"{stem}.txt").read_text() for stem in ("djembe", "fig", "pear")] == [own, "a fig", "by hand"]
+    (source / "fig.txt").unlink()
+    crop_folder(source, out, CropOptions(caption="another"))
+    assert (out / "fig.txt").read_text() == "another"
+    report = crop_folder(source, out)
+    assert not (out / "fig.txt").exists()
+    assert [(target, warning.kind) for target, warning in report.warnings] == [("fig.jpg", "caption-missing")]
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.jpg")}["djembe.jpg"] == pictures["djembe.jpg"]
+    with pytest.raises(UsageError, match="caption is empty"):
+        CropOptions(caption=" ")
 
 
 def test_an_edited_caption_survives_another_run(source, tmp_path):

@@ -54,7 +54,7 @@ def test_versions_cores_and_links_are_told(installed, tmp_path):
     assert found["hard_links"] == {"folder": ".", "why_not": None}
     said = invoke(["doctor"], tmp_path).stdout
     assert said.startswith(f"datakit {__version__}, Python {found['python']}, ")
-    assert said.endswith("\nnothing is missing\n")
+    assert said.endswith("\nnothing that datakit needs is missing\n")
     for name, version in found["packages"].items():
         assert re.search(rf"^  {re.escape(name)} +{re.escape(version)}$", said, re.MULTILINE)
 
@@ -65,7 +65,7 @@ def test_what_is_missing_is_named_with_what_installs_it(installed, tmp_path):
     assert found["packages"]["no-such-package"] is None
     assert found["problems"] == ["no-such-package is not installed: pip install no-such-package"]
     ended = invoke(["doctor"], tmp_path)
-    assert (ended.exit_code, "nothing is missing" in ended.stdout) == (1, False)
+    assert (ended.exit_code, "nothing that datakit needs is missing" in ended.stdout) == (1, False)
     assert "\nproblem: no-such-package is not installed: pip install no-such-package\n" in ended.stdout
 
 

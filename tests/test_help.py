@@ -93,6 +93,31 @@ def test_the_examples_are_taken(path):
         assert used <= known, (line, used - known)
 
 
+@pytest.mark.parametrize("path", [path for path in ALL if isinstance(ALL[path], click.Group)], ids=" ".join)
+def test_a_group_without_a_command_prints_its_help(path):
+    """And no summary of a command is cut in a terminal of 80 columns."""
+    helped = CliRunner().invoke(main, [*path[1:], "--help"], prog_name="datakit", terminal_width=80)
+    assert "..." not in sections(helped.output)["Commands"]
+    if path != ("datakit", "config"):  # its command `write` needs no name
+        ended = CliRunner().invoke(main, path[1:], prog_name="datakit", terminal_width=80)
+        assert (ended.exit_code, ended.output.strip()) == (2, helped.output.strip())
+
+
+@pytest.mark.parametrize("words", [["review", "out", "--static"], ["check", "out", "--trigger"], ["config", "write", "--rank"]])
+def test_an_option_without_its_value_points_to_its_own_help(words):
+    ended = CliRunner().invoke(main, words, prog_name="datakit")
+    assert ended.exit_code == 2
+    assert ended.output.endswith(f"(see datakit {' '.join(word for word in words[:-1] if word != 'out')} --help)\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "near"), [(["cropp"], "crop"), (["backend", "out", "--cache-root", "cache", "--trainer", "khoya"], "kohya")]
+)
+def test_what_is_misspelt_is_told_the_nearest(words, near):
+    ended = CliRunner().invoke(main, words, prog_name="datakit")
+    assert (ended.exit_code, f"Did you mean '{near}'?" in ended.output) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [("datakit cr", "crop"), ("datakit crop --sal", "--saliency"), ("datakit backend --trainer mu", "musubi")],

@@ -125,7 +125,9 @@ def test_a_dry_run_says_what_would_be_run_and_why_and_changes_nothing(folder):
     before = untouched(folder)
     lines = run(folder, "--dry-run").stdout.splitlines()
     assert untouched(folder) == before
-    assert lines[0].startswith("would run: datakit crop src out --detector none --saliency none --upscale 3  # it has not run")
+    assert lines[0].startswith(
+        "would run: datakit crop src out --detector none --saliency none --upscale 3  # `datakit run` has not"
+    )
     assert lines[2].startswith("would run: datakit backend copies --cache-root cache --output multidatabackend.json  # ")
     run(folder)
     assert set(states(folder, "--dry-run").values()) == {"up to date"}
@@ -146,6 +148,7 @@ def test_what_left_pictures_out_is_run_again_and_says_so_again(folder):
         ended = run(folder, status=1)
         assert "broken.jpg" in ended.output
     assert states(folder, status=1) == {"[crop]": "ran", "[shuffle]": "up to date"}
+    assert "# it left something out when it last ran" in run(folder, "--dry-run").stdout
 
 
 def test_after_a_stage_that_wrote_nothing_none_is_run(folder):
@@ -205,7 +208,7 @@ def test_paths_are_relative_to_the_file_and_two_files_do_not_mix(folder):
         ('output = "multidatabackend.json"', "", "datakit.toml: [backend] needs output"),
         ('output = "multidatabackend.json"', 'output = "-"', "datakit.toml: [backend] would write to stdout"),
         ('datasets = ["copies"]', "datasets = []", "datakit.toml: [backend] datasets is empty"),
-        ('source = "src"', 'source = "gone"', "datakit.toml: [crop] "),
+        ('source = "src"', 'source = "gone"', "datakit.toml: [crop] gone does not exist"),
         ("[crop]", "crop = 3\n[shuffle.crop]", "datakit.toml: crop = 3 is no table"),
         ("[crop]", "[crop", "datakit.toml is no TOML"),
     ],
@@ -217,6 +220,15 @@ def test_what_cannot_be_used_is_named_with_file_key_and_what_can(folder, old, ne
     assert said in ended.output
     assert ended.output.splitlines()[-1].startswith(f"datakit: {said.split()[0]}")
     assert not (folder / "copies").exists()
+
+
+def test_a_folder_that_is_not_there_is_named_before_anything_runs(folder):
+    """Also by a dry run; what a stage before writes need not be there."""
+    write(folder, FILE.replace('datasets = ["copies"]', 'datasets = ["copies", "gone"]'))
+    for words in ([], ["--dry-run"]):
+        said = run(folder, *words, status=2).output
+        assert said == "datakit: datakit.toml: [backend] gone does not exist, and no stage before writes it\n"
+    assert not (folder / "out").exists()
 
 
 def test_nothing_to_do_and_no_file_are_said(folder):
@@ -295,6 +307,20 @@ def test_a_file_that_was_edited_is_not_replaced(folder):
     ended = invoke(["init"], folder)
     assert (ended.exit_code, "edited since" in ended.output, (folder / "datakit.toml").read_text()) == (2, True, FILE)
     assert invoke(["init", "--overwrite"], folder).exit_code == 0
+
+
+def test_a_picture_that_lies_about_is_no_reason_to_refuse(folder):
+    assert invoke(["crop", "src", "out", *CROP], folder).exit_code == 0
+    shutil.copy(folder / "src" / "fig0.jpg", folder / "sheet.jpg")
+    assert invoke(["init"], folder).exit_code == 0
+    for name in ("src", "out"):
+        (folder / name / "below").mkdir()
+        for place in (folder / name, folder / name / "below"):
+            ended = invoke(["init", "--overwrite"], place)
+            assert (ended.exit_code, "which holds pictures: run `datakit init` beside" in ended.output) == (2, True)
+    (folder / "new").mkdir()
+    (folder / "new" / "photo.jpg").touch()
+    assert invoke(["init"], folder / "new").exit_code == 0
 
 
 def test_no_file_is_written_among_pictures(folder):

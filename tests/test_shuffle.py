@@ -229,8 +229,8 @@ def test_pictures_without_a_caption_are_refused(source):
     report = shuffled(source)
     assert report.done == 5
     assert [(problem.source, problem.reason) for problem in report.refused] == [
-        ("a.png", "no caption beside it, in a table or in the picture: write one"),
-        ("b.png", "caption b.txt is empty: write one"),
+        ("a.png", "no caption beside it, in a table or in the picture: write one, or crop with --caption TEXT"),
+        ("b.png", "caption b.txt is empty: write one, or crop with --caption TEXT"),
         ("d.gif", ".gif is not what every trainer reads: run datakit crop first, which writes it as png"),
     ]
 
@@ -284,7 +284,10 @@ def test_the_summary_names_the_rule_for_names(source):
     Image.new("RGB", (8, 8)).save(source / "a_1.png")
     (source / "a_1.txt").write_text(CAPTION)
     report = shuffled(source, repeats=2)
-    assert report.notes == ["1 picture with copies whose name another picture has: they are called a_copy_1 and so on"]
+    assert report.notes == [
+        "1 picture with copies whose name another picture has: they are called a_copy_1 and so on",
+        f"{source} was not written by datakit crop: copies have the sizes of its pictures, which may be none that a trainer uses whole",
+    ]
     assert {path.name for path in (source.parent / "out").glob("a_copy*.png")} == {"a_copy_1.png", "a_copy_2.png"}
 
 

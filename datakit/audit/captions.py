@@ -243,7 +243,8 @@ def _told(dataset: Path, how: AuditedBy, seen: _Seen, *, guessed: bool) -> Capti
         Remark("contradiction", words, f"{words!r}, but {known}", "mend the caption, or choose another window", tuple(files))
         for (words, known), files in seen.wrong.items()
     ]
-    found.remarks += _alike(dataset, seen.prints)
+    # Pictures with the trigger alone share it as they are meant to.
+    found.remarks += [each for each in _alike(dataset, seen.prints) if each.words != found.trigger]
     return found
 
 
@@ -302,6 +303,11 @@ def _about_trigger(counted: Counted, trigger: str, missing: list[str], like: dic
     if missing and counted.triggered:
         sentence = f"{told(len(missing), 'picture')} whose captions lack the trigger {trigger!r}"
         remarks.append(Remark("trigger-missing", trigger, sentence, "datakit shuffle --prefix puts it there", tuple(missing)))
+    elif trigger and not counted.captions:
+        cure = f"datakit crop SRC OUT --caption {trigger!r} gives each picture that one, or write captions beside the pictures"
+        remarks.append(
+            Remark("trigger-missing", trigger, f"no picture has a caption, so none holds the trigger {trigger!r}", cure)
+        )
     elif trigger and not counted.triggered:
         remarks.append(
             Remark(

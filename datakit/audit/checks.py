@@ -239,7 +239,7 @@ def _check_caption(folder: Path, picture: str, record: Record | None) -> list[Fi
     except (PermissionError, IsADirectoryError) as error:
         return [Finding("caption-unreadable", name, f"cannot be read: {error.strerror}", "make it a file that you may read")]
     except OSError:
-        remedy = f"write one into a .txt of its name and {_FIX}, or crop again with the caption beside the source"
+        remedy = f"write one into a .txt of its name and {_FIX}, or crop again with the caption beside the source, or with --caption TEXT for all that have none"
         return [Finding("caption-missing", picture, "no caption", remedy)]
     known = record is None or record.caption_sha256 == hashlib.sha256(data).hexdigest()
     # A view writes a lone line feed where its trainer stops at an empty file.

@@ -73,7 +73,7 @@ def find_likeness(concepts: Sequence[Concept], looks: Sequence[Mapping[str, Look
 
 
 def _duplicate(path: str, same: str) -> Finding:
-    remedy = "delete one of the two sources and crop again with --prune; to show a picture more often, raise --repeats"
+    remedy = "keep one of the sources that are equal, delete the others, and crop again with --prune; to show a picture more often, raise --repeats"
     return Finding("duplicate", path, "the same picture as another", remedy, same, refused=False)
 
 

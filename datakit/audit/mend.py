@@ -18,6 +18,7 @@ from datakit.dataset.metadata import METADATA, metadata_rows, read_metadata, wri
 from datakit.dataset.samples import caption_of
 from datakit.dataset.store import Store, is_interrupted
 from datakit.errors import CaptionError, UsageError
+from datakit.report import of_picture
 
 
 @dataclass(slots=True)
@@ -104,8 +105,15 @@ def _mend(folder: Path, record: Record, mended: Mended) -> tuple[Record, str | N
         return record, None
     if clean == data:
         mended.adopted.append(name)
+    warnings = (*of_picture(record.warnings), *decode_caption(clean, name).warnings)
     return msgspec.structs.replace(
-        record, caption=name, caption_sha256=sha256, captions=len(caption.lines), caption_edited=True
+        record,
+        caption=name,
+        caption_sha256=sha256,
+        captions=len(caption.lines),
+        caption_edited=True,
+        caption_supplied=None,
+        warnings=warnings,
     ), caption.text
 
 

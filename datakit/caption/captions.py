@@ -48,11 +48,14 @@ class Caption:
         Of the file as it was read, hexadecimal; None where there is no file.
     warnings
         What the user should know.
+    supplied
+        Whether it stands in for one that is not there, as an option asks.
     """
 
     lines: tuple[str, ...]
     sha256: str | None
     warnings: tuple[Warned, ...] = ()
+    supplied: bool = False
 
     @property
     def text(self) -> str:

@@ -24,8 +24,10 @@ T = TypeVar("T", bound=Hashable)
 _WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
 # In captions of an image board a full stop at the very end is part of the last name ("nanashi inc."), as in front of a comma.
 _BOARD = re.compile(r"(?<!\w)(?:\d\+?(?:girl|boy|other)s?|solo|no humans)(?!\w)|\w_\w|(?:rating|character|artist):\w")
-# A list of plain words and commas, which most captions are, is read without looking for more.
-_PLAIN, _NUMBER = re.compile(r"[\w ,:/+-]*"), re.compile(r",(?<=\d,)\d")
+# A list of plain words and commas, which most captions are, is read without looking for more; so are names with something in
+# brackets that no face of signs (":(") can be part of.
+_PLAIN = re.compile(r"(?:[\w ,:/+-]|(?<![:o^-])(?:\([\w /+-]*\)|\\\([\w /+-]*\\\))(?![:o^-]))*")
+_NUMBER = re.compile(r",(?<=\d,)\d")
 
 
 class Token(NamedTuple):

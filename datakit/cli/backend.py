@@ -17,6 +17,7 @@ from datakit.cli.findings import (
     print_grouped,
     print_refusal,
     print_written,
+    replaced,
     start_of,
 )
 from datakit.cli.pipeline import only_checks, remember_stage
@@ -272,9 +273,10 @@ def backend(
     scans, caches = find_leftovers(folders, cache_root, options) if prune else ([], [])
     _say_deleted(delete(scans))
     emission = emit_backend(folders, cache_root, options, execution=execution)
-    _say(emission.notes)
+    notes = [*emission.notes, *replaced(output, folders)]
     _say([leftover.describe() for leftover in emission.leftovers if leftover not in caches or not leftover.ours])
     if emission.content is None:
+        _say(emission.notes)
         print_refusal(emission.findings, emission.changed, as_json, verbose)
         ctx.exit(1)
     for view in emission.views:
@@ -291,9 +293,11 @@ def backend(
         summary = [{"id": name, "pictures": len(concept.records), "passes": concept.passes} for name, concept in emission.entries]
         written = {"written": output, "entries": summary, "findings": [], "changed": []}
         views = [str(view.folder) for view in emission.views]
-        print_json(written | {"provided": emission.provided, "views": views, "command": start_of(emission, output)})
+        written |= {"family": emission.family, "provided": emission.provided, "views": views}
+        print_json(written | {"command": start_of(emission, output)})
     else:
         print_written(emission, output, err=output == "-")
+    _say([f"note: {each}" for each in notes])
 
 
 @click.command(cls=SectionedCommand)

@@ -12,6 +12,7 @@ from datakit.cli.shared import json_option, overwrite_option, print_json, write_
 
 if TYPE_CHECKING:
     from datakit.audit.captions import CaptionAudit
+    from datakit.audit.teaching import Counted
     from datakit.dataset.exchange import Exchanged
 
 _SHOWN = 20
@@ -38,7 +39,7 @@ def captions() -> None:
     """
 
 
-@captions.command("export")
+@captions.command("export", short_help="Write captions to a table or to .txt files.")
 @click.argument("folder", metavar="SRC", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
 @overwrite_option
@@ -76,7 +77,7 @@ def export(ctx: click.Context, *, folder: Path, target: Path, overwrite: bool, a
     ctx.exit(1 if exchanged.problems else 0)
 
 
-@captions.command("import")
+@captions.command("import", short_help="Take captions into a dataset.")
 @click.argument("origin", metavar="SRC", type=click.Path(path_type=Path, exists=True))
 @click.argument("dataset", metavar="DATASET", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--join-lines", is_flag=True, help="Make one caption of a file with one tag a line, or with wrapped lines.")
@@ -128,7 +129,7 @@ def import_(
     ctx.exit(1 if exchanged.problems else 0)
 
 
-@captions.command("audit")
+@captions.command("audit", short_help="Tell what captions will teach.")
 @click.argument("dataset", metavar="[DATASET]", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--trigger", default="", metavar="WORDS", help="What calls it. [default: what nearly all captions begin with]")
 @click.option(
@@ -180,7 +181,7 @@ def audit(
     from datakit.audit.teaching import Planned
     from datakit.audit.wording import estimate_tokens, tokenizer_counter
     from datakit.caption.tokens import Splitting
-    from datakit.cli.shared import chosen, cores, progress_bar
+    from datakit.cli.shared import cores, progress_bar
     from datakit.run.stage import Execution
 
     planned = None if keep is None and not drop_tokens else Planned(keep or 0, drop_tokens)
@@ -191,7 +192,7 @@ def audit(
         splitting=Splitting(separator, style),
         measure=tokenizer_counter(tokenizer) if tokenizer else estimate_tokens,
     )
-    (folder,) = chosen([dataset] if dataset else [])
+    folder = dataset or _last()
     found = audit_captions(folder, how, Execution(jobs=jobs or cores(), progress=progress_bar))
     if as_json:
         print_json({"dataset": str(folder), **plain(found, top)})
@@ -199,13 +200,23 @@ def audit(
         _table(folder, found, top, verbose, "" if tokenizer else "about ")
 
 
+def _last() -> Path:
+    """Return the dataset that the last stage run from this folder wrote, and say so, and whether these are copies."""
+    from datakit.cli.shared import say_using
+    from datakit.dataset.origin import read_origin
+    from datakit.dataset.remembered import last_dataset
+
+    dataset, stage = last_dataset(Path.cwd())
+    origin = read_origin(dataset) if stage == "shuffle" else None
+    copies = f", so each copy counts; what it read is {origin.source}" if origin else ""
+    return say_using(dataset, f"{stage}{copies}")
+
+
 def _table(folder: Path, found: CaptionAudit, top: int, verbose: bool, about: str) -> None:
     """Print an audit for people."""
-    from datakit.audit.teaching import LIMITS
-
     counted = found.counted
     styles = ", ".join(f"{style} {number}" for style, number in sorted(counted.styles.items(), key=lambda item: -item[1]))
-    click.echo(f"{folder}: {counted.captions} captions ({styles})")
+    click.echo(f"{folder}: {counted.captions} captions ({styles})" if counted.captions else f"{folder}: no captions")
     if found.trigger:
         guessed = ", which nearly all captions begin with (--trigger says another)" if found.guessed else ""
         click.echo(f"trigger {found.trigger!r}: in {counted.triggered} captions{guessed}")
@@ -217,12 +228,8 @@ def _table(folder: Path, found: CaptionAudit, top: int, verbose: bool, about: st
     for each in listed:
         alone = str(each.alone) if found.trigger else "-"
         click.echo(f"  {each.share:5.0%}  {each.count:8}  {alone:>15}  {each.seen:12.0%}  {each.text}")
-    cut = ", ".join(f"{counted.longer_than(limit)} for {name} ({limit})" for name, limit in LIMITS.items())
-    longest = max(counted.lengths, default=0)
-    click.echo(f"longest caption: {about}{longest} tokenizer tokens; too long: {cut}")
-    once = counted.once()
-    shown = ", ".join(once if verbose else once[:_SHOWN]) + (", ..." if len(once) > _SHOWN and not verbose else "")
-    click.echo(f"words in the captions of one picture only: {len(once)}" + (f" ({shown})" if once else ""))
+    if counted.captions:
+        _lengths(counted, verbose, about)
     for name, reason in found.unread:
         click.echo(f"{name}: {reason}")
     click.echo(f"{len(found.remarks)} to look at" + (":" if found.remarks else ""))
@@ -231,6 +238,18 @@ def _table(folder: Path, found: CaptionAudit, top: int, verbose: bool, about: st
         more = ", ..." if len(files) < len(remark.files) else ""
         click.echo(f"  {remark.sentence}" + (f": {', '.join(files)}{more}" if files else ""))
         click.echo(f"    {remark.cure}")
+
+
+def _lengths(counted: Counted, verbose: bool, about: str) -> None:
+    """Print how long captions are, and what is said once."""
+    from datakit.audit.teaching import LIMITS
+
+    cut = ", ".join(f"{counted.longer_than(limit)} for {name} ({limit})" for name, limit in LIMITS.items())
+    longest = max(counted.lengths, default=0)
+    click.echo(f"longest caption: {about}{longest} tokenizer tokens; too long: {cut}")
+    once = counted.once()
+    shown = ", ".join(once if verbose else once[:_SHOWN]) + (", ..." if len(once) > _SHOWN and not verbose else "")
+    click.echo(f"words in the captions of one picture only: {len(once)}" + (f" ({shown})" if once else ""))
 
 
 def _say(exchanged: Exchanged) -> None:

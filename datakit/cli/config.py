@@ -14,7 +14,7 @@ import click
 from datakit.cli.convert import check, convert
 from datakit.cli.pipeline import only_checks, remember_stage
 from datakit.cli.sections import CHOOSE, SHOW, WRITE, SectionedGroup, section
-from datakit.cli.shared import Command, overwrite_option, write_files
+from datakit.cli.shared import Command, overwrite_option, shortened, write_files
 from datakit.cli.steps import Planned, print_training, training_options
 
 if TYPE_CHECKING:
@@ -214,6 +214,8 @@ def config_options(command: Command) -> Command:
         output_dir: str | None,
         targets: Path | None,
         settings: tuple[str, ...],
+        datasets: tuple[Path, ...],
+        counts: tuple[str, ...],
         **options: Any,
     ) -> Any:
         from datakit.trainers.simpletuner.config import ConfigOptions, Tracking, parse_options
@@ -238,7 +240,10 @@ def config_options(command: Command) -> Command:
         if only_checks():
             parse_options(settings)
             return None
-        return command(target=target, options=asked, backend_config=Path(backend_config), **options)
+        file = Path(backend_config)
+        if datasets or not counts:
+            datasets = _as_trained(datasets, file)
+        return command(target=target, options=asked, backend_config=file, datasets=datasets, counts=counts, **options)
 
     return wrapped
 
@@ -261,7 +266,8 @@ def write(
     """Write config.json for SimpleTuner 3.1.6 or later, with the steps of these datasets.
 
     max_train_steps, lr_warmup_steps, checkpointing_steps and validation_steps are those that `datakit steps`
-    prints for the same options. Without DATASET and --concept, what the last stage run from here wrote is used.
+    prints for the same options. Without DATASET and --concept, the datasets that --backend-config names are counted; where
+    that file is not here, what the last stage run from here wrote.
     All paths are written absolute. A file that was edited by hand is not replaced: the difference is shown, and
     --overwrite takes the new one.
 
@@ -311,6 +317,42 @@ def write(
         click.echo(content, nl=False)
     else:
         print_training(training, planned.trainer.title)
+
+
+def _as_trained(datasets: tuple[Path, ...], backend_config: Path) -> tuple[Path, ...]:
+    """Return the datasets named, else those that the trainer's dataset file names; say on stderr where the two, or the last stage, differ."""
+    from datakit.dataset.remembered import last_dataset
+    from datakit.errors import UsageError
+    from datakit.trainers.simpletuner.backend import datasets_of
+
+    def listed(folders: Sequence[Path]) -> str:
+        return " ".join(f"{shortened(each)}/" for each in folders)
+
+    trained = [each.resolve() for each in datasets_of(backend_config)]
+    if not trained:
+        return datasets
+    if datasets:
+        named = [each.resolve() for each in datasets]
+        if set(named) != set(trained):
+            click.echo(
+                f"{backend_config} trains {listed(trained)}, and the steps are counted for {listed(named)}: name the same ones, "
+                f"or write it again with `datakit backend {listed(named)} --cache-root DIR`",
+                err=True,
+            )
+        return datasets
+    try:
+        last, stage = last_dataset(Path.cwd())
+    except UsageError:
+        last, stage = trained[0], ""
+    if trained == [last] and stage:
+        return datasets
+    since = (
+        ""
+        if not stage or last in trained
+        else f"; the last {stage} wrote {listed([last])}: to train that, run datakit backend again"
+    )
+    click.echo(f"using {listed(trained)} (from {backend_config}){since}", err=True)
+    return tuple(map(shortened, trained))
 
 
 def _copied(layout: Layout | None, backend_config: Path) -> list[tuple[Path, bytes]]:

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Whether a picture without a caption is refused.",
 )
+@click.option("--caption", metavar="TEXT", help="The caption of pictures that have none, such as the trigger word alone.")
 @click.option(
     "--companion",
     "companion",
@@ -199,6 +200,7 @@ def crop(
     quality: int,
     background: str,
     captions: str,
+    caption: str | None,
     companion: tuple[str, ...],
     companions: str | None,
     keep_alpha: bool,
@@ -233,6 +235,7 @@ def crop(
     datakit crop photos/ out/
     datakit crop photos/ out/ --bucket 1024x1024 --upscale 1.5
     datakit crop photos/ out/ --companion 'mask={stem}-masklabel.png' --companions required
+    datakit crop photos/ out/ --caption 'ohwx woman'
     datakit crop photos/ out/ --fill-batches 4
     datakit crop photos/ out/ --crops full,portrait,face,main,detail
     datakit crop photos/ --plan plan.jsonl     (edit it, then:)
@@ -260,6 +263,7 @@ def crop(
         quality=quality,
         background=background,
         captions=captions,  # type: ignore[arg-type]
+        caption=caption,
         companion=companion,
         companions=companions,  # type: ignore[arg-type]
         keep_alpha=keep_alpha,

@@ -109,7 +109,10 @@ def _plugins() -> dict[str, dict[str, str | None]]:
     from datakit.libraries import to_install
     from datakit.picture.formats import PLUGINS
 
-    return {kind: {"version": _version(package), "install": to_install(package)} for kind, (package, _) in PLUGINS.items()}
+    return {
+        kind: {"version": _version(package), "brings": brings, "install": to_install(package)}
+        for kind, (package, _, brings) in PLUGINS.items()
+    }
 
 
 def _system_libraries(*, mediapipe: bool) -> list[str]:
@@ -160,7 +163,8 @@ def _print(found: dict[str, Any]) -> None:
         missing = f"not installed; {each['brings']}: {each['install']}"
         rows.append((f"extra {name}", there if all(each["packages"].values()) else missing))
     rows += [
-        (f"pictures {kind}", each["version"] or f"not installed; {each['install']}") for kind, each in found["plugins"].items()
+        (f"pictures {kind}", each["version"] or f"not installed; {each['brings']}: {each['install']}")
+        for kind, each in found["plugins"].items()
     ]
     width = max(len(name) for name, _ in rows)
     for name, told in rows:
@@ -168,4 +172,4 @@ def _print(found: dict[str, Any]) -> None:
     for sentence in found["problems"]:
         click.echo(f"problem: {sentence}")
     if not found["problems"]:
-        click.echo("nothing is missing")
+        click.echo("nothing that datakit needs is missing")

@@ -7,6 +7,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,11 +62,22 @@ def print_written(emission: Emission, file: str, err: bool) -> None:
         click.echo(f"{name}: {size}, each {seen} seen {often} an epoch", err=err)
         for note in concept.notes:
             click.echo(f"  {note}", err=err)
+    click.echo(f"for {emission.family} (another: --model-family)", err=err)
     for sentence in emission.needs:
         click.echo(sentence, err=True)
     if emission.command:
         click.echo(f"start it with, your own options added: {start_of(emission, file)}", err=err)
+    if emission.next_step and file != "-":
+        click.echo(f"next: {emission.next_step.replace('FILE', shlex.quote(file))}", err=err)
     click.echo(_proved(emission.provided), err=err)
+
+
+def replaced(file: str, folders: Sequence[Path]) -> list[str]:
+    """Say which datasets a file was for that is about to be written for others."""
+    from datakit.dataset.remembered import Command, written_for
+
+    before = written_for(Path.cwd(), Command("backend", {"output": file, "datasets": list(map(str, folders))}))
+    return [f"{file} is replaced, which was for {', '.join(before)}"] if before else []
 
 
 def start_of(emission: Emission, file: str) -> str:

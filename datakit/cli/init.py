@@ -40,15 +40,9 @@ def init(*, overwrite: bool) -> None:
     datakit run --dry-run
     """
     from datakit.dataset.remembered import Command, remembered_commands
-    from datakit.dataset.samples import PICTURE_EXTENSIONS
-    from datakit.errors import UsageError
 
-    picture = next((name for name in sorted(os.listdir()) if name.lower().endswith(tuple(PICTURE_EXTENSIONS))), None)
-    if picture:
-        raise UsageError(
-            f"{FILE} would lie among pictures ({picture}): run `datakit init` beside their folder, where nothing is a source"
-        )
     commands = sorted(remembered_commands(Path.cwd()), key=lambda command: list(STAGES).index(command.stage))
+    _refuse_among_pictures(Path.cwd(), begun=bool(commands) or os.path.exists(FILE))
     if not commands:
         commands = [
             Command("crop", {"source": "src", "output": "out"}),
@@ -59,6 +53,35 @@ def init(*, overwrite: bool) -> None:
     lone = {stage for stage in STAGES if sum(command.stage == stage for command in commands) == 1}
     content = "\n".join([_HEAD, *("\n".join(_table(command, command.stage in lone)) for command in commands)])
     write_files([(Path(FILE), content.encode())], overwrite, [Path(command.written) for command in commands])
+
+
+def _refuse_among_pictures(here: Path, *, begun: bool) -> None:
+    """Make sure that nothing is written into a source or a dataset; where nothing was ``begun``, pictures make a folder a source.
+
+    Raises
+    ------
+    UsageError
+        A command that was run from here, or from a folder around it, reads or writes pictures here.
+    """
+    from datakit.dataset.origin import is_inside
+    from datakit.dataset.remembered import remembered_commands
+    from datakit.dataset.samples import PICTURE_EXTENSIONS
+    from datakit.errors import UsageError
+
+    for folder in (here, *here.parents):
+        for command in remembered_commands(folder):
+            places = [command.values.get("source", ""), command.written if command.stage in ("crop", "shuffle") else ""]
+            inside = next((place for place in map(str, places) if place and is_inside(here, folder / place)), None)
+            if inside:
+                raise UsageError(
+                    f"{FILE} would lie in {folder / inside}, which holds pictures: run `datakit init` beside that folder"
+                )
+    pictures = (each for each in sorted(here.iterdir()) if each.name.lower().endswith(tuple(PICTURE_EXTENSIONS)))
+    picture = None if begun else next((each.name for each in pictures if each.is_file() and each.stat().st_size), None)
+    if picture:
+        raise UsageError(
+            f"{FILE} would lie among pictures ({picture}): run `datakit init` beside their folder, where nothing is a source"
+        )
 
 
 def _table(command: Command, lone: bool) -> Iterator[str]:

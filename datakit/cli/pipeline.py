@@ -41,8 +41,10 @@ class Step:
         A name of `STAGES`.
     words
         What a user would type behind ``datakit``.
+    takes
+        The folders that it is run on, as they stand in the file.
     reads, writes
-        Files and folders, as they stand in the file.
+        All files and folders that it reads and writes, in the same way.
     caches
         Folders in which it writes views, and the trainer whatever it likes.
     """
@@ -50,6 +52,7 @@ class Step:
     table: str
     stage: str
     words: tuple[str, ...]
+    takes: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     caches: tuple[str, ...]
@@ -158,6 +161,7 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
         raise UsageError(f"{where} needs {' or '.join(places)}: where the result is written")
     arguments: list[str] = []
     options: list[str] = []
+    takes: list[str] = []
     reads: list[str] = []
     writes: list[str] = []
     caches: list[str] = []
@@ -178,14 +182,14 @@ def _step(where: str, name: str, stage: str, table: Mapping[str, Any]) -> Step:
         elif _is_written(key, parameter):
             writes += texts
         elif isinstance(parameter, click.Argument):
-            reads += texts
+            takes += texts
         elif isinstance(parameter.type, click.Path) or "FILE" in (parameter.metavar or ""):
             reads += texts or ([parameter.default] if isinstance(parameter.default, str) else [])
     if "-" in writes:
         raise UsageError(f"{where} would write to stdout: name a file")
     apart = ["--"] if any(text.startswith("-") for text in arguments) else []
     words = [*options, *apart, *arguments] if apart else [*arguments, *options]
-    return Step(name, stage, (*STAGES[stage], *words), tuple(reads), tuple(writes), tuple(caches))
+    return Step(name, stage, (*STAGES[stage], *words), tuple(takes), (*takes, *reads), tuple(writes), tuple(caches))
 
 
 def run_step(step: Step, where: str, *, check: bool = False) -> int:

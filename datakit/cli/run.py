@@ -17,6 +17,7 @@ from datakit.cli.shared import json_option, print_json
 
 if TYPE_CHECKING:
     from datakit.dataset.unchanged import Ran
+    from datakit.errors import UsageError
 
 # Where exit code 1 of this stage means that nothing was written, so that what follows would work on what was there before.
 _ALL_OR_NOTHING = "backend"
@@ -38,8 +39,8 @@ def run(ctx: click.Context, *, file: Path, everything: bool, dry_run: bool, as_j
     FILE is datakit.toml by default. Each table is one command: [crop], [shuffle], [backend], [config], or [[crop]] for
     each of several concepts. Its keys are the arguments and options of that command without the dashes, as its --help
     lists them under Choose, Write and Run; a list stands for an option that is repeated, true for one without a value.
-    A table names all that it reads and writes; paths are relative to FILE. Keys, values and where tables cross are checked
-    before anything is run; what only the pictures tell, when their table's turn comes.
+    A table names all that it reads and writes; paths are relative to FILE. Keys, values, the folders that stages are run on
+    and where tables cross are checked before anything is run; what only the pictures tell, when their table's turn comes.
 
     A stage is passed over where its options, what it read and what it wrote are as they were when it last ended with
     exit code 0; files are told apart by name, size and time of change. One that left pictures out runs again, and names
@@ -60,11 +61,27 @@ def run(ctx: click.Context, *, file: Path, everything: bool, dry_run: bool, as_j
         with contextlib.chdir(file.parent), contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             for step in steps:
                 _start(file, step, told, check=True)
+            _check_places(file, steps, told)
             (_dry_run if dry_run else _run)(file, steps, everything, told)
     finally:
         if as_json:
             print_json(told)
     ctx.exit(max(int(each.get("exit_code", 0)) for each in told))
+
+
+def _check_places(file: Path, steps: Iterable[Step], told: list[dict[str, Any]]) -> None:
+    """Make sure that each stage is run on what is there, or on what one before it writes. Raises UsageError."""
+    from datakit.dataset.origin import is_inside
+    from datakit.errors import UsageError
+
+    written: list[Path] = []
+    for step in steps:
+        for place in step.takes:
+            made = any(is_inside(Path(place), folder) for folder in written)
+            if not (made or _is_elsewhere(place) or os.path.exists(place)):
+                error = UsageError(f"{file}: {step.table} {place} does not exist, and no stage before writes it")
+                raise _not_started(step, error, told)
+        written += map(Path, step.writes)
 
 
 def _dry_run(file: Path, steps: Iterable[Step], everything: bool, told: list[dict[str, Any]]) -> None:
@@ -82,7 +99,7 @@ def _dry_run(file: Path, steps: Iterable[Step], everything: bool, told: list[dic
 
 
 def _run(file: Path, steps: Iterable[Step], everything: bool, told: list[dict[str, Any]]) -> None:
-    """Run what changed, and note how each stage that left nothing out found and left its files."""
+    """Run what changed, and note how each stage found and left its files."""
     from datakit.dataset.unchanged import Ran, read_state, write_state
 
     for step in steps:
@@ -95,8 +112,7 @@ def _run(file: Path, steps: Iterable[Step], everything: bool, told: list[dict[st
         click.echo(f"{step.table} {step}", err=True)
         read = _digest(step.reads)
         exit_code = _start(file, step, told)
-        if not exit_code:
-            state[_key(file, step)] = Ran(list(step.words), read, _digest(_written(step)), _place(step))
+        state[_key(file, step)] = Ran(list(step.words), read, _digest(_written(step)), _place(step), exit_code)
         write_state(Path(), state, map(Path, step.writes))
         told.append(_told(step, "ran", why) | {"exit_code": exit_code})
         if exit_code and (step.stage == _ALL_OR_NOTHING or "--strict" in step.words):
@@ -111,8 +127,13 @@ def _start(file: Path, step: Step, told: list[dict[str, Any]], *, check: bool = 
     try:
         return run_step(step, str(file), check=check)
     except UsageError as error:
-        told.append(_told(step, "not started") | {"message": str(error), "exit_code": 2})
-        raise
+        raise _not_started(step, error, told) from None
+
+
+def _not_started(step: Step, error: UsageError, told: list[dict[str, Any]]) -> UsageError:
+    """Tell of a stage that cannot be started, for `--json` too, and return the error to raise."""
+    told.append(_told(step, "not started") | {"message": str(error), "exit_code": 2})
+    return error
 
 
 def _why(step: Step, ran: Ran | None, everything: bool, pending: Collection[str] = ()) -> str:
@@ -120,7 +141,9 @@ def _why(step: Step, ran: Ran | None, everything: bool, pending: Collection[str]
     if everything:
         return "--all"
     if ran is None:
-        return "it has not run so far, or left something out"
+        return "`datakit run` has not run it so far; what is up to date stays as it is"
+    if ran.exit_code:
+        return "it left something out when it last ran"
     if ran.words != list(step.words):
         return "its options have changed"
     if ran.place != _place(step):

@@ -33,6 +33,14 @@ def section_of(parameter: click.Parameter) -> str:
 class SectionedCommand(click.Command):
     """A command whose help has the examples of its docstring, marked ``\\b``, behind the first sentence, and its options in sections."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words; an error that names no command, such as that of an option without its value, is this one's."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the first sentence, the examples, then all else."""
         summary, *others = inspect.cleandoc(self.help or "").split("\n\n")

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ _NAMED = 8
 
 Command = Callable[..., Any]
 
+
+class _Trainer(click.Choice[str]):
+    """The name of a trainer; one that is misspelt is told the nearest."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        said = super().get_invalid_choice_message(value, ctx)
+        near = get_close_matches(str(value), TRAINERS, 1)
+        return f"{said} Did you mean {near[0]!r}?" if near else said
+
+
 datasets_argument = click.argument("datasets", nargs=-1, metavar="[DATASET]...", type=click.Path(path_type=Path, file_okay=False))
 repeats_option = click.option(
     "--repeats",
@@ -30,7 +41,7 @@ repeats_option = click.option(
 )
 trainer_option = click.option(
     "--trainer",
-    type=click.Choice(list(TRAINERS)),
+    type=_Trainer(list(TRAINERS)),
     default=DEFAULT,
     show_default=True,
     metavar="NAME",
@@ -150,9 +161,14 @@ def print_json(value: Any, err: bool = False) -> None:
 
 def say_using(dataset: Path, stage: str) -> Path:
     """Say on stderr which dataset is used though none was named; return it as short as it can be written."""
-    short = dataset.relative_to(Path.cwd()) if dataset.is_relative_to(Path.cwd()) else dataset
+    short = shortened(dataset)
     click.echo(f"using {short}/ (from the last {stage})", err=True)
     return short
+
+
+def shortened(path: Path) -> Path:
+    """Return an absolute path as short as it can be written from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def chosen(datasets: Sequence[Path]) -> list[Path]:

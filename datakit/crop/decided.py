@@ -20,7 +20,7 @@ from datakit.dataset.source import Source, read_caption_of
 from datakit.dataset.store import Store
 from datakit.dataset.targets import source_of
 from datakit.errors import CaptionError, SampleError
-from datakit.report import PASSING, Problem, Report, Warned, counted, few
+from datakit.report import PASSING, Problem, Report, counted, few, of_picture
 from datakit.run.task import Made, Task, not_written, write_temporary
 from datakit.sizes import DEFAULT_SIZES
 
@@ -197,7 +197,13 @@ class Decided:
     def to_mend(self, task: Task, record: Record) -> bool:
         """Tell whether a picture's caption is another than decided, or one that nobody decides on any more."""
         given: Given = task.detail
-        return given.caption_decided != record.caption_decided
+        return given.caption_decided != record.caption_decided or self._supplies_another(record)
+
+    def _supplies_another(self, record: Record) -> bool:
+        """Tell whether the options supply another caption than a picture without one has, or none any more."""
+        if self._options.caption == record.caption_supplied or (record.caption and record.caption_supplied is None):
+            return False
+        return not (record.caption_decided or self._store.has_edited_caption(record))
 
     def mend_caption(self, task: Task) -> Made | Problem:
         """Write the caption that was decided, or the source's, beside a picture that stays as it is."""
@@ -215,7 +221,7 @@ class Decided:
         picture: tuple[tuple[str | None, str], ...] = ((None, record.output_sha256),)
         if given.caption is None and record.caption is not None and self._store.has_edited_caption(record):
             # It stays as it is, and is nobody's decision any more.
-            edited = msgspec.structs.replace(record, caption_edited=True, caption_decided=None)
+            edited = msgspec.structs.replace(record, caption_edited=True, caption_decided=None, caption_supplied=None)
             sha256 = self._store.fingerprints.sha256(self._store.folder / record.caption)
             return Made(edited, self._text(record), picture, replaces=sha256)
         words = given.words(task.sample, read_caption_of(task.sample, self._source), self._options, self._agreed())
@@ -231,13 +237,10 @@ class Decided:
             captions=len(caption.lines),
             caption_edited=False,
             caption_decided=given.caption_decided,
-            warnings=(*_of_picture(record.warnings), *caption.warnings),
+            caption_supplied=self._options.caption if caption.supplied else None,
+            warnings=(*of_picture(record.warnings), *caption.warnings),
         )
         if not content:
             return Made(mended, None, picture)
         file = write_temporary(self._store.temporary, f"{task.output}.txt", content), sha256
         return Made(mended, caption.text, (*picture, file), replaces=given.replaces)
-
-
-def _of_picture(warnings: tuple[Warned, ...]) -> tuple[Warned, ...]:
-    return tuple(warning for warning in warnings if not warning.kind.startswith("caption-"))

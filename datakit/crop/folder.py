@@ -154,7 +154,7 @@ def _crop_folder(
             followed, counted_on = fill_tasks(followed, store, opened, options, execution, agreed=agreed, report=report)
         run_stage(stage, store, followed, execution, report)
         decided.say(stage.present, report)
-        report.notes += _without_captions(report, len(found.samples))
+        report.notes += _about_captions(report, len(found.samples))
         if not report.withheld:
             ran = {"options": asdict(options), "considered": decided.considered, "planned": plan is not None}
             remember_report(target, report, ran)
@@ -271,21 +271,23 @@ def _task(sample: Sample, stem: str, options: CropOptions, given: Given, crop: C
     return Task(
         sample,
         output=f"{stem}.{written}",
-        caption_output=f"{stem}.txt" if sample.caption_id else None,
+        caption_output=f"{stem}.txt" if sample.caption_id or options.caption is not None else None,
         key=options.key(planned_by(given.plan) if given.plan else None),
         detail=given,
         crop=crop,
     )
 
 
-def _without_captions(report: Report, samples: int) -> list[str]:
-    """Say so where most pictures have no caption: every trainer wants one, and later stages ask for it."""
+def _about_captions(report: Report, samples: int) -> list[str]:
+    """Say how many captions the options gave, or that most pictures have none: every trainer wants one, and later stages ask for it."""
+    if report.captions_supplied:
+        return [f"{counted(report.captions_supplied, 'caption')} given by --caption, to pictures that have no other"]
     without = (CAPTION_MISSING.kind, CAPTION_EMPTY.kind)
     sources = {source_of(target) for target, warning in report.warnings if warning.kind in without}
     if 2 * len(sources) <= samples:
         return []
     return [
-        f"{len(sources)} of {counted(samples, 'picture')} {'has' if len(sources) == 1 else 'have'} no caption: shuffle and backend want one for each, as a .txt of its name"
+        f"{len(sources)} of {counted(samples, 'picture')} {'has' if len(sources) == 1 else 'have'} no caption: shuffle and backend want one for each, as a .txt of its name; --caption TEXT gives all of them one"
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from datakit.caption.captions import decode_caption
 from datakit.dataset.accompany import parse_companion
 from datakit.dataset.batches import LARGEST_BATCH, USUAL_LOSS
 from datakit.dataset.manifest import FRAMINGS, CropPlan, Framing, Record
@@ -53,6 +54,8 @@ class CropOptions:
         CSS colour under transparent pixels.
     captions
         Whether a picture without a caption is refused (``required``) or used (``optional``).
+    caption
+        The caption of pictures that have none; None to leave them without.
     max_pixels
         Pictures with more pixels are refused.
     companion
@@ -79,6 +82,7 @@ class CropOptions:
     quality: int = 95
     background: str = "white"
     captions: Literal["required", "optional"] = "optional"
+    caption: str | None = None
     max_pixels: int = DEFAULT_MAX_PIXELS
     companion: tuple[str, ...] = ()
     companions: Literal["auto", "required"] | None = None
@@ -112,6 +116,8 @@ class CropOptions:
         self._check_crops()
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality} is not between 1 and 100")
+        if self.caption is not None and not decode_caption(self.caption.encode(), "caption").lines:
+            raise UsageError("caption is empty: give the words for pictures that have none, such as 'ohwx woman'")
         parse_colour(self.background)
         for text in self.companion:
             parse_companion(text)
@@ -182,7 +188,8 @@ class CropOptions:
 
     def planning_key(self, moved: str = "") -> str:
         """Return a short hash of everything that decides where a window lies; ``moved`` says why it took another size."""
-        # Options that say the same have one key, however they were written. Limits (captions, max_pixels, upscale) decide
+        # Options that say the same have one key, however they were written. The caption of pictures that have none is written anew
+        # without them (see `datakit.crop.decided.Decided.to_mend`). Limits (captions, max_pixels, upscale) decide
         # whether a picture is used, not what is made of it, but for a zooming window, which they keep from going too far.
         zoom: dict[str, Any] = {"upscale": float(self.upscale)} if self.zooms else {}
         if self.crops:

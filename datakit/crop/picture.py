@@ -139,6 +139,8 @@ def _cropped(
         return Problem.of(request.sample.id, error)
     text = given.fitted(text, plan, options)
     record = _record(request, (picture, pixels), plan, content, text)
+    if text.supplied:
+        record = msgspec.structs.replace(record, caption_supplied=options.caption)
     if request.crop == "full":
         record = msgspec.structs.replace(record, left_out=crops.left_out)
     if beside.companions or beside.warnings:

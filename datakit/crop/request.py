@@ -108,9 +108,9 @@ class Given:
         heights = distance_of(crop.faces, crop.box)
         if heights is None:
             closer = crop.crop is not None
-            return Caption(caption.lines, caption.sha256, (*caption.warnings, *(far(caption.lines) if closer else ())))
+            return replace(caption, warnings=(*caption.warnings, *(far(caption.lines) if closer else ())))
         fitting = fit(caption.lines, heights, trim=how == "trim")
-        return Caption(fitting.lines, caption.sha256, (*caption.warnings, *fitting.warnings))
+        return replace(caption, lines=fitting.lines, warnings=(*caption.warnings, *fitting.warnings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,9 @@ class Request:
 
 
 def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions, agreed: str | None = None) -> Caption:
-    """Read the caption of a sample from its file's bytes; none is a warning, or an error where captions are required.
+    """Read the caption of a sample from its file's bytes.
+
+    Where there is none it is that of the options, else a warning, or an error where captions are required.
 
     Raises
     ------
@@ -150,7 +152,11 @@ def caption_in_source(sample: Sample, data: bytes | None, options: CropOptions, 
     caption = Caption((), None) if data is None else decode_caption(data, caption_name(sample.caption_id or ""), agreed)
     if caption.lines:
         return caption
+    if options.caption is not None:
+        return Caption(
+            decode_caption(options.caption.encode(), "--caption").lines, caption.sha256, caption.warnings, supplied=True
+        )
     missing = CAPTION_MISSING if data is None else CAPTION_EMPTY
     if options.captions == "required":
-        raise CaptionMissingError(f"{missing.sentence}: write one, or use --captions optional")
+        raise CaptionMissingError(f"{missing.sentence}: write one, or use --caption TEXT or --captions optional")
     return Caption((), caption.sha256, (*caption.warnings, missing))

@@ -126,6 +126,8 @@ class Accompanied:
         Ids of companions that go with several pictures.
     unused
         Ids of companions that nobody asked for.
+    orphans
+        Ids of what nobody asked for either, and has lost its picture; see `orphans_of`.
     """
 
     samples: tuple[Sample, ...]
@@ -134,6 +136,7 @@ class Accompanied:
     second: Sequence[str]
     shared: Sequence[str]
     unused: Sequence[str]
+    orphans: Sequence[str] = ()
 
     def notes(self) -> list[str]:
         """Say what has no companion, and which companions are used for nothing."""
@@ -150,6 +153,10 @@ class Accompanied:
             said.append(f"{counted(len(self.second), 'companion')} left out, {rule}: {few(self.second)}")
         if self.shared:
             said.append(f"{counted(len(self.shared), 'companion')} taken for several pictures each: {few(self.shared)}")
+        if self.orphans:
+            rule = "to crop them as pictures, name their folder as SRC, or give it another name"
+            number = counted(len(self.orphans), "mask or other companion", "masks or other companions")
+            said.append(f"{number} left out, without a picture of that name: {few(self.orphans)}; {rule}")
         return said + unused_companions(self.unused)
 
 
@@ -178,12 +185,15 @@ def accompany(found: Found, patterns: Sequence[Pattern], auto: bool) -> Accompan
     """
     known = set(found.companions) if auto else set()
     every, told = _patterns_of(found, patterns, known)
+    orphans = orphans_of(found) - told
     if not every:
-        return Accompanied(found.samples, {}, left=(), second=(), shared=(), unused=sorted(set(found.companions) - known))
+        kept = tuple(sample for sample in found.samples if sample.id not in orphans)
+        unused = sorted(set(found.companions) - known)
+        return Accompanied(kept, {}, left=(), second=(), shared=(), unused=unused, orphans=sorted(orphans))
     index: dict[str, list[str]] = defaultdict(list)
     for identity in sorted(told | known):
         index[fold(os.path.splitext(identity)[0])].append(identity)
-    pictures = [sample for sample in found.samples if sample.id not in told]
+    pictures = [sample for sample in found.samples if sample.id not in told | orphans]
     stems = {fold(os.path.splitext(sample.id)[0]) for sample in pictures}
     fitting: set[str] = set()
     samples = []
@@ -201,7 +211,22 @@ def accompany(found: Found, patterns: Sequence[Pattern], auto: bool) -> Accompan
         second=sorted(fitting - uses.keys()),
         shared=sorted(companion for companion, number in uses.items() if number > 1),
         unused=sorted(set(found.companions) - told - known),
+        orphans=sorted(orphans),
     )
+
+
+def orphans_of(found: Found) -> set[str]:
+    """Return the ids of samples that lie and are called as companions, have no caption, and go with no picture.
+
+    Beside companions that do go with one; in a folder of masks also where there are pictures elsewhere. Other folders of such a
+    name may hold pictures to train.
+    """
+    layouts = known_layouts(found.companions)
+    silent = [each.id for each in found.samples if each.caption_id is None]
+    masks = {each for each in silent if layout_of(each)[1:2] != ("",) and layout_of(each)[0] == "mask"}
+    if len(masks) == len(found.samples):
+        return set()
+    return masks | {each for each in silent if any(layout.fits(each) for layout in layouts)}
 
 
 def _patterns_of(found: Found, given: Sequence[Pattern], known: AbstractSet[str]) -> tuple[list[Pattern], set[str]]:

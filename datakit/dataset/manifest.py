@@ -150,6 +150,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     window_decided, caption_decided
         Which decision about the window or its enlargement, and which about the caption, was followed; short hashes of
         `datakit.dataset.decisions.Decision`, None where datakit decided.
+    caption_supplied
+        What the options gave a picture without a caption for one; None for captions from elsewhere.
     augmentation
         Pixel changes by name with their drawn parameters.
     companions
@@ -189,6 +191,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     caption_edited: bool = False
     window_decided: str | None = None
     caption_decided: str | None = None
+    caption_supplied: str | None = None
     augmentation: dict[str, float | bool | tuple[float, ...]] | None = None
     companions: tuple[Companion, ...] = ()
     crop: Crop | None = None

@@ -12,6 +12,7 @@ import msgspec
 
 from datakit.dataset.layout import ORIGIN
 from datakit.dataset.manifest import MANIFEST, NOT_JSON, read_manifest, write_atomically
+from datakit.dataset.samples import PICTURE_EXTENSIONS
 from datakit.dataset.source import Source
 from datakit.errors import UsageError
 
@@ -101,3 +102,14 @@ def remember_origin(dataset: Path, origin: Origin) -> None:
     """Note where a dataset comes from, for a later stage that goes back to it."""
     with suppress(OSError):  # a full disk: the later stage does without
         write_atomically(dataset / ORIGIN, msgspec.json.encode(origin))
+
+
+def refuse_strangers_folder(folder: Path) -> None:
+    """Make sure that no dataset is begun among pictures of somebody's own, as where arguments are the wrong way round. Raises UsageError."""
+    with suppress(OSError):
+        theirs = next((name for name in sorted(os.listdir(folder)) if name.lower().endswith(tuple(PICTURE_EXTENSIONS))), None)
+        if theirs is not None and not (folder / MANIFEST).exists():
+            raise UsageError(
+                f"{folder} holds pictures ({theirs}) and is no dataset of datakit: name a new folder, "
+                "or use --overwrite to write among them, which replaces files of the same names"
+            )

@@ -145,6 +145,23 @@ def remembered_commands(folder: Path) -> list[Command]:
     return [command for command in known if os.path.lexists(folder / command.written)]
 
 
+def written_for(folder: Path, command: Command) -> list[str]:
+    """Return the datasets, as they were typed, that a file was for which this command is about to replace; none for the same ones."""
+    before = next(
+        (each for each in remembered_commands(folder) if (each.stage, each.written) == (command.stage, command.written)), None
+    )
+
+    def datasets(of: Command) -> list[str]:
+        named = of.values.get("datasets")
+        return named if isinstance(named, list) else []
+
+    if before is None or {os.path.realpath(folder / each) for each in datasets(before)} == {
+        os.path.realpath(folder / each) for each in datasets(command)
+    }:
+        return []
+    return datasets(before)
+
+
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Wait until no other run is writing files to a folder and taking note of them.

@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
@@ -27,8 +27,9 @@ from datakit.dataset.layout import FINGERPRINTS, JOURNAL, LEFT, LOCK, STATE_FOLD
 from datakit.dataset.links import place
 from datakit.dataset.manifest import MANIFEST, NOT_JSON, Record, write_atomically
 from datakit.dataset.metadata import METADATA, metadata_rows, read_metadata, write_card
+from datakit.dataset.origin import refuse_strangers_folder
 from datakit.dataset.records import Records
-from datakit.dataset.samples import PICTURE_EXTENSIONS, caption_of, fold
+from datakit.dataset.samples import caption_of, fold
 from datakit.errors import DatasetBusyError, OccupiedError, SampleError, UsageError
 from datakit.picture.formats import PICTURE_SUFFIXES
 
@@ -49,17 +50,6 @@ class EditedCaption(NamedTuple):
     name: str
     sha256: str
     decided: str | None
-
-
-def _refuse_strangers_folder(folder: Path) -> None:
-    """Make sure that no dataset is begun among pictures of somebody's own, as where arguments are the wrong way round."""
-    with suppress(OSError):
-        theirs = next((name for name in sorted(os.listdir(folder)) if name.lower().endswith(tuple(PICTURE_EXTENSIONS))), None)
-        if theirs is not None and not (folder / MANIFEST).exists():
-            raise UsageError(
-                f"{folder} holds pictures ({theirs}) and is no dataset of datakit: name a new folder, "
-                "or use --overwrite to write among them"
-            )
 
 
 def _read_left(dataset: Path) -> dict[str, str]:
@@ -95,7 +85,7 @@ class Store:
         self._made = [each for each in (self.state, folder, *folder.absolute().parents) if not each.exists()]
         self._withdrawn = False
         if self.state in self._made and not overwrite:
-            _refuse_strangers_folder(folder)
+            refuse_strangers_folder(folder)
         try:
             self._refuse_links()
             self.temporary.mkdir(parents=True, exist_ok=True)
@@ -118,10 +108,13 @@ class Store:
             self._unfinished: dict[str, frozenset[str]] = {}
             self._find_unfinished()
             self._left = _read_left(folder)
-            if (folder / METADATA).exists() and not (folder / MANIFEST).exists() and not (self._records or overwrite):
+            foreign = (folder / METADATA).exists() and not (folder / MANIFEST).exists() and not self._records
+            if foreign and not overwrite:
                 raise UsageError(
                     f"{folder / METADATA} was not written by datakit: move it away, or use --overwrite to replace it"
                 )
+            # Files of somebody's own that were replaced, as a run was told to.
+            self.replaced = [METADATA] if foreign else []
             self._empty = self._empty and not self._records
         except sqlite3.Error as error:
             self._open.close()
@@ -240,7 +233,7 @@ class Store:
         self,
         record: Record,
         text: str | None,
-        files: Iterable[tuple[str | None, str]],
+        files: Sequence[tuple[str | None, str]],
         *,
         link: str | None = None,
         replaces: str | None = None,
@@ -258,6 +251,7 @@ class Store:
         OSError
             The disk is full, or a folder cannot be written to.
         """
+        lost = self._about_to_lose(record, files) if self._overwrite and not self._empty else []
         before = self._records.add(record, text, replaces)
         try:
             for (name, _), (path, sha256) in zip(record.files, files, strict=False):
@@ -273,6 +267,18 @@ class Store:
         except (OSError, SampleError):
             self._records.restore(record.output, before)
             raise
+        self.replaced += lost
+
+    def _about_to_lose(self, record: Record, files: Sequence[tuple[str | None, str]]) -> list[str]:
+        """Return which files of somebody's own a record's replace, but for captions as `edited_caption` tells them."""
+        lost = []
+        for (name, _), (path, sha256) in zip(record.files, files, strict=False):
+            owner = self.record(name) or self._owner(name)
+            theirs = name in self.edited(owner) if owner else os.path.lexists(f"{self._root}/{name}")
+            told = path is None or (name == record.caption and self.edited_caption(record.output))
+            if theirs and not told and self.fingerprints.sha256(self.folder / name) not in (None, sha256):
+                lost.append(name)
+        return lost
 
     def _put(self, path: str, final: str, link: str | None) -> None:
         if link:
@@ -307,7 +313,7 @@ class Store:
     def _stems(self) -> dict[str, set[str]]:
         """All outputs by their stems, those together that some disks take for one name."""
         stems: dict[str, set[str]] = defaultdict(set)
-        for output in self._records.outputs():
+        for output in self.outputs():
             stems[fold(os.path.splitext(output)[0])].add(output)
         return stems
 

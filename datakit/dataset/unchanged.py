@@ -16,7 +16,7 @@ from datakit.dataset.origin import source_around
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """A stage as it ran to its end.
+    """A stage as it ran.
 
     Attributes
     ----------
@@ -26,12 +26,15 @@ class Ran(msgspec.Struct, frozen=True):
         `digest` of what it read, before, and of what it wrote, after.
     place
         The folder that it ran in, where what it wrote names absolute paths; else nothing.
+    exit_code
+        What it ended with.
     """
 
     words: list[str]
     read: str
     wrote: str
     place: str = ""
+    exit_code: int = 0
 
 
 def digest(paths: Iterable[str], version: str) -> str:

@@ -13,8 +13,11 @@ _JPEGS = (".jpe", ".jfif", ".jpg", ".jpeg")
 # What a picture of a dataset may be called, since captions are found by the stem they share.
 PICTURE_SUFFIXES = (*KEPT, ".bmp")
 
-# Formats that Pillow reads with a plug-in alone: what to install, and the module in it.
-PLUGINS = {"HEIF": ("pillow-heif", "pillow_heif"), "JXL": ("pillow-jxl-plugin", "pillow_jxl")}
+# Formats that Pillow reads with a plug-in alone: what to install, the module in it, and what it brings.
+PLUGINS = {
+    "HEIF": ("pillow-heif", "pillow_heif", "HEIC photos, as iPhones take them"),
+    "JXL": ("pillow-jxl-plugin", "pillow_jxl", "JPEG XL"),
+}
 
 # Pillow's own limit, above which it calls a file a decompression bomb (PIL/Image.py, MAX_IMAGE_PIXELS x 2).
 DEFAULT_MAX_PIXELS = 178_956_970

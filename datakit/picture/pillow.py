@@ -49,7 +49,7 @@ def add_plugin(kind: str, name: str) -> None:
     """Import what Pillow needs to read a format. Raises PictureError, which names the package, where it is missing."""
     if kind not in PLUGINS:
         return
-    package, module = PLUGINS[kind]
+    package, module, _ = PLUGINS[kind]
     try:
         imported = __import__(module)
     except ImportError:

@@ -25,6 +25,7 @@ _ANY = 'lang="" dir="auto"'
 # A frame is this much lower than wide, as on the page.
 _FRAME = 0.8
 _QUALITY = 85
+_SUFFIXES = (".html", ".htm")
 
 
 def write_static(folder: Path, path: Path, *, overwrite: bool = False) -> int:
@@ -33,10 +34,12 @@ def write_static(folder: Path, path: Path, *, overwrite: bool = False) -> int:
     Raises
     ------
     UsageError
-        The folder is no dataset of datakit, or the file is there and ``overwrite`` is not said.
+        The folder is no dataset of datakit, the file is not named as HTML, or it is there and ``overwrite`` is not said.
     PlanError
         A line of the manifest or of the decisions cannot be used.
     """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"{path} is not named as what is written: name it .html")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already: name another file, or use --overwrite to replace it")
     gallery = Gallery(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby, repeat
@@ -24,7 +25,7 @@ from datakit.dataset.origin import Origin, remember_origin
 from datakit.dataset.source import Source
 from datakit.dataset.store import Store
 from datakit.errors import CaptionError, SampleError
-from datakit.report import Problem, Report, counted, few
+from datakit.report import Problem, Report, counted, few, of_picture
 from datakit.run.executors import Crash, Item, Result, executor
 from datakit.run.serial import serial
 from datakit.run.task import Made, NotWanted, Task, as_problem, not_written
@@ -164,6 +165,9 @@ def run_stage(stage: Stage, store: Store, tasks: Sequence[Task], execution: Exec
     stage.begin()
     remember_origin(store.folder, stage.origin)
     left_out = _commit_all(stage, store, results, execution, report)
+    if store.replaced:
+        said = f"not datakit's, or edited since: replaced, as --overwrite asks: {', '.join(store.replaced)}"
+        report.notes.append(f"{counted(len(store.replaced), 'file')} {said}")
     if execution.strict and report.failed:
         report.notes.append("stopped there, as --strict asks: what was moved into place before is kept")
     else:
@@ -283,15 +287,14 @@ def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) 
     edited = store.edited_caption(made.record.output)
     if edited is None or edited.sha256 == made.replaces:
         return made
-    name = edited.name
+    said = f"{(name := edited.name)} was edited since datakit wrote it"
     if overwrite:
-        report.notes.append(f"{name} was edited since datakit wrote it: replaced, as --overwrite asks")
+        report.notes.append(f"{said}: replaced, as --overwrite asks")
         return made
-    try:
+    caption = Caption((), None)
+    with suppress(CaptionError):
         caption = read_caption(store.folder / name)
-    except CaptionError:
-        caption = Caption((), None)
-    report.notes.append(f"{name} was edited since datakit wrote it: left as it is; delete it to have it written anew")
+    report.notes.append(f"{said}: left as it is; delete it to have it written anew")
     record = msgspec.structs.replace(
         made.record,
         caption=name,
@@ -299,6 +302,8 @@ def _keeping_caption(store: Store, made: Made, overwrite: bool, report: Report) 
         captions=len(caption.lines),
         caption_edited=True,
         caption_decided=edited.decided,
+        caption_supplied=None,
+        warnings=(*of_picture(made.record.warnings), *caption.warnings),
     )
     companions = made.files[2 if made.record.caption else 1 :]
     return replace(made, record=record, text=caption.text, files=(made.files[0], (None, edited.sha256), *companions))
@@ -330,6 +335,7 @@ def _commit(stage: Stage, store: Store, task: Task, made: Made, report: Report) 
 
 
 def _count(record: Record, report: Report) -> None:
+    report.captions_supplied += record.caption_supplied is not None
     report.buckets[record.bucket] += 1
     if record.faces and record.faces[0].kept < 1 and record.copy in (None, 1):
         report.faces_cut.append((record.target, record.faces[0].kept))
@@ -343,13 +349,11 @@ def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report
     found = _leftovers(stage, store, tasks, report)
     report.removed += [record.output for record in found["removed"]]
     report.stale += [record.output for record in found["stale"]]
-    if found["not used"]:
-        left = [record.output for record in found["not used"]]
+    if left := [record.output for record in found["not used"]]:
         report.notes.append(
             f"{counted(len(left), 'output')} of an earlier run kept, made from pictures not used now: {few(left)}"
         )
-    if found["withdrawn"]:
-        gone = [record.output for record in found["withdrawn"]]
+    if gone := [record.output for record in found["withdrawn"]]:
         report.notes.append(
             f"deleted {counted(len(gone), 'output')} that only a decision had let in, which was taken back: {few(gone)}"
         )
@@ -357,8 +361,7 @@ def _tidy(stage: Stage, store: Store, tasks: Sequence[Task], prune: bool, report
     for record in dropped:
         what = "was rejected" if {record.source, record.target} & stage.unwanted else "is no longer wanted"
         report.notes += [f"{name} {what}, but edited since datakit wrote it: left there" for name in store.forget(record)]
-    renamed = len(found["renamed"])
-    if renamed:
+    if renamed := len(found["renamed"]):
         report.notes.append(
             f"deleted {counted(renamed, 'output')} of earlier options: renamed now, crops that are made no more, or copies beyond --repeats"
         )

@@ -99,7 +99,14 @@ def crop_shards(
 
 def _key(options: CropOptions, shard_size: int | None) -> str:
     """Return a short hash of everything that decides the bytes of a shard: limits too, as they decide what is in it."""
-    limits = [options.sizes, float(options.upscale), options.captions, options.max_pixels, *([shard_size] if shard_size else [])]
+    limits: list[object] = [
+        options.sizes,
+        float(options.upscale),
+        options.captions,
+        options.max_pixels,
+        *([shard_size] if shard_size else []),
+    ]
+    limits += [{"caption": options.caption}] if options.caption is not None else []
     return hashlib.sha256(msgspec.json.encode([_LAYOUT, options.key(), limits])).hexdigest()[:12]
 
 

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -138,9 +139,17 @@ class ObjectStorage:
         return True
 
     def delete(self, name: str) -> None:
-        """Delete an object."""
+        """Delete an object, however often the connection is lost: S3 deletes by POST, which obstore does not send twice."""
+        last = time.monotonic() + _PATIENCE.total_seconds()
         with suppress(FileNotFoundError), self._named(name):
-            self._obstore.delete(self._store, name)
+            while True:
+                try:
+                    self._obstore.delete(self._store, name)
+                    return
+                except self._obstore.exceptions.GenericError as error:
+                    if _STATUS.search(str(error)) or time.monotonic() > last:
+                        raise
+                time.sleep(1)
 
     def _opened(self, patience: timedelta) -> Any:
         options: dict[str, Any] = {

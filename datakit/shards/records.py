@@ -133,6 +133,7 @@ def _schema() -> Any:
             "caption_edited": pa.bool_(),
             "window_decided": text,
             "caption_decided": text,
+            "caption_supplied": text,
             "augmentation": text,
             "moved_from": integers,
             "crop": text,

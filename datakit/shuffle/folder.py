@@ -83,6 +83,9 @@ def shuffle_folder(
         check_opencv()
     planned = _plan(opened, found, options, report)
     origin = read_origin(folder)
+    if not records:
+        said = f"{folder} was not written by datakit crop: copies have the sizes of its pictures, which may be none that a trainer uses whole"
+        report.notes.append(said)
     if origin and origin.stage == "shuffle":
         report.notes.append(
             f"{folder} is shuffled already: these are copies of its copies; to have others, shuffle {origin.source}"
@@ -244,11 +247,11 @@ def _caption(sample: Sample, source: Source, agreed: Callable[[], str | None]) -
         raise SampleError(f"{suffix} is not what every trainer reads: run datakit crop first, which writes it as png")
     data = read_caption_of(sample, source)
     if sample.caption_id is None or data is None:
-        raise CaptionMissingError("no caption beside it, in a table or in the picture: write one")
+        raise CaptionMissingError("no caption beside it, in a table or in the picture: write one, or crop with --caption TEXT")
     name = caption_name(sample.caption_id)
     caption = decode_caption(data, name, None if is_utf8(data) else agreed())
     if not caption.lines:
-        raise CaptionMissingError(f"caption {name} is empty: write one")
+        raise CaptionMissingError(f"caption {name} is empty: write one, or crop with --caption TEXT")
     return caption
 
 

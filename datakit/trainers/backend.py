@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ from datakit.audit.likeness import compared_names, find_likeness
 from datakit.audit.looks import Look, look_at_all
 from datakit.audit.wording import check_wording
 from datakit.dataset.origin import refuse_in_source
+from datakit.dataset.samples import PICTURE_EXTENSIONS
 from datakit.errors import UsageError
+from datakit.report import few
 from datakit.run.stage import Execution
 from datakit.sizes import ENLARGED
 from datakit.trainers import DEFAULT, TRAINERS, trainer
@@ -43,7 +46,9 @@ class Emission:
         do and that may surprise.
     leftovers
         Caches of the datasets as they were or were called before; `datakit.trainers.leftovers.delete` deletes datakit's own.
-    needs, provided, views, command
+    family
+        The model family that it is written for.
+    needs, provided, views, command, next_step
         As in `datakit.trainers.protocol.DatasetFile`; make the views before the file is used, with `datakit.trainers.making.make_view`.
     """
 
@@ -57,6 +62,8 @@ class Emission:
     provided: tuple[str, ...]
     views: tuple[View, ...]
     command: str
+    next_step: str
+    family: str
 
 
 def emit_backend(
@@ -85,7 +92,7 @@ def emit_backend(
         entries=tuple(zip(file.entries, trained, strict=True)),
         findings=tuple(findings),
         changed=file.changed,
-        notes=(*_behind(folders, concepts), *file.notes),
+        notes=(*_behind(folders, concepts), *file.notes, *_told_of(Path(cache_root))),
         leftovers=tuple(
             each
             for each in target.old_caches(concepts, Path(cache_root))
@@ -95,6 +102,8 @@ def emit_backend(
         provided=file.provided,
         views=file.views,
         command=file.command,
+        next_step=file.next_step,
+        family=options.model_family,
     )
 
 
@@ -308,6 +317,21 @@ def _look(
 
 def _behind(folders: Sequence[Path], concepts: Sequence[Concept]) -> tuple[str, ...]:
     return tuple(said for folder, concept in zip(folders, concepts, strict=True) for said in behind(folder, concept.records))
+
+
+def _told_of(cache_root: Path) -> list[str]:
+    """Say what is odd about a folder for caches: pictures in it, or that it cannot be made here."""
+    if cache_root.is_dir():
+        names = sorted(each.name for each in os.scandir(cache_root) if each.name.lower().endswith(tuple(PICTURE_EXTENSIONS)))
+        return [f"{cache_root} holds pictures ({few(names)}), and the trainer writes its caches among them"] if names else []
+    there = next(each for each in Path(os.path.abspath(cache_root)).parents if each.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=there))
+    except OSError as error:
+        return [
+            f"--cache-root {cache_root} cannot be made here ({error.strerror or error}): the trainer needs a folder to write to"
+        ]
+    return []
 
 
 def _enlarged(concept: Concept) -> list[Finding]:

@@ -58,7 +58,7 @@ class Captions:
     suffix: str = ".txt"
     missing: str = "trained without a caption"
     several: str = ""
-    cure: str = "write one into a .txt of its name"
+    cure: str = "write one into a .txt of its name, or crop with --caption TEXT"
     empty: str = ""
     stops_at_nothing: bool = False
 

@@ -103,6 +103,8 @@ class DatasetFile:
         Folders of links that the file names, to be made before it is used.
     command
         The command line that starts the trainer with it, as far as the dataset decides it; nothing where it does not.
+    next_step
+        The command of datakit that comes next, where the trainer is not started with the file itself.
     provided
         A clause for each thing that the proof takes for granted, as it cannot be seen from here.
     """
@@ -114,6 +116,7 @@ class DatasetFile:
     notes: tuple[str, ...] = ()
     views: tuple[View, ...] = ()
     command: str = ""
+    next_step: str = ""
     provided: tuple[str, ...] = ()
 
 

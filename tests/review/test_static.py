@@ -167,6 +167,8 @@ def test_a_file_that_is_there_stays(out, tmp_path):
         write_static(out, path)
     assert path.read_text() == "mine"
     assert write_static(out, path, overwrite=True) == 4
+    with pytest.raises(UsageError, match=r"name it \.html"):
+        write_static(out, path.with_suffix(""))
 
 
 def test_the_command_writes_it_and_stops(datakit, out, tmp_path):

@@ -398,3 +398,28 @@ def test_a_dataset_that_changed_since_is_no_longer_proved(run, make_dataset):
     record["output_sha256"] = "0" * 64
     manifest.write_bytes(json.dumps(record).encode() + b"\n" + b"".join(rest))
     assert "the dataset has changed since" in run(verify, exit_code=1).output
+
+
+def test_what_a_file_was_for_is_said_where_it_is_replaced(run, make_dataset):
+    first, second = make_dataset("first"), make_dataset("second", copies=2)
+    assert "note" not in run(backend, first, "--cache-root", "cache").stderr
+    assert "note" not in run(backend, first, "--cache-root", "cache").stderr
+    said = run(backend, second, "--cache-root", "cache")
+    assert said.stderr.endswith(f"note: multidatabackend.json is replaced, which was for {first}\n")
+
+
+def test_the_model_family_and_what_comes_next_are_said(run, make_dataset):
+    folder = make_dataset()
+    said = run(backend, folder, "--cache-root", "cache").stdout
+    assert "\nfor sd3 (another: --model-family)\nnext: datakit config --backend-config multidatabackend.json\n" in said
+    said = run(backend, folder, "--cache-root", "cache", "--model-family", "flux", "--output", "b.json").stdout
+    assert "\nfor flux (another: --model-family)\nnext: datakit config --preset flux-lora --backend-config b.json\n" in said
+    assert "\nfor sdxl (another: --model-family)\n" in run(backend, folder, "--cache-root", "cache", "--trainer", "kohya").stdout
+
+
+def test_a_cache_root_among_pictures_or_that_cannot_be_made_is_said(run, make_dataset, tmp_path):
+    folder = make_dataset()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+    assert "note: photos holds pictures (a.jpg)" in run(backend, folder, "--cache-root", "photos").stderr
+    assert "note: --cache-root /proc/x cannot be made here" in run(backend, folder, "--cache-root", "/proc/x").stderr

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from datakit.cli.backend import backend
 from datakit.cli.config import config
+from datakit.dataset.remembered import remember
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.config import ConfigOptions, Tracking, config_to_json, parse_options, trainer_config
 from datakit.trainers.simpletuner.options import CURRENT, RELEASES, environment, options, refusals
@@ -181,6 +182,21 @@ def test_into_lays_out_what_the_launcher_expects(run, make_dataset, tmp_path):
     assert "export ENV=portraits\n" in (tmp_path / "st" / "config" / "config.env").read_text()
     assert "offload_optimizer_device: none" in (tmp_path / "st/config/portraits/accelerate.yaml").read_text()
     assert (folder / "config.json").is_file()
+
+
+def test_the_steps_are_those_of_the_datasets_that_the_backend_file_names(run, make_dataset, tmp_path):
+    """Not of what was cropped since; and where others are named, that is said."""
+    first, second = make_dataset("first"), make_dataset("second", copies=3)
+    run(backend, first, "--cache-root", "cache")
+    remember(tmp_path, "crop", second)
+    said = run(config, "--epochs", "1")
+    assert "using first/ (from multidatabackend.json); the last crop wrote second/: to train that" in said.stderr
+    assert json.loads((tmp_path / "config.json").read_text())["--max_train_steps"] == 8
+    said = run(config, "second", "--epochs", "1")
+    assert "multidatabackend.json trains first/, and the steps are counted for second/" in said.stderr
+    assert json.loads((tmp_path / "config.json").read_text())["--max_train_steps"] == 24
+    run(backend, second, "--cache-root", "cache")
+    assert run(config, "--epochs", "1").stderr.startswith("using second/ (from the last crop)\n")
 
 
 def test_into_without_a_name_and_without_datasets_says_what_is_missing(run, tmp_path):

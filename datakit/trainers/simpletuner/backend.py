@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from datakit.audit.concept import Concept, captions_hash
+from datakit.dataset.manifest import MANIFEST
 from datakit.errors import UsageError
 from datakit.trainers.simpletuner.entry import (
     CaptionShuffle,
@@ -24,6 +25,7 @@ from datakit.trainers.simpletuner.entry import (
 from datakit.trainers.simpletuner.published import CREDENTIALS, Place, shared_latents
 from datakit.trainers.simpletuner.replay import area_of, unkept, why_unkept
 from datakit.trainers.simpletuner.settings import parse_settings
+from datakit.trainers.view import read_made
 
 # Families whose sizes are multiples of 64 and whose canvas is not limited below the eight sizes, and the tokenizer
 # tokens that their encoders see, the start and end marks included; the rest is cut off. CLIP ends at 77 everywhere.
@@ -141,6 +143,18 @@ def families_of(path: Path) -> list[str]:
         return []
     caches = {Path(entry.cache_dir_vae).parts[-3:-1] for entry in entries if entry.dataset_type == "image"}
     return [family for family in FAMILIES if ("vae", family) in caches]
+
+
+def datasets_of(path: Path) -> list[Path]:
+    """Return the datasets, absolute, that a ``multidatabackend.json`` trains; none where it cannot be read, or they are not here."""
+    try:
+        images = [entry for entry in read_entries(path) if entry.dataset_type == "image" and entry.enabled]
+    except UsageError:
+        return []
+    folders = [Path(entry.instance_data_dir) for entry in images if entry.instance_data_dir]
+    shown = [list(map(Path, made.datasets)) if (made := read_made(folder)) else [folder] for folder in folders]
+    found = list(dict.fromkeys(each for datasets in shown for each in datasets))
+    return found if len(folders) == len(images) and all((each / MANIFEST).is_file() for each in found) else []
 
 
 def changed_sizes(entries: Sequence[Entry], concepts: Sequence[Concept]) -> list[str]:

@@ -28,6 +28,8 @@ from datakit.trainers.verdict import Verdict
 from datakit.trainers.view import old_views, with_companions
 
 _UNPUBLISHED = "companions are not published, and are left out: give the folders themselves, without --at"
+# What `datakit config` is told where its preset is of another family than the first.
+_PRESETS = {"sdxl": " --preset sdxl-lora", "flux": " --preset flux-lora"}
 
 
 class SimpleTuner(Reading):
@@ -90,6 +92,7 @@ class SimpleTuner(Reading):
             ),
             notes=(*given.notes, *(() if shuffle is None else told(concepts, shuffle))),
             views=(*views, *beside),
+            next_step=f"datakit config{_PRESETS.get(options.model_family, '')} --backend-config FILE",
             provided=provided(dict(zip(map(str, places), concepts, strict=False))),
         )
 
