@@ -29,6 +29,16 @@ CARD_CONTENT = b"---\n%b---\n\nPictures with captions, for `datasets.load_datase
     _BLOCK,
     METADATA.encode(),
 )
+# Of a dataset in shards the tars alone: of its records, too, `datasets` would make rows.
+SHARDS_CARD = b"""\
+---
+configs:
+- config_name: default
+  data_files: "*.tar"
+---
+
+Pictures with captions in tars, for `datasets.load_dataset`: columns `jpg` (or another format) and `txt`.
+"""
 
 
 class _Row(msgspec.Struct):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from datakit.dataset.layout import SHARDS, SHARDS_OPTIONS, receipt
+from datakit.dataset.metadata import CARD, SHARDS_CARD
 from datakit.errors import UsageError
 from datakit.report import Problem, counted, few
 from datakit.run.executors import Crash
@@ -172,6 +174,7 @@ class _State:
         self._before = read_options(target)
         self._refuse_others(self._before)
         self._whole = SHARDS in self._files
+        self._has_card = CARD in self._files
         # What `dataset.json` says of each shard, as it says it.
         self._lines: dict[str, bytes] = {}
 
@@ -246,6 +249,9 @@ class _State:
                 write(self._target, SHARDS_OPTIONS, [msgspec.json.encode(self._wanted)], work, new=new)
             except FileExistsError:
                 self._refuse_others(read_options(self._target))
+            if not self._has_card:
+                with suppress(FileExistsError):  # of the user's own, or of a run that began at once
+                    write(self._target, CARD, [SHARDS_CARD], work, new=True)
 
     def take(self, shard: Portion, result: Receipt | Problem) -> None:
         """Take note of what became of a shard."""

@@ -257,6 +257,16 @@ def test_datasets_streams_shards_as_they_are(whole):
         assert (row["jpg"].size, row["txt"]) == (tuple(record.bucket), text)
 
 
+def test_a_script_that_names_the_folder_gets_the_samples(whole, tmp_path):
+    """As diffusers' scripts do with --dataset_name, --image_column jpg and --caption_column txt."""
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.load_dataset(str(whole / "shards"), None, cache_dir=str(tmp_path))["train"]
+    records = list(read_manifest(whole / "folder"))
+    assert sorted(f"{stem_of(row['__key__'])}.jpg" for row in rows) == sorted(record.output for record in records)
+    assert {row["jpg"].size for row in rows} == {tuple(record.bucket) for record in records}
+
+
+@pytest.mark.scale  # where it is installed
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves its files open
 def test_webdataset_reads_shards_as_they_are(whole):
     webdataset = pytest.importorskip("webdataset")
