@@ -128,7 +128,7 @@ def test_masks_of_another_set_of_sizes_pass_the_proof(name, sizes, tmp_path):
 
 
 def test_several_crops_are_not_dealt_out_to_batches(tmp_path):
-    with pytest.raises(UsageError, match=r"fill_batches .* crops .* use one of them"):
+    with pytest.raises(UsageError, match=r"--fill-batches .* --crops .* use one of them"):
         CropOptions(crops=("full", "face"), fill_batches=4)
     source = lay(tmp_path / "src", [(300, 300)])
     said = CliRunner().invoke(crop, [str(source), str(tmp_path / "out"), "--crops", "full,face", "--fill-batches", "4"])

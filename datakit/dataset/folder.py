@@ -191,7 +191,7 @@ class _Walk:
         identity = _identity(self._folder / name)
         if identity in self._above:
             self._refused.append((name, "link leads back to a folder that encloses it"))
-        elif (self._folder / name / VIEW).is_file():
+        elif os.path.lexists(self._folder / name / VIEW):  # not what may not be looked into
             self._views.append(_printable(name))
         else:
             self._stack.append((f"{name}/", (*self._above, identity)))
