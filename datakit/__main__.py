@@ -51,7 +51,9 @@ def _end_where_interrupted(unraisable: sys.UnraisableHookArgs) -> None:
         os._exit(128 + signal.SIGINT)
     if unraisable.exc_type is SystemExit:
         os._exit(128 + signal.SIGTERM)
-    sys.__unraisablehook__(unraisable)
+    # Once all is said, an object that an interrupt left half made (a bar of tqdm) has nothing to complain about.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":

@@ -416,3 +416,25 @@ def test_workers_end_with_a_caller_that_is_killed_in_the_midst_of_an_item(tmp_pa
             return
         time.sleep(0.1)
     raise AssertionError(workers)
+
+
+def test_what_an_interrupt_left_half_made_says_nothing(tmp_path):
+    script = """
+import os, signal, sys
+import click
+import datakit.__main__, datakit.cli
+
+class Bar:
+    def __init__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        self.closed = True
+
+    def __del__(self):
+        self.closed
+
+datakit.cli.main.get_command(click.Context(datakit.cli.main), "doctor").callback = lambda **options: Bar()
+sys.argv = ["datakit", "doctor"]
+datakit.__main__.run()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (130, 1), ended.stderr

@@ -455,13 +455,14 @@ def test_a_stage_that_cannot_start_is_told_in_json_too(folder):
 
 
 @pytest.mark.parametrize("trainer", ["simpletuner", "kohya"])
-def test_what_names_absolute_paths_is_written_anew_where_the_folder_was_moved(folder, trainer):
+def test_what_names_absolute_paths_is_written_anew_where_the_folder_was_moved(folder, tmp_path_factory, trainer):
     config = '[config]\ndatasets = ["copies"]\noutput = "config.json"\n'
     write(folder, f'{FILE}trainer = "{trainer}"\n{config}')
     run(folder)
-    moved = folder.with_name(f"{folder.name}-moved")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    moved = elsewhere / "moved"
     shutil.copytree(folder, moved, copy_function=shutil.copy2)
-    shutil.move(folder, folder.with_name(f"{folder.name}-gone"))
+    shutil.move(folder, elsewhere / "gone")
     same = "up to date"
     assert states(moved) == {"[crop]": same, "[shuffle]": same, "[backend]": "ran", "[config]": "ran"}
     for name in ("multidatabackend.json", "config.json"):
